@@ -1,0 +1,67 @@
+"""kdarena: knowledge-distillation methods compared under identical budgets, each paper a plugin.
+
+This is everything a plugin imports, besides :mod:`kdarena.losses` and, in its tests, :mod:`kdarena.testing`. Importing it
+costs nothing: torch is loaded only where one of the last names, which serve as type hints, is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kdarena.contract import (
+    NO_TEACHER,
+    REFERENCE,
+    Curve,
+    Learner,
+    Method,
+    Paper,
+    Phase,
+    TeacherSpec,
+    Update,
+    hookimpl,
+    no_teachers,
+    pool,
+    reference_teacher,
+)
+from kdarena.params import Choice, Flag, Float, Int, Params
+
+if TYPE_CHECKING:
+    from kdarena.run import Run
+    from kdarena.step import Step
+    from kdarena.tracks.card import TaskCard
+    from kdarena.tracks.task import Outputs, Task
+
+__all__ = [
+    "NO_TEACHER",
+    "REFERENCE",
+    "Choice",
+    "Curve",
+    "Flag",
+    "Float",
+    "Int",
+    "Learner",
+    "Method",
+    "Outputs",
+    "Paper",
+    "Params",
+    "Phase",
+    "Run",
+    "Step",
+    "Task",
+    "TaskCard",
+    "TeacherSpec",
+    "Update",
+    "hookimpl",
+    "no_teachers",
+    "pool",
+    "reference_teacher",
+]
+
+_LAZY = {"Run": "run", "Step": "step", "TaskCard": "tracks.card", "Outputs": "tracks.task", "Task": "tracks.task"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"kdarena.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'kdarena' has no attribute {name!r}")

@@ -1,0 +1,235 @@
+"""Calibration: what a step of each phase costs, measured once on a throw-away build, before anything is committed.
+
+Time is measured as a ratio: blocks of the method's steps alternate with blocks of the plain student's (method, student,
+student, method), one synchronisation a block, so that a machine's drift cancels. Single steps in turn would understate
+dear methods, because each would find its caches as the other left them. Operations are counted on one step of each phase.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdarena.contract import Phase, TeacherSpec
+from kdarena.defaults import Defaults
+from kdarena.hooks import Hooks
+from kdarena.params import Value
+from kdarena.run import Run
+from kdarena.spec import Unit, digest
+from kdarena.tracks.task import Batch, synchronize
+from kdarena.train import BoundUpdate, Stepper, enter
+
+BLOCK_STEPS = 50
+BLOCK_SECONDS = 0.25
+DROPPED_STEPS = 3
+"""First steps of a block, which are taken but not timed: they find the other's caches."""
+TARGET_ERROR = 0.01
+TIME_LIMIT = 8.0
+"""Seconds after which a phase's calibration ends with the error that it has reached."""
+
+
+@dataclass(frozen=True)
+class CalibrationSpec:
+    """What decides a calibration: everything that changes the cost of a step, and nothing else.
+
+    Attributes:
+        params: the cost-relevant parameters that differ from their defaults.
+        timed: whether device time is measured; operations are counted always.
+        trains: as in :class:`kdarena.spec.RunSpec`.
+        audit: 0 for the calibration that runs commit by; 1 for the shorter one after the runs.
+    """
+
+    task: str
+    method: str
+    source: str
+    params: Mapping[str, Value]
+    teachers: tuple[tuple[TeacherSpec, str], ...]
+    protocol: Literal["validated", "published"]
+    data: str
+    precision: Literal["fp32", "bf16"]
+    device: str
+    threads: int
+    timed: bool
+    trains: TeacherSpec | None = None
+    audit: int = 0
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this calibration."""
+        return digest(self)
+
+
+@dataclass(frozen=True)
+class PhaseMeasure:
+    """One phase as measured.
+
+    Attributes:
+        phase, steps, share: as scheduled.
+        epochs: of the training set that a step sees.
+        flops: of one step.
+        relative: cost in steps of the plain student; None where time was not measured.
+        error: standard error of ``relative`` over ``relative``.
+    """
+
+    phase: str
+    steps: int | None
+    share: float
+    epochs: float
+    flops: int
+    relative: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration gave.
+
+    Attributes:
+        student_s: seconds of one step of the plain student beside which it was measured.
+        seconds: what it took.
+        latency_ms: median time of one sample through the deployed student.
+    """
+
+    key: str
+    phases: tuple[PhaseMeasure, ...]
+    steps_per_epoch: int
+    student_s: float | None
+    seconds: float
+    latency_ms: float
+    parameters: int
+    status: str = "done"
+    error: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Calibration:
+        """From plain JSON values."""
+        return Calibration(**{**values, "phases": tuple(PhaseMeasure(**phase) for phase in values["phases"])})
+
+    def unit_cost(self, phase: PhaseMeasure, unit: Unit, student_s: float | None) -> float:
+        """Cost of one step of a phase in a unit; seconds are counted in the recorded step time of the plain student."""
+        if unit == "flop":
+            return float(phase.flops)
+        if unit == "epochs":
+            return phase.epochs
+        if phase.relative is None or student_s is None:
+            raise ValueError("this calibration measured no time")
+        return phase.relative * student_s
+
+
+def calibrate(
+    hooks: Hooks, new_run: Callable[[], Run], student_hooks: Hooks, new_student_run: Callable[[], Run], *, timed: bool, once: bool = False
+) -> tuple[list[PhaseMeasure], float | None]:
+    """Enter each phase in turn on a throw-away build and measure one step of it.
+
+    Args:
+        once: measure one group of blocks only (an audit).
+
+    Returns:
+        a measure of each phase, and the seconds of one step of the plain student (None where time was not measured).
+    """
+    run = new_run()
+    phases, _ = hooks.build(run)
+    augmented = run.task.batches(run.seed, run.protocol, "augmented")
+    reference = _student_block(student_hooks, new_student_run()) if timed else None
+    measures: list[PhaseMeasure] = []
+    student_times: list[float] = []
+    previous: dict[str, BoundUpdate] = {}
+    for phase in phases:
+        block = _Block(hooks, run, phase, previous, augmented)
+        flops = block.count_operations()
+        relative = error = None
+        if reference is not None:
+            relative, error, student_s = _ratio(block, reference, once)
+            student_times.append(student_s)
+            if run.method is Defaults.method and run.trains is None:
+                relative, error = 1.0, 0.0  # the plain student beside itself: the unit, by definition
+        epochs = 0.0 if phase.data == "none" else 1 / run.steps_per_epoch
+        measures.append(PhaseMeasure(phase.name, phase.steps, phase.share, epochs, flops, relative, error))
+        previous = block.previous()
+    run.check_teachers()
+    return measures, (sum(student_times) / len(student_times) if student_times else None)
+
+
+def _student_block(hooks: Hooks, run: Run) -> _Block:
+    phases, _ = hooks.build(run)
+    return _Block(hooks, run, phases[0], {}, run.task.batches(run.seed, run.protocol, "augmented"))
+
+
+class _Block:
+    """Blocks of steps of one phase. A phase with fixed steps is begun anew when they are used up."""
+
+    def __init__(self, hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]):
+        self.hooks, self.run, self.phase, self._previous, self._augmented = hooks, run, phase, previous, augmented
+        self.steps = BLOCK_STEPS
+        self._stepper: Stepper
+        self._batches: Iterator[Batch | None]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stepper, self._batches = enter(self.hooks, self.run, self.phase, self._previous, self._augmented)
+
+    def previous(self) -> dict[str, BoundUpdate]:
+        return {bound.name: bound for bound in self._stepper.bound}
+
+    def _take(self) -> None:
+        if self.phase.steps is not None and self._stepper.count >= self.phase.steps:
+            self._begin()
+        with self.hooks.guard("loss" if self.phase.work is None else "schedule"):
+            # progress 0.5: an annealed weight is at work, a ramp neither off nor at its end
+            self._stepper.take(next(self._batches), 0.5, 0.5)
+        self._stepper.terms.clear()
+
+    def count_operations(self) -> int:
+        """Floating-point operations of one step, the second one (the first may build caches)."""
+        self._take()
+        counter = FlopCounterMode(display=False)
+        with counter:
+            self._take()
+        return int(counter.get_total_flops())
+
+    def seconds(self) -> float:
+        """Mean seconds of one step over a block."""
+        device = self.run.task.device
+        for _ in range(DROPPED_STEPS):
+            self._take()
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(self.steps):
+            self._take()
+        synchronize(device)
+        return (time.perf_counter() - start) / self.steps
+
+
+def _ratio(block: _Block, reference: _Block, once: bool) -> tuple[float, float, float]:
+    """Step cost relative to the student's, its relative standard error, and the student's seconds a step."""
+    started = time.perf_counter()
+    for one in (block, reference):
+        one.steps = 5
+        step = one.seconds()
+        # at least 50 steps and 0.25 s, unless four blocks of that would exceed the limit
+        one.steps = max(5, min(max(BLOCK_STEPS, math.ceil(BLOCK_SECONDS / step)), math.ceil(TIME_LIMIT / 8 / step)))
+    own: list[float] = []
+    student: list[float] = []
+    while True:
+        for one, times in ((block, own), (reference, student), (reference, student), (block, own)):
+            times.append(one.seconds())
+        relative, error = _ratio_of_means(own, student)
+        if once or (len(own) >= 4 and error < TARGET_ERROR) or time.perf_counter() - started > TIME_LIMIT:
+            return relative, error, sum(student) / len(student)
+
+
+def _ratio_of_means(own: list[float], student: list[float]) -> tuple[float, float]:
+    """Ratio of block means; its relative standard error from the ratios of the ABBA groups (two blocks each)."""
+    groups = [sum(own[i : i + 2]) / sum(student[i : i + 2]) for i in range(0, len(own), 2)]
+    relative = sum(own) / sum(student)
+    if len(groups) < 2:
+        return relative, math.inf
+    mean = sum(groups) / len(groups)
+    variance = sum((one - mean) ** 2 for one in groups) / (len(groups) - 1)
+    return relative, math.sqrt(variance / len(groups)) / mean

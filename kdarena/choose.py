@@ -1,0 +1,151 @@
+"""What a command gets: seeds, the budget of a run, trials; as stated, or fitted to a total time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdarena.budget import Amount, commit, minimum_amount
+from kdarena.defaults import Defaults
+from kdarena.errors import BudgetTooSmall, UserError
+from kdarena.plan import Entrant, Request
+from kdarena.spec import PhaseCost, Unit
+from kdarena.tracks.card import TaskCard
+
+LADDER = (0.25, 0.5)
+"""Shares of the budget that the student alone also gets, so that a method is read against the student at its number of updates."""
+TRIAL_SHARE = 0.5
+"""A trial's budget as a share of a final run's."""
+DEFAULT_SEEDS = 5
+DEFAULT_TOTAL = 600.0
+TUNING_SHARE = 1.5
+"""Default tuning budget in budgets of a final run: three trials."""
+RUN_OVERHEAD = 0.25
+"""Seconds that a run costs beside its training, as planned with."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the planner chose for one task.
+
+    Attributes:
+        amount: the budget of a final run, in the unit of the specs.
+        unit: s, flop or epochs.
+        seeds: of the finals.
+        tuning: each method's tuning budget in the same unit, 0 for none.
+        stated: the budget as the user or the planner stated it.
+        notes: what was chosen and what was cut, for the user.
+    """
+
+    amount: float
+    unit: Unit
+    seeds: int
+    tuning: float
+    stated: str
+    notes: tuple[str, ...] = ()
+
+
+def to_unit(amount: Amount, student_s: float | None, steps_per_epoch: int) -> tuple[float, Unit]:
+    """A stated budget in the unit of the specs; a student-epoch is the time of the plain student's steps of one epoch."""
+    if amount.currency == "se":
+        assert student_s is not None
+        return amount.value * steps_per_epoch * student_s, "s"
+    return amount.value, amount.currency
+
+
+def choose(
+    request: Request,
+    card: TaskCard,
+    costs: Mapping[str, Sequence[PhaseCost]],
+    student_s: float | None,
+    steps_per_epoch: int,
+    seconds_left: float,
+    workers: int,
+) -> Choice:
+    """Seeds, budget and trials for one task.
+
+    With ``--budget`` all is as stated. Without, the job is fitted to the time that is left: five seeds first, then the
+    budget of a run up to the task's own full schedule, then trials, which cost a second set of finals.
+    """
+    seeds = request.seeds or DEFAULT_SEEDS
+    if request.budget is not None:
+        amount, unit = to_unit(request.budget, student_s, steps_per_epoch)
+        tuning = TUNING_SHARE * amount
+        if request.tuning_budget is not None:
+            tuning, tuning_unit = to_unit(request.tuning_budget, student_s, steps_per_epoch)
+            if tuning_unit != unit and tuning:
+                raise UserError("--tuning-budget has another unit than --budget; a comparison needs one unit")
+        if request.protocol == "published":
+            tuning = 0.0  # there is no validation part to tune on
+        return Choice(amount, unit, seeds, tuning, str(request.budget))
+    assert student_s is not None
+    return _fit(request, card, costs, student_s, steps_per_epoch, seconds_left, workers, seeds)
+
+
+def _fit(
+    request: Request,
+    card: TaskCard,
+    costs: Mapping[str, Sequence[PhaseCost]],
+    student_s: float,
+    steps_per_epoch: int,
+    seconds_left: float,
+    workers: int,
+    seeds: int,
+) -> Choice:
+    notes = []
+    epoch_s = steps_per_epoch * student_s
+    methods = len(costs)
+    full = card.recipe.student_epochs * epoch_s
+    least = max((minimum_amount(cost) for cost in costs.values()), default=0.0)
+    device_seconds = max(0.0, seconds_left) * workers
+
+    def budget_for(seeds: int, tuned: bool) -> float:
+        """The budget of a run for which everything fits."""
+        runs = methods * seeds * (2 if tuned else 1)
+        controls = seeds * len(LADDER)
+        trials = methods * round(TUNING_SHARE / TRIAL_SHARE) if tuned else 0
+        budgets = runs + seeds * sum(LADDER) + trials * TRIAL_SHARE
+        return (device_seconds - (runs + controls + trials) * RUN_OVERHEAD) / budgets
+
+    tuned = request.tuning_budget is None or request.tuning_budget.value > 0
+    tuned = tuned and request.protocol != "published"
+    if tuned and budget_for(seeds, True) < full:
+        tuned = False
+        notes.append("no trials: tuning would leave less than the task's full schedule for a run; raise --total to tune")
+    if request.seeds is None:
+        while seeds > 2 and budget_for(seeds, tuned) < least:
+            seeds -= 1
+        if seeds < DEFAULT_SEEDS:
+            notes.append(f"{seeds} seeds instead of {DEFAULT_SEEDS}: the dearest method needs its least budget")
+    fitted = budget_for(seeds, tuned)
+    if fitted < least:
+        raise UserError(
+            f"--total is too short for {methods} methods with {seeds} seeds on {card.name}: it leaves {max(fitted, 0):.2g} s a run, {least:.2g} s are the least; raise --total or name fewer --plugins"
+        )
+    epochs = min(fitted, full) / epoch_s
+    epochs = float(f"{epochs:.2g}") if epochs < 100 else float(f"{epochs:.3g}")
+    amount = Amount(epochs, "se")
+    seconds, unit = to_unit(amount, student_s, steps_per_epoch)
+    if fitted < full:
+        notes.append(f"the budget of a run was cut from {card.recipe.student_epochs:g} student-epochs to {epochs:g}")
+    return Choice(seconds, unit, seeds, TUNING_SHARE * seconds if tuned else 0.0, str(amount), tuple(notes))
+
+
+def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[PhaseCost]], choice: Choice, named: bool) -> dict[str, str]:
+    """Methods whose budget is too small, each with the reason.
+
+    Raises:
+        BudgetTooSmall: it is the student, or the user named the method.
+    """
+    refused = {}
+    for entrant in entrants:
+        name = entrant.method.name
+        if name not in costs:
+            continue
+        try:
+            commit(costs[name], choice.amount, name)
+        except BudgetTooSmall as error:
+            if named or name == Defaults.method.name:
+                raise
+            refused[name] = str(error)
+    return refused

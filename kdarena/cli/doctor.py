@@ -1,0 +1,112 @@
+"""``kdarena doctor``: what this machine has, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kdarena.cli.output import print_json, print_table
+
+PACKAGES = ("torch", "torchvision", "pluggy", "pandas", "mlflow", "optuna", "tabulate", "typer", "rich", "safetensors", "scikit-learn", "scipy")
+
+
+def doctor(as_json: bool, data_root: str | None, out: Path) -> int:
+    """Print the findings; 0 where kdarena can run, 1 where something it needs is missing."""
+    rows = [*_machine(), *_devices(), *_packages(), *_plugins(), *_data(data_root), *_output(out)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(["what", "found", "state", "what to do"], [[row["what"], row["found"], row["state"], row["mend"]] for row in rows])
+    return 1 if any(row["state"] == "missing" for row in rows) else 0
+
+
+def _finding(what: str, found: object, state: str = "ok", mend: str | None = None) -> dict[str, Any]:
+    return {"what": what, "found": str(found), "state": state, "mend": mend}
+
+
+def _machine() -> list[dict[str, Any]]:
+    from kdarena.devices import available_cores
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0
+    free = shutil.disk_usage(".").free / 2**30
+    return [
+        _finding("machine", f"{platform.system()} {platform.machine()}, {available_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB disk free"),
+        _finding("python", platform.python_version()),
+    ]
+
+
+def _devices() -> list[dict[str, Any]]:
+    try:
+        import torch
+    except Exception as error:
+        return [_finding("torch", f"{type(error).__name__}: {error}", "missing", "pip install -c constraints.txt -e .")]
+    from kdarena.devices import find_machine
+
+    machine = find_machine("cpu", 1)
+    bf16 = "fast at bf16" if machine.fast_bf16 else "no bf16 instructions: --precision auto means fp32"
+    rows = [_finding("cpu", f"{torch.backends.cpu.get_cpu_capability()}, {bf16}")]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        rows.append(_finding(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"))
+    if not torch.cuda.is_available():
+        rows.append(_finding("cuda", "none", "optional", "runs go to the CPU; a CUDA build of torch and a driver are needed for a GPU"))
+    if torch.backends.mps.is_available():
+        rows.append(_finding("mps", "available"))
+    return rows
+
+
+def _packages() -> list[dict[str, Any]]:
+    rows = []
+    for name in PACKAGES:
+        try:
+            rows.append(_finding(name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append(_finding(name, "not installed", "missing", f"pip install -c constraints.txt {name}"))
+    try:
+        from kdarena._torchvision import import_torchvision
+
+        import_torchvision()
+    except Exception as error:
+        rows.append(_finding("torchvision import", f"{type(error).__name__}: {error}", "missing", "pip install -c constraints.txt torchvision"))
+    return rows
+
+
+def _plugins() -> list[dict[str, Any]]:
+    from kdarena.plugins import discover
+
+    rows = []
+    working = 0
+    for one in discover():
+        working += one.error is None
+        if one.error is not None:
+            rows.append(_finding(f"plugin {one.name}", one.error, "broken", f"mend or uninstall {one.distribution or one.name}"))
+    return [_finding("plugins", f"{working} methods"), *rows]
+
+
+def _data(data_root: str | None) -> list[dict[str, Any]]:
+    from kdarena.tracks import cards
+
+    rows = []
+    seen = set()
+    for card in cards():
+        if card.data_set not in seen:
+            seen.add(card.data_set)
+            missing = card.missing(data_root)
+            rows.append(_finding(f"data {card.data_set}", "found" if missing is None else "not found", "ok" if missing is None else "optional", missing))
+    return rows
+
+
+def _output(out: Path) -> list[dict[str, Any]]:
+    from kdarena.errors import UserError
+    from kdarena.record import Record
+
+    if not out.exists():
+        return [_finding(f"output {out}", "none yet", "optional", "kdarena run --plugins all")]
+    try:
+        return [_finding(f"output {out}", f"{len(Record.open(out, create=False).runs())} runs recorded")]
+    except UserError as error:
+        return [_finding(f"output {out}", "unreadable", "broken", str(error))]

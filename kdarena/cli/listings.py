@@ -1,0 +1,145 @@
+"""``tasks``, ``runs``, ``leaderboard``, ``export``, ``ui``: what is there, and what is recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdarena.cli.output import print_json, print_table
+from kdarena.errors import UserError
+from kdarena.plugins import Found, discover
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdarena.record import Record
+
+FORMATS = ("table", "md", "csv", "json", "latex")
+
+
+def tasks(as_json: bool, data_root: str | None) -> None:
+    """Every task, available or what is missing."""
+    from kdarena.tracks import cards
+
+    rows: list[dict[str, Any]] = []
+    for card in cards():
+        missing = card.missing(data_root)
+        rows.append(
+            {
+                "name": card.name,
+                "track": card.track,
+                "data_set": card.data_set,
+                "teacher": card.teacher,
+                "student": card.student,
+                "metric": card.metric,
+                "classes": card.classes,
+                "train": card.train,
+                "validation": card.validation,
+                "test": card.test,
+                "embedded": card.embedded,
+                "available": missing is None,
+                "missing": missing,
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ["name", "track", "data", "teacher", "student", "metric", "available"],
+            [
+                [row["name"], row["track"], row["data_set"], row["teacher"], row["student"], row["metric"], "yes" if row["available"] else row["missing"]]
+                for row in rows
+            ],
+        )
+
+
+def runs(out: Path, as_json: bool, as_csv: bool) -> None:
+    """Every recorded run."""
+    from kdarena.leaderboard import runs_frame
+    from kdarena.record import Record
+    from kdarena.report.cells import rows as rows_of
+    from kdarena.report.formats import csv_text, json_text
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv exclude each other; name one")
+    frame = runs_frame(Record.open(out, create=False))
+    if as_json:
+        print(json_text(frame))
+    elif as_csv:
+        sys.stdout.write(csv_text(frame))
+    else:
+        shown = ["run_id", "task", "method", "purpose", "seed", "status", "metric", "value", "steps", "spent_s", "error"]
+        rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in (row[name] for name in shown)] for row in rows_of(frame)]
+        print_table(shown, [[str(row[0])[:8], *row[1:]] for row in rows])
+
+
+def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str]) -> None:
+    """The boards in one format."""
+    from kdarena.record import Record
+    from kdarena.report import formats
+    from kdarena.report.publish import publish
+
+    if wanted not in FORMATS:
+        raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
+    frame = boards_of(Record.open(out, create=False), out, discover(paths))
+    if wanted == "table":
+        print_boards(frame)
+    else:
+        text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    if publish_to is not None:
+        for path in publish(frame, publish_to):
+            print(f"written: {path}", file=sys.stderr)
+
+
+def boards_of(record: Record, out: Path, found: Sequence[Found]) -> pd.DataFrame:
+    """The frame of all boards of a record."""
+    from kdarena.leaderboard import leaderboard_frame
+    from kdarena.store import Store
+    from kdarena.tracks import cards
+
+    methods = {one.name: one.method for one in found if one.method is not None}
+    return leaderboard_frame(record.runs(), methods, Store(out).audits(), cards={card.name: card for card in cards()})
+
+
+def print_boards(frame: pd.DataFrame) -> None:
+    """The boards as tables on standard output."""
+    from rich.console import Console
+
+    from kdarena.report.table import terminal
+
+    Console(width=None if sys.stdout.isatty() else 160).print(terminal(frame))
+
+
+def export(out: Path, run: str, to: Path) -> None:
+    """The student of a run."""
+    from kdarena.record import Record
+    from kdarena.report.export import export_student
+
+    written = export_student(Record.open(out, create=False), run, to)
+    print(f"written: {written}", file=sys.stderr)
+
+
+def ui(out: Path, port: int) -> None:
+    """MLflow's own server, bound to localhost."""
+    import subprocess
+
+    from kdarena.record import Record
+
+    record = Record.open(out, create=False)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{record.directory / 'mlflow.db'}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr)
+    raise SystemExit(subprocess.call(command))

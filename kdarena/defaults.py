@@ -1,0 +1,52 @@
+"""The harness's own plugin: the defaults of all four hooks, which make the plain student, trained without distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdarena.contract import NO_TEACHER, Learner, Method, Paper, Phase, hookimpl, no_teachers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdarena.run import Run
+    from kdarena.step import Step
+
+
+class Defaults:
+    """What a method inherits: the teachers it declared, the task's student, the task's loss, one phase."""
+
+    method = Method(
+        name="student",
+        title="the student trained alone, without distillation",
+        paper=Paper("Deep Residual Learning for Image Recognition (the recipe of the plain student)", "CVPR", 2016, "https://arxiv.org/abs/1512.03385"),
+        equations="L = the task's loss of the student (cross-entropy with the labels in classification)",
+        tracks=("classification", "segmentation", "text", "speech"),
+        teachers=no_teachers,
+    )
+
+    @hookimpl
+    def build_teacher(self, run: Run) -> Any:
+        """All declared teachers; one alone as a module."""
+        if not run.teachers:
+            return NO_TEACHER
+        return run.teachers[0] if len(run.teachers) == 1 else run.teachers
+
+    @hookimpl
+    def build_student(self, run: Run) -> Learner:
+        """The task's student, no helpers."""
+        return Learner(run.new_student())
+
+    @hookimpl
+    def loss(self, step: Step) -> Mapping[str, Tensor]:
+        """The task's loss."""
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    @hookimpl
+    def schedule(self) -> Sequence[Phase]:
+        """One phase with one update over everything the learner trains."""
+        return [Phase("train")]
+
+
+plugin = Defaults()

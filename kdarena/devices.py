@@ -1,0 +1,76 @@
+"""Which device to run on, with which precision, how many workers and threads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from kdarena.errors import UserError
+from kdarena.tracks.card import TaskCard
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the runs of a command are executed.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        devices: one entry a worker.
+        threads: CPU threads of a worker; 0 leaves torch's own number.
+        fast_bf16: whether the device has instructions for bf16.
+    """
+
+    kind: str
+    devices: tuple[str, ...]
+    threads: int
+    fast_bf16: bool
+
+    def precision(self, wanted: str, card: TaskCard) -> Literal["fp32", "bf16"]:
+        """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain."""
+        if wanted == "auto":
+            return "bf16" if self.fast_bf16 and card.fast_bf16 else "fp32"
+        return "bf16" if wanted == "bf16" else "fp32"
+
+
+def find_machine(device: str, workers: int | None) -> Machine:
+    """Resolve ``--device`` (auto, cpu, cuda, cuda:1, mps) and ``--workers``.
+
+    Raises:
+        UserError: the device is unknown or absent, or the number of workers makes no sense.
+    """
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise UserError(f"--device {device!r}: unknown; use auto, cpu, cuda, cuda:INDEX or mps")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {device!r}: no CUDA device is visible here; use --device cpu (see: kdarena doctor)")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"--device {device!r}: no MPS device is visible here; use --device cpu (see: kdarena doctor)")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: has to be at least 1")
+    if kind == "cpu":
+        return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16())
+    if kind == "mps":
+        return Machine("mps", ("mps",), 0, False)
+    present = torch.cuda.device_count()
+    if index and int(index) >= present:
+        raise UserError(f"--device {device!r}: there are {present} CUDA devices, from cuda:0 on")
+    devices = (f"cuda:{index}",) if index else tuple(f"cuda:{number}" for number in range(min(workers or present, present)))
+    return Machine("cuda", devices, 0, torch.cuda.get_device_capability(0) >= (8, 0))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_has_bf16() -> bool:
+    """AVX-512 BF16, AMX or ARM's BF16: without them bf16 is emulated and slower than fp32."""
+    import torch
+
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return any(bool(getattr(torch.cpu, check)()) for check in checks if hasattr(torch.cpu, check))

@@ -1,0 +1,1 @@
+"""Engines: where runs are executed. An engine takes jobs and gives back results; it writes no record."""

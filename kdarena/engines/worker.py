@@ -1,0 +1,62 @@
+"""A worker: a persistent child process that executes one job after another on one device.
+
+It reads a line of settings and then one job a line from standard input, and answers on the descriptor that was its
+standard output; whatever a plugin prints goes to standard error, so that it can't spoil an answer. When its standard
+input closes, the parent is gone and it ends at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def main() -> None:
+    """Serve jobs until standard input closes."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    settings = json.loads(sys.stdin.readline())
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+
+    import torch
+
+    from kdarena.engines.job import spec_from
+    from kdarena.execute import Bench, execute, execute_calibration
+    from kdarena.spec import RunSpec
+
+    if settings["threads"]:
+        torch.set_num_threads(settings["threads"])
+    bench = Bench(
+        teachers=Path(settings["teachers"]),
+        output=Path(settings["output"]),
+        data_root=settings["data_root"],
+        plugin_paths=settings["plugin_paths"],
+        device=settings["device"],
+        report=lambda progress: _answer(answers, {"progress": progress}),
+    )
+    while True:
+        spec = spec_from(jobs.get())
+        result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_calibration(spec, bench)
+        _answer(answers, {"result": dataclasses.asdict(result)})
+
+
+def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+    os._exit(0)
+
+
+def _answer(answers: TextIO, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

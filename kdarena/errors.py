@@ -1,0 +1,41 @@
+"""Errors with one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """The command can't be carried out as given; the command line prints the line and exits with 2."""
+
+
+class MethodError(Exception):
+    """A method broke the contract, or raised, in one of its hooks: the run's status becomes ``error``.
+
+    Args:
+        method: its name.
+        hook: where, as ``loss``.
+        problem: what happened, or what was expected and what was found.
+    """
+
+    def __init__(self, method: str, hook: str, problem: str):
+        super().__init__(f"plugin {method!r}, hook {hook!r}: {problem}")
+        self.method = method
+        self.hook = hook
+
+
+class Diverged(Exception):
+    """A loss term is not finite.
+
+    Args:
+        step: of the run, from 0.
+        term: its name, as ``train/ce``.
+        value: nan or inf.
+    """
+
+    def __init__(self, step: int, term: str, value: float):
+        super().__init__(f"step {step}: term {term!r} is {value}")
+        self.step = step
+        self.term = term
+
+
+class BudgetTooSmall(UserError):
+    """A method gets too few steps for its budget."""

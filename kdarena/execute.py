@@ -1,0 +1,292 @@
+"""``RunSpec -> RunResult``: build, train, evaluate, on one device, touching nothing but a checkpoint file.
+
+Neither MLflow nor Optuna is imported here, so that a machine with torch and pluggy alone can execute runs.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdarena import environment
+from kdarena.budget import UNDERSPEND, commit, spend
+from kdarena.calibrate import Calibration, CalibrationSpec, calibrate
+from kdarena.contract import Method, TeacherSpec
+from kdarena.defaults import Defaults
+from kdarena.errors import Diverged, MethodError, UserError
+from kdarena.hooks import Hooks, is_out_of_memory, parameter_count
+from kdarena.params import make_params
+from kdarena.plugins import Found, discover
+from kdarena.run import Run, TeacherChanged
+from kdarena.seeds import derive
+from kdarena.spec import RunResult, RunSpec, Status
+from kdarena.tracks import card
+from kdarena.tracks.checkpoints import load_into, save
+from kdarena.tracks.task import Setting, Task
+from kdarena.train import Training
+from kdarena.tune import RUNG
+
+
+class Pruned(Exception):
+    """A trial fell below its rule."""
+
+
+@dataclass
+class Bench:
+    """What a worker keeps between runs: where files lie, loaded tasks, found plugins.
+
+    Attributes:
+        teachers: folder of teachers' checkpoints, named by key.
+        output: folder that students' checkpoints are written to.
+        data_root: of the tasks' data.
+        plugin_paths: files of plugins besides the installed ones.
+        device: with its index, as ``cuda:0``.
+        report: called with the progress of a run now and then.
+    """
+
+    teachers: Path
+    output: Path
+    data_root: str | None = None
+    plugin_paths: Sequence[str] = ()
+    device: str = "cpu"
+    report: Callable[[float], None] | None = None
+    _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
+    _found: dict[str, Found] = field(default_factory=dict)
+    _modules: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
+
+    def task(self, name: str, precision: str) -> Task:
+        """The task on the device; loaded once, and only one at a time stays loaded."""
+        if (name, precision) not in self._tasks:
+            self._tasks.clear()
+            self._modules.clear()
+            described = card(name)
+            setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
+            self._tasks[name, precision] = described.load(described, setting)
+        return self._tasks[name, precision]
+
+    def plugin(self, name: str, source: str) -> Found:
+        """The plugin of a method; it has to be the code that the spec was made with."""
+        if name == Defaults.method.name:
+            return Found(name, Defaults(), Defaults.method)
+        if name not in self._found:
+            self._found = {one.name: one for one in discover(self.plugin_paths)}
+        found = self._found.get(name)
+        if found is None or found.error is not None:
+            raise UserError(f"plugin {name!r} can't be loaded in the worker: {found.error if found else 'not found'}")
+        if found.source != source:
+            raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
+        return found
+
+    def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
+        """A trained teacher, in eval mode, a fresh copy for each run, so that no run can change another's."""
+        named = task.card.architecture(spec.architecture)
+        with torch.random.fork_rng(devices=[]):
+            network = task.new_network(named, dropout=spec.dropout)
+        load_into(network, self.teachers / f"{key}.safetensors")
+        return network.eval().requires_grad_(False)
+
+    def reference(self, task: Task, key: str) -> nn.Module:
+        """The reference teacher for agreement metrics; kept, since its predictions are cached by the task."""
+        identity = (task.card.name, task.setting.precision, key)
+        if identity not in self._modules:
+            self._modules[identity] = self.teacher(task, TeacherSpec(), key)
+        return self._modules[identity]
+
+
+def execute(spec: RunSpec, bench: Bench) -> RunResult:
+    """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
+    started = time.perf_counter()
+    try:
+        return _Execution(spec, bench)(started)
+    except Diverged as error:
+        return _failure(spec, "diverged", error)
+    except (MethodError, UserError, TeacherChanged) as error:
+        return _failure(spec, "error", error)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _failure(spec, "oom", error)
+        traceback.print_exc(file=sys.stderr)
+        return _failure(spec, "error", error)
+
+
+class _Execution:
+    def __init__(self, spec: RunSpec, bench: Bench):
+        self.spec, self.bench = spec, bench
+        self.task = bench.task(spec.task, spec.precision)
+        self.found = bench.plugin(spec.method, spec.source)
+        self.hooks = Hooks(self.found)
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self.evaluation_s = 0.0
+        self.processor_started = time.process_time()
+
+    def __call__(self, started: float) -> RunResult:
+        spec, task = self.spec, self.task
+        steps = commit(spec.costs, spec.budget.amount, spec.method) if spec.replay is None else spec.replay
+        seed_everything(spec.seed)
+        run = build_run(self.found, task, self.bench, spec)
+        phases, _ = self.hooks.build(run)
+        scheduled = [(phase.name, phase.steps) for phase in phases]
+        calibrated = [(cost.phase, cost.steps) for cost in spec.costs]
+        if scheduled != calibrated:
+            raise MethodError(
+                spec.method,
+                "schedule",
+                f"phases {scheduled} are not those that were calibrated, {calibrated}; the schedule may depend on cost-relevant parameters only",
+            )
+        build_s = time.perf_counter() - started
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, replay=spec.replay, watch=self._watch(run), report=self.bench.report)
+        status: Status = "done"
+        try:
+            trained = training()
+        except Pruned:
+            trained, status = training.trained, "pruned"
+        run.check_teachers()
+        student = run.learner.student
+        parameters = parameter_count(student)
+        taken = [phase.steps for phase in trained.phases]
+        committed = spend(spec.costs, steps)
+        spent = spend(spec.costs, taken) if status != "pruned" else training.spent
+        if status == "done" and spent < (1 - UNDERSPEND) * spec.budget.amount and spec.replay is None:
+            status = "under"
+        metrics: dict[str, float] = {}
+        if status != "pruned":
+            metrics = self._evaluate(run, student)
+        checkpoint = None
+        if status != "pruned" and spec.purpose != "tune":
+            checkpoint = f"{spec.key}.safetensors"
+            save(student, self.bench.output / checkpoint)
+        counted = [int(cost.flops) for cost in spec.costs]
+        return RunResult(
+            key=spec.key,
+            status=status,
+            metrics=metrics,
+            curves={**trained.curves, **self.curves},
+            phases=tuple(trained.phases),
+            committed=committed if status != "pruned" else spent,
+            spent_s=trained.seconds,
+            steps=training.steps,
+            samples=trained.samples,
+            flops=float(sum(flops * count for flops, count in zip(counted, taken, strict=False))),
+            parameters=parameters,
+            system={
+                "build_s": build_s,
+                "evaluation_s": self.evaluation_s,
+                "total_s": time.perf_counter() - started,
+                "peak_memory_mib": _peak_memory(task.device),
+                "processor_s": time.process_time() - self.processor_started,
+            },
+            environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
+            checkpoint=checkpoint,
+        )
+
+    def _watch(self, run: Run) -> list[tuple[float, Callable[[int], None]]]:
+        """A trial is scored once on the way; teachers and finals are not interrupted."""
+        if self.spec.purpose != "tune":
+            return []
+
+        def score(step: int) -> None:
+            metric = self.task.card.metric
+            started = time.perf_counter()
+            value = self.task.evaluate(run.learner.student, "validation", run.seed, run.protocol)[metric]
+            self.evaluation_s += time.perf_counter() - started
+            self.curves[f"validation/{metric}"] = [(step, value)]
+            rule = self.spec.prune
+            if rule is not None and value < rule.threshold:
+                raise Pruned
+
+        return [(self.spec.prune.progress if self.spec.prune else RUNG, score)]
+
+    def _evaluate(self, run: Run, student: nn.Module) -> dict[str, float]:
+        """Validation where there is one; test once, at the last step, and never for a trial."""
+        spec, task = self.spec, self.task
+        started = time.perf_counter()
+        reference = self.bench.reference(task, spec.reference) if spec.reference else None
+        parts: list[str] = ["validation"] if spec.protocol == "validated" else []
+        parts += ["test"] if spec.purpose != "tune" else []
+        metrics: dict[str, float] = {}
+        for part in parts:
+            for name, value in task.evaluate(student, part, run.seed, run.protocol, reference).items():  # type: ignore[arg-type]
+                metrics[f"{part}/{name}"] = value
+        for name, network in run.learner.deploy.items():
+            for metric, value in task.evaluate(network, "test" if spec.purpose != "tune" else "validation", run.seed, run.protocol, reference).items():
+                metrics[f"deploy:{name}/{metric}"] = value
+        self.evaluation_s += time.perf_counter() - started
+        return metrics
+
+
+def build_run(found: Found, task: Task, bench: Bench, spec: RunSpec | CalibrationSpec) -> Run:
+    """The run that a method's hooks work in, with its teachers loaded."""
+    method: Method = found.method  # type: ignore[assignment]
+    teachers = [bench.teacher(task, teacher, key) for teacher, key in spec.teachers]
+    seed = spec.seed if isinstance(spec, RunSpec) else 0
+    recipe: Mapping[str, float] = spec.recipe if isinstance(spec, RunSpec) else {}
+    params = make_params(method.Params, spec.params)
+    return Run(task, method, params, seed=seed, recipe=recipe, protocol=spec.protocol, teachers=teachers, trains=spec.trains)
+
+
+def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:
+    """Calibrate one method; what goes wrong becomes the status."""
+    started = time.perf_counter()
+    try:
+        task = bench.task(spec.task, spec.precision)
+        found = bench.plugin(spec.method, spec.source)
+        plain = Found(Defaults.method.name, Defaults(), Defaults.method)
+        seed_everything(0)
+        alone = replace(spec, method=Defaults.method.name, params={}, teachers=(), trains=None)
+        measures, student_s = calibrate(
+            Hooks(found),
+            lambda: build_run(found, task, bench, spec),
+            Hooks(plain),
+            lambda: build_run(plain, task, bench, alone),
+            timed=spec.timed,
+            once=spec.audit > 0,
+        )
+        run = build_run(plain, task, bench, alone)
+        deployed = run.new_student()
+        return Calibration(
+            key=spec.key,
+            phases=tuple(measures),
+            steps_per_epoch=run.steps_per_epoch,
+            student_s=student_s,
+            seconds=time.perf_counter() - started,
+            latency_ms=task.latency_ms(deployed),
+            parameters=parameter_count(deployed),
+            environment=environment.of_device(task.device),
+        )
+    except Exception as error:
+        status = "oom" if is_out_of_memory(error) else "error"
+        if not isinstance(error, (MethodError, UserError, TeacherChanged)):
+            traceback.print_exc(file=sys.stderr)
+        return Calibration(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=status, error=one_line(error))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's global generator, from which helpers and dropout draw."""
+    torch.manual_seed(derive(seed, "global"))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (MethodError, UserError, Diverged, TeacherChanged)):
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def _failure(spec: RunSpec, status: Status, error: BaseException) -> RunResult:
+    return RunResult(key=spec.key, status=status, error=one_line(error))
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,43 @@
+"""Reference losses that implementations get wrong: one loss a function, its source in the docstring."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """T² · KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, mean over rows (Hinton et al. 2015, arXiv 1503.02531).
+
+    The target comes first, as in the formula. With T² in front the gradient on a row's logits is
+    T · (softmax(logits/T) − softmax(target/T)) divided by the number of rows.
+
+    Args:
+        target_logits: [P, C], the teacher's; detach them where no gradient may reach the teacher.
+        logits: [P, C], the student's.
+        temperature: T > 0.
+        mask: [P] of booleans; rows that don't count are left out of the mean.
+
+    Returns:
+        a scalar in fp32.
+    """
+    log_target = functional.log_softmax(target_logits.float() / temperature, dim=1)
+    log_probability = functional.log_softmax(logits.float() / temperature, dim=1)
+    if mask is None:
+        divergence = functional.kl_div(log_probability, log_target, reduction="batchmean", log_target=True)
+    else:
+        rows = functional.kl_div(log_probability, log_target, reduction="none", log_target=True).sum(dim=1)
+        divergence = (rows * mask).sum() / mask.sum().clamp(min=1)
+    return divergence * temperature**2
+
+
+def soft_cross_entropy(target_probabilities: Tensor, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+    """−Σ_c p_c ln softmax(logits)_c, mean over rows; equals KL plus the target's entropy.
+
+    Args:
+        target_probabilities: [P, C], each row a distribution.
+        logits: [P, C].
+        mask: [P] of booleans; rows that don't count are left out of the mean.
+    """
+    rows = -(target_probabilities * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+    return rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1)

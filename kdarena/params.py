@@ -1,0 +1,160 @@
+"""Hyper-parameters as typed fields that carry their default, its source and their search range.
+
+A method declares its hyper-parameters once::
+
+    @dataclass(frozen=True)
+    class QuestParams(Params):
+        tau: float = Float(0.2, 0.001, 10.0, log=True, source="code", help="temperature of the assignment")
+
+and from this one place come ``--param METHOD.NAME=VALUE``, the Optuna search space, trial 0 and the documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Source = Literal["paper", "code", "ours"]
+Value = float | int | str | bool
+
+_TUNABLE = "kdarena.tunable"
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """One hyper-parameter: its default, where the default comes from, and where a tuner may look.
+
+    Attributes:
+        kind: the type of the value: ``float``, ``int``, ``choice`` or ``flag``.
+        default: the value of trial 0.
+        source: who says so: the paper, its public code, or ourselves.
+        low, high: inclusive range of a number (``None`` for choices and flags).
+        log: whether the range is searched on a logarithmic scale.
+        choices: the allowed values of a choice.
+        cost: whether the value changes the cost of a step; such a parameter is tuned only where the user asks for it,
+            because each value needs a calibration of its own.
+        tune: whether the tuner searches it at all.
+        help: one line for the reader.
+    """
+
+    kind: Literal["float", "int", "choice", "flag"]
+    default: Value
+    source: Source
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    cost: bool = False
+    tune: bool = True
+    help: str = ""
+
+    def check(self, value: Value) -> Value:
+        """Return ``value`` if it is allowed, else raise ``ValueError`` with what is.
+
+        A number may lie outside its search range (the range says where a tuner looks), but has to be finite.
+        """
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise ValueError(f"{value!r} is not one of {', '.join(map(str, self.choices))}")
+        elif self.kind == "flag":
+            if not isinstance(value, bool):
+                raise ValueError(f"{value!r} is not true or false")
+        elif isinstance(value, (bool, str)) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is not a finite number")
+        elif self.kind == "int" and value != int(value):
+            raise ValueError(f"{value!r} is not a whole number")
+        return value
+
+    def parse(self, text: str) -> Value:
+        """Read a value as typed on the command line; raises ``ValueError`` with what is allowed."""
+        text = text.strip()
+        if self.kind == "flag":
+            meanings = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+            if text.lower() not in meanings:
+                raise ValueError(f"{text!r} is not true or false")
+            return meanings[text.lower()]
+        if self.kind == "choice":
+            for choice in self.choices:
+                if str(choice) == text:
+                    return choice
+            return self.check(text)
+        try:
+            return self.check(int(text) if self.kind == "int" else float(text))
+        except ValueError:
+            kind = "a whole number" if self.kind == "int" else "a finite number"
+            raise ValueError(f"{text!r} is not {kind}") from None
+
+    def describe_range(self) -> str:
+        """The search range in words, as the documentation prints it."""
+        if self.kind == "flag":
+            return "true, false"
+        if self.kind == "choice":
+            return ", ".join(map(str, self.choices))
+        return f"{self.low:g} to {self.high:g}" + (", log" if self.log else "")
+
+
+def _field(tunable: Tunable) -> Any:
+    return dataclasses.field(default=tunable.default, metadata={_TUNABLE: tunable})
+
+
+def Float(  # noqa: N802 - reads as a type where it is used
+    default: float, low: float, high: float, *, source: Source, log: bool = False, cost: bool = False, tune: bool = True, help: str = ""
+) -> Any:
+    """A real hyper-parameter, searched in ``[low, high]``."""
+    return _field(Tunable("float", default, source, low, high, log=log, cost=cost, tune=tune, help=help))
+
+
+def Int(  # noqa: N802
+    default: int, low: int, high: int, *, source: Source, log: bool = False, cost: bool = False, tune: bool = True, help: str = ""
+) -> Any:
+    """A whole hyper-parameter, searched in ``[low, high]``, both included."""
+    return _field(Tunable("int", default, source, low, high, log=log, cost=cost, tune=tune, help=help))
+
+
+def Choice(  # noqa: N802
+    default: Value, choices: typing.Sequence[Value], *, source: Source, cost: bool = False, tune: bool = False, help: str = ""
+) -> Any:
+    """One of several named values. Not tuned unless ``tune=True``: a paper's named variants are rows of the board."""
+    return _field(Tunable("choice", default, source, choices=tuple(choices), cost=cost, tune=tune, help=help))
+
+
+def Flag(default: bool, *, source: Source, cost: bool = False, tune: bool = False, help: str = "") -> Any:  # noqa: N802
+    """A switch. Not tuned unless ``tune=True``."""
+    return _field(Tunable("flag", default, source, cost=cost, tune=tune, help=help))
+
+
+@dataclass(frozen=True)
+class Params:
+    """Base of a method's hyper-parameters; a method without any uses it as it is."""
+
+
+def tunables(params_type: type[Params]) -> dict[str, Tunable]:
+    """The hyper-parameters of a ``Params`` class by name, in the order of their declaration.
+
+    Raises:
+        TypeError: the class is no frozen dataclass, or a field is declared without Float, Int, Choice or Flag.
+    """
+    if not (isinstance(params_type, type) and issubclass(params_type, Params)):
+        raise TypeError("Params has to be a subclass of kdarena.Params")
+    found: dict[str, Tunable] = {}
+    for field in dataclasses.fields(params_type):
+        tunable = field.metadata.get(_TUNABLE)
+        if not isinstance(tunable, Tunable):
+            raise TypeError(f"parameter {field.name!r} has to be declared with Float, Int, Choice or Flag")
+        found[field.name] = tunable
+    if params_type.__annotations__ and not found and params_type is not Params:
+        raise TypeError(f"{params_type.__name__} has to be decorated with @dataclass(frozen=True)")
+    return found
+
+
+def make_params(params_type: type[Params], values: typing.Mapping[str, Value]) -> Params:
+    """Build a method's parameters from defaults and ``values``; raises ``ValueError`` for an unknown name or a wrong value."""
+    known = tunables(params_type)
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown parameter {name!r}; known: {', '.join(known) or 'none'}")
+        known[name].check(value)
+    return params_type(**values)

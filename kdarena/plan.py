@@ -1,0 +1,235 @@
+"""The plan: from a command to the values of its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kdarena.budget import Amount
+from kdarena.calibrate import Calibration, CalibrationSpec
+from kdarena.contract import REFERENCE, Method, TeacherSpec
+from kdarena.defaults import Defaults
+from kdarena.devices import Machine
+from kdarena.errors import UserError
+from kdarena.params import Value, make_params, tunables
+from kdarena.plugins import Found
+from kdarena.spec import Budget, PhaseCost, Purpose, RunSpec, Unit, digest
+from kdarena.tracks.card import TaskCard
+
+CONTROLS = (Defaults.method.name, "kd")
+"""Compulsory on every board: the student alone, and Hinton's distillation."""
+TRIAL_SEED = 1_000_003
+"""Trials run on a seed that no final run uses."""
+TEACHER_SHARE = 4.0
+"""On tasks that are not embedded a teacher is trained for at most so many budgets of a run, unless --teacher-budget says otherwise."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as typed but checked; everything a plan depends on."""
+
+    plugins: str = "all"
+    tasks: str = "digits"
+    budget: Amount | None = None
+    tuning_budget: Amount | None = None
+    teacher_budget: Amount | None = None
+    seeds: int | None = None
+    total: float | None = None
+    device: str = "auto"
+    workers: int | None = None
+    precision: str = "auto"
+    params: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    protocol: Literal["validated", "published"] = "validated"
+    data_root: str | None = None
+    teacher_checkpoint: str | None = None
+    plugin_paths: tuple[str, ...] = ()
+    charge_teacher: bool = False
+    out: Path = Path("kdarena-out")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method on a task, with what the user fixed.
+
+    Attributes:
+        params, recipe: fixed values of its own parameters and of the common knobs.
+        teachers: what it takes from the pool.
+        skip: why it does not run on the task, or None.
+    """
+
+    found: Found
+    params: Mapping[str, Value]
+    recipe: Mapping[str, float]
+    teachers: tuple[TeacherSpec, ...]
+    skip: str | None = None
+
+    @property
+    def method(self) -> Method:
+        """Its declaration."""
+        assert self.found.method is not None
+        return self.found.method
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all runs of a command on one task share."""
+
+    card: TaskCard
+    machine: Machine
+    precision: Literal["fp32", "bf16"]
+    data: str
+    protocol: Literal["validated", "published"]
+
+
+def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entrant]:
+    """The methods of a command on one task, each with its teachers or the reason to skip it."""
+    knobs = card.recipe.knobs()
+    entrants = []
+    for one in found:
+        assert one.method is not None
+        given = request.params.get(one.name, {})
+        recipe = {name: float(value) for name, value in given.items() if name in knobs}
+        own = {name: value for name, value in given.items() if name not in knobs}
+        params = make_params(one.method.Params, own)
+        skip = None
+        if card.track not in (*one.method.tracks, *one.method.extended):
+            skip = f"its equations are not stated for the track {card.track!r}"
+        try:
+            skip = skip or one.method.applies(card, params)
+            teachers = () if skip else tuple(one.method.teachers(card, params))
+        except Exception as error:
+            teachers, skip = (), f"{type(error).__name__} in its declaration: {error}"
+        entrants.append(Entrant(one, own, recipe, teachers, skip))
+    return entrants
+
+
+def parse_params(assignments: Sequence[str], found: Sequence[Found], knobs: Sequence[str] = ("lr", "weight_decay")) -> dict[str, dict[str, Value]]:
+    """Read ``--param METHOD.NAME=VALUE``.
+
+    Raises:
+        UserError: the form is wrong, or method, name or value is unknown.
+    """
+    methods = {one.name: one.method for one in found if one.method is not None}
+    values: dict[str, dict[str, Value]] = {}
+    for text in assignments:
+        target, equals, value = text.partition("=")
+        name, dot, parameter = target.partition(".")
+        if not (equals and dot):
+            raise UserError(f"--param {text!r}: expected METHOD.NAME=VALUE, as kd.temperature=4")
+        if name not in methods:
+            raise UserError(f"--param {text!r}: unknown plugin {name!r}; known: {', '.join(methods)}")
+        known = tunables(methods[name].Params)
+        if parameter in knobs:
+            try:
+                values.setdefault(name, {})[parameter] = float(value)
+            except ValueError:
+                raise UserError(f"--param {text!r}: {value!r} is not a number") from None
+            continue
+        if parameter not in known:
+            raise UserError(f"--param {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *knobs))}")
+        try:
+            values.setdefault(name, {})[parameter] = known[parameter].parse(value)
+        except ValueError as error:
+            raise UserError(f"--param {text!r}: {error}") from None
+    return values
+
+
+def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:
+    """The reference and every pool member that any method takes, each once."""
+    wanted = [REFERENCE, *(teacher for entrant in entrants for teacher in entrant.teachers)]
+    return list(dict.fromkeys(wanted))
+
+
+def calibration_spec(entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, audit: int = 0) -> CalibrationSpec:
+    """The calibration of a method on a task."""
+    known = tunables(entrant.method.Params)
+    return CalibrationSpec(
+        task=ground.card.name,
+        method=entrant.method.name,
+        source=entrant.found.source,
+        params={name: value for name, value in entrant.params.items() if known[name].cost},
+        teachers=tuple((teacher, keys[teacher]) for teacher in entrant.teachers),
+        protocol=ground.protocol,
+        data=ground.data,
+        precision=ground.precision,
+        device=ground.machine.kind,
+        threads=ground.machine.threads,
+        timed=timed,
+        audit=audit,
+    )
+
+
+def phase_costs(calibration: Calibration, unit: Unit, student_s: float | None) -> tuple[PhaseCost, ...]:
+    """The costs that a run commits by."""
+    return tuple(
+        PhaseCost(measure.phase, measure.steps, measure.share, calibration.unit_cost(measure, unit, student_s), measure.relative, measure.error, measure.flops)
+        for measure in calibration.phases
+    )
+
+
+def run_spec(
+    entrant: Entrant,
+    ground: Ground,
+    keys: Mapping[TeacherSpec, str],
+    costs: tuple[PhaseCost, ...],
+    budget: Budget,
+    *,
+    purpose: Purpose,
+    seed: int,
+) -> RunSpec:
+    """A run of a method with what the user fixed."""
+    return RunSpec(
+        task=ground.card.name,
+        method=entrant.method.name,
+        source=entrant.found.source,
+        purpose=purpose,
+        seed=seed,
+        budget=budget,
+        costs=costs,
+        params=entrant.params,
+        recipe=entrant.recipe,
+        teachers=tuple((teacher, keys[teacher]) for teacher in entrant.teachers),
+        reference=keys[REFERENCE],
+        protocol=ground.protocol,
+        data=ground.data,
+        precision=ground.precision,
+        device=ground.machine.kind,
+        threads=ground.machine.threads,
+    )
+
+
+def teacher_run(spec: TeacherSpec, ground: Ground, epochs: float, flops: int) -> RunSpec:
+    """The training of a teacher: a run of the plain student's method on the teacher's network, for so many epochs."""
+    cost = PhaseCost("train", None, 1.0, 1 / ground.card.steps_per_epoch, None, None, flops)
+    return RunSpec(
+        task=ground.card.name,
+        method=Defaults.method.name,
+        source="",
+        purpose="teacher",
+        seed=spec.member,
+        budget=Budget(epochs, "epochs"),
+        costs=(cost,),
+        recipe={} if ground.card.recipe.teacher_lr is None else {"lr": ground.card.recipe.teacher_lr},
+        trains=dataclasses.replace(spec, architecture=ground.card.architecture(spec.architecture)),
+        protocol=ground.protocol,
+        data=ground.data,
+        precision=ground.precision,
+        device=ground.machine.kind,
+        threads=ground.machine.threads,
+    )
+
+
+def request_digest(request: Request, ground: Ground, entrants: Sequence[Entrant]) -> str:
+    """Names a command on a task, so that the same command finds what was chosen for it."""
+    return digest(
+        {
+            "task": ground.card.name,
+            "methods": {entrant.method.name: [entrant.found.source, dict(entrant.params), dict(entrant.recipe)] for entrant in entrants},
+            "budget": [str(request.budget), str(request.tuning_budget), str(request.teacher_budget), request.seeds, request.total],
+            "ground": [ground.machine.kind, len(ground.machine.devices), ground.precision, ground.data, ground.protocol],
+            "teacher": [request.teacher_checkpoint, request.charge_teacher],
+        }
+    )

@@ -1,0 +1,1 @@
+"""Boards as people and programs read them: on the terminal, as Markdown, LaTeX, CSV and JSON."""

@@ -1,0 +1,250 @@
+"""The public test kit: a toy task and a run over it, so that a method's equations can be tested in milliseconds.
+
+::
+
+    task = toy_task()
+    run = make_run(plugin, task, {"tau": 0.1})
+    step = new_step(run)                 # the harness's own step object on one batch
+    terms = plugin.loss(step)
+    history = take_steps(run, 3)         # real training steps, by the harness's own loop
+
+Networks have three stages with maps ``stage1`` … ``stage3`` and a linear head. Architectures: ``toy-teacher`` and
+``toy-student`` (last map 4 × 4), ``toy-coarse`` (the student's channels, last map 2 × 2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdarena.contract import Phase, TeacherSpec
+from kdarena.hooks import Hooks
+from kdarena.params import Value, make_params
+from kdarena.plugins import Found
+from kdarena.run import Run
+from kdarena.seeds import derive
+from kdarena.step import Step
+from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting, Shapes, Task
+from kdarena.train import BoundUpdate, enter
+
+SIDE = 8
+ARCHITECTURES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "toy-teacher": ((6, 8, 10), (1, 2, 1)),
+    "toy-student": ((3, 4, 6), (1, 2, 1)),
+    "toy-coarse": ((3, 4, 6), (1, 2, 2)),
+}
+"""Channels and strides of the three stages."""
+
+
+class ToyNetwork(nn.Module):
+    """Three stages of convolution, batch norm and ReLU; average pooling; a linear head."""
+
+    def __init__(self, widths: Sequence[int], strides: Sequence[int], classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(dropout))
+            for before, width, stride in zip((1, *widths), widths, strides, strict=False)
+        )
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """[B, 1, 8, 8] to logits, embedding and the maps by stage."""
+        maps: dict[str, Tensor] = {}
+        for number, stage in enumerate(self.stages, start=1):
+            x = maps[f"stage{number}"] = stage(x)
+        embedding = x.mean(dim=(2, 3))
+        return self.head(embedding), embedding, maps
+
+
+class ToyTask(Task):
+    """Noisy images around one random prototype a class: learnable in a few steps."""
+
+    def __init__(self, card: TaskCard, setting: Setting):
+        self.card, self.setting = card, setting
+        generator = torch.Generator().manual_seed(0)
+        prototypes = torch.randn(card.classes, 1, SIDE, SIDE, generator=generator)
+        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
+        for part, size in (("train", card.train), ("validation", card.validation), ("test", card.test)):
+            targets = torch.randint(card.classes, (size,), generator=generator)
+            inputs = prototypes[targets] + 0.7 * torch.randn(size, 1, SIDE, SIDE, generator=generator)
+            self._parts[part] = (inputs.to(setting.device), targets.to(setting.device))
+
+    def size(self, part: Part, seed: int, protocol: str) -> int:
+        """Number of samples; every seed has the same split."""
+        return len(self._parts[part][1])
+
+    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+        """Endless batches; augmentation is a little noise."""
+        inputs, targets = self._parts["train"]
+        generator = torch.Generator().manual_seed(derive(seed, "toy", data))
+        size = self.card.recipe.batch_size
+        while True:
+            order = torch.randperm(len(targets), generator=generator)
+            for start in range(0, len(order), size):
+                index = order[start : start + size]
+                if data == "augmented" and len(index) < size:
+                    break
+                batch = inputs[index]
+                if data == "augmented":
+                    batch = batch + 0.1 * torch.randn(batch.shape, generator=generator).to(batch)
+                yield Batch(batch, targets[index], index.to(self.device))
+
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
+        """A toy network."""
+        return ToyNetwork(*ARCHITECTURES[architecture], self.classes, dropout).to(self.device)
+
+    def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """One call."""
+        logits, embedding, maps = network(inputs, **arguments)
+        return Outputs(logits.float(), FeatureMaps(dict(maps)), embedding.float())
+
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return functional.cross_entropy(outputs.logits, targets)
+
+    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One row a sample; all count."""
+        return outputs.logits, torch.ones(len(outputs.logits), dtype=torch.bool, device=outputs.logits.device)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        """SGD."""
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.card.recipe.momentum, weight_decay=weight_decay)
+
+    def curve(self, progress: float) -> float:
+        """Steps at the milestones."""
+        return self.card.recipe.gamma ** sum(progress >= milestone for milestone in self.card.recipe.milestones)
+
+    def shapes(self, network: nn.Module) -> Shapes:
+        """From one call in eval mode."""
+        training = network.training
+        with torch.no_grad():
+            outputs = self.forward(network.eval(), torch.zeros(1, 1, SIDE, SIDE, device=self.device))
+        network.train(training)
+        assert outputs.embedding is not None
+        features = {name: tuple(one.shape[1:]) for name, one in outputs.features.items()}
+        return Shapes(tuple(outputs.logits.shape[1:]), features, tuple(outputs.embedding.shape[1:]))
+
+    def evaluate(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None) -> dict[str, float]:
+        """Top-1 in percent, and with a reference teacher the agreement."""
+        inputs, targets = self._parts[part]
+        training = network.training
+        with torch.no_grad():
+            predicted = self.forward(network.eval(), inputs).logits.argmax(dim=1)
+            metrics = {"top1": 100 * float((predicted == targets).float().mean())}
+            if reference is not None:
+                metrics["agreement"] = 100 * float((predicted == self.forward(reference, inputs).logits.argmax(dim=1)).float().mean())
+        network.train(training)
+        return metrics
+
+    def latency_ms(self, network: nn.Module) -> float:
+        """Of one call on one sample."""
+        start = time.perf_counter()
+        self.shapes(network)
+        return 1000 * (time.perf_counter() - start)
+
+
+class ToyRun(Run):
+    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
+
+    hooks: Hooks
+    phases: list[Phase]
+    augmented: Iterator[Batch]
+    bound: dict[str, BoundUpdate]
+
+
+def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher: str = "toy-teacher", student: str = "toy-student", **card: Any) -> ToyTask:
+    """A small classification task on the CPU; further arguments are fields of its :class:`TaskCard`."""
+    recipe = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=batch_size, milestones=(0.5,), gamma=0.1, teacher_epochs=1)
+    fields: dict[str, Any] = {
+        "name": "toy",
+        "track": "classification",
+        "data_set": "toy",
+        "teacher": teacher,
+        "student": student,
+        "classes": classes,
+        "train": train,
+        "validation": 16,
+        "test": 16,
+        "metric": "top1",
+        "recipe": recipe,
+        "missing": lambda data_root: None,
+        "digest": lambda data_root: "0" * 16,
+        "load": ToyTask,
+        "embedded": True,
+    }
+    return ToyTask(TaskCard(**{**fields, **card}), Setting())
+
+
+def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
+    """An untrained teacher in eval mode, seeded by its spec, whose batch norm knows the toy data."""
+    spec = spec or TeacherSpec()
+    named = task.card.architecture(spec.architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(1000, spec.architecture, spec.member))
+        network = task.new_network(named, dropout=spec.dropout)
+        batches = task.batches(0, "validated", "plain")
+        with torch.no_grad():
+            for _ in range(10):
+                task.forward(network.train(), next(batches).inputs)
+    return network.eval().requires_grad_(False)
+
+
+def make_run(
+    plugin: Any,
+    task: Task,
+    params: Mapping[str, Value] | None = None,
+    *,
+    teachers: Sequence[nn.Module] | None = None,
+    seed: int = 0,
+    recipe: Mapping[str, float] | None = None,
+) -> ToyRun:
+    """Build a method's run as the harness does: teachers, student, schedule.
+
+    Args:
+        teachers: in the place of those that the method declares, which are untrained toy teachers.
+    """
+    method = plugin.method
+    values = make_params(method.Params, params or {})
+    if teachers is None:
+        teachers = [toy_teacher(task, spec) for spec in method.teachers(task.card, values)]
+    torch.manual_seed(derive(seed, "global"))
+    run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers)
+    run.hooks = Hooks(Found(method.name, plugin, method))
+    run.phases, _ = run.hooks.build(run)
+    run.augmented = task.batches(seed, run.protocol, "augmented")
+    run.bound = {}
+    return run
+
+
+def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: Batch | None = None, progress: float = 0.0) -> Step:
+    """A step on one batch, for calling a plugin's ``loss`` directly."""
+    step = Step(run, phase or run.phases[-1].name)
+    step.renew(batch or next(run.augmented), progress, progress)
+    step.update = update
+    return step
+
+
+def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
+    """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
+    chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
+    stepper, batches = enter(run.hooks, run, chosen, run.bound, run.augmented)
+    for position in range(count):
+        with run.hooks.guard("loss"):
+            stepper.take(next(batches), position / count, position / count)
+    run.bound = {bound.name: bound for bound in stepper.bound}
+    history: list[dict[str, float]] = [{} for _ in range(count)]
+    for (update, name), values in stepper.terms.items():
+        for position, value in values:
+            history[position][f"{update}/{name}"] = float(value)
+    return history
+
+
+def take_phases(run: ToyRun, count: int) -> dict[str, list[dict[str, float]]]:
+    """Take every phase in order: its fixed number of steps, or ``count``."""
+    return {phase.name: take_steps(run, count if phase.steps is None else phase.steps, phase.name) for phase in run.phases}

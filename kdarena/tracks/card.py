@@ -1,0 +1,99 @@
+"""What the parent process knows of a task: a card, without torch and without the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kdarena.params import Tunable
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Setting, Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task trains a network: SGD with steps of the learning rate at fixed progress.
+
+    Attributes:
+        lr, weight_decay: the common knobs, tuned alike for every method.
+        momentum, nesterov, batch_size: fixed.
+        milestones, gamma: the learning rate is multiplied by gamma at each of these fractions of the schedule.
+        warmup: fraction of the schedule over which the learning rate rises linearly from zero.
+        teacher_epochs: epochs of a teacher's training.
+        student_epochs: student-epochs of a run's full schedule: what a planner gives a run when time allows.
+        teacher_lr: learning rate of a teacher's training, where it is not ``lr``.
+    """
+
+    lr: float
+    weight_decay: float
+    momentum: float
+    batch_size: int
+    milestones: tuple[float, ...]
+    gamma: float
+    teacher_epochs: float
+    student_epochs: float = 240.0
+    nesterov: bool = False
+    warmup: float = 0.0
+    teacher_lr: float | None = None
+
+    def knobs(self) -> dict[str, Tunable]:
+        """The common knobs: the same for every method, searched around the recipe."""
+        return {
+            "lr": Tunable("float", self.lr, "paper", self.lr / 5, self.lr * 4, log=True, help="learning rate of the task's optimiser"),
+            "weight_decay": Tunable(
+                "float", self.weight_decay, "paper", self.weight_decay / 5, self.weight_decay * 5, log=True, help="weight decay of the task's optimiser"
+            ),
+        }
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """A task: a track, a data set, a pair of architectures, metrics.
+
+    Attributes:
+        name: on the command line and the board, as ``digits`` or ``cifar100:resnet32x4-resnet8x4``.
+        track: the kind of task.
+        data_set: name of the data.
+        teacher, student: names of architectures.
+        classes: how many there are.
+        train, validation, test: numbers of samples.
+        metric: the ranked metric, higher is better, in percent.
+        recipe: how networks are trained on it.
+        embedded: carried by an installed package, so that nothing has to be downloaded or given.
+        feature_maps: whether its networks show feature maps [B, C, H, W].
+        notes: further facts for ``kdarena tasks``.
+        fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
+        missing: given the data root (or None), what is missing and how to mend it, or None where the task is available.
+        digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
+        load: builds the task on a device.
+    """
+
+    name: str
+    track: str
+    data_set: str
+    teacher: str
+    student: str
+    classes: int
+    train: int
+    validation: int
+    test: int
+    metric: str
+    recipe: Recipe
+    missing: Callable[[str | None], str | None] = field(compare=False)
+    digest: Callable[[str | None], str] = field(compare=False)
+    load: Callable[[TaskCard, Setting], Task] = field(compare=False)
+    embedded: bool = False
+    feature_maps: bool = True
+    fast_bf16: bool = True
+    notes: tuple[str, ...] = ()
+
+    def architecture(self, name: str) -> str:
+        """The architecture that ``"teacher"`` or ``"student"`` stands for; any other name is one already."""
+        return {"student": self.student, "teacher": self.teacher}.get(name, name)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that see each training sample once, but for the last incomplete batch, which is dropped as in training."""
+        return max(1, self.train // self.recipe.batch_size)

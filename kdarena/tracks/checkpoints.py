@@ -1,0 +1,98 @@
+"""Read and write the weights of a network. No pickle is executed: a file that wants to run code is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PICKLED = (".pth", ".pt", ".ckpt", ".bin")
+WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
+"""Keys under which public checkpoints keep the weights: ``model`` in RepDistiller and mdistiller."""
+PREFIX = "module."
+"""What ``nn.DataParallel`` puts before every name."""
+
+
+def save(network: nn.Module, path: str | Path) -> None:
+    """Write parameters and buffers as safetensors; a tensor that several names share is written under each of them."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    save_file(tensors, str(path))
+
+
+def load_into(network: nn.Module, path: str | Path) -> None:
+    """Fill a network with the weights of a file, all of them or none.
+
+    Reads ``.safetensors``, and ``.pth`` or ``.pt`` as a state dict or as public benchmarks wrap it (``{"model": …}``,
+    ``{"state_dict": …}``, names with a leading ``module.``).
+
+    Raises:
+        ValueError: in one line: the file can't be read, is no checkpoint, or the first tensor that does not fit.
+    """
+    path = Path(path)
+    found = _read(path)
+    wanted = network.state_dict()
+    for name, tensor in wanted.items():
+        if name not in found:
+            if name.endswith("num_batches_tracked"):
+                found[name] = tensor  # absent from checkpoints older than torch 0.4.1, and unused with a fixed momentum
+                continue
+            raise ValueError(f"{path}: tensor {name!r} is missing; is it a checkpoint of {type(network).__name__}?")
+        if found[name].shape != tensor.shape:
+            raise ValueError(f"{path}: tensor {name!r} has shape {tuple(found[name].shape)}, but the network's is {tuple(tensor.shape)}")
+    unknown = next((name for name in found if name not in wanted), None)
+    if unknown is not None:
+        raise ValueError(f"{path}: tensor {unknown!r} is unknown to the network; is it a checkpoint of {type(network).__name__}?")
+    network.load_state_dict(found)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(str(path)))
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: not a safetensors file: {_first_line(error)}") from None
+    if path.suffix not in PICKLED:
+        raise ValueError(f"{path}: unknown kind of checkpoint; expected .safetensors or {', '.join(PICKLED)}")
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: can't be read as plain weights: {_first_line(error)}") from None
+    return _weights(content, path)
+
+
+def _weights(content: Any, path: Path) -> dict[str, Tensor]:
+    """Look through the wrappers and prefixes for a mapping of names to tensors."""
+    for _ in range(2):
+        if isinstance(content, Mapping):
+            content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: holds no state dict, neither by itself nor under {', '.join(WRAPPERS)}")
+    if all(name.startswith(PREFIX) for name in content):
+        return {name.removeprefix(PREFIX): tensor for name, tensor in content.items()}
+    return dict(content)
+
+
+def _numpy_scalars() -> list[Any]:
+    """What stands beside the weights in public checkpoints: accuracies as numpy scalars. These constructors only build numbers."""
+    import numpy
+    from numpy._core import multiarray
+
+    kinds = [type(numpy.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")]
+    scalar: Any = multiarray.scalar  # type: ignore[attr-defined,unused-ignore]
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, *kinds]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]

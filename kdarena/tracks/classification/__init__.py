@@ -1,0 +1,1 @@
+"""Track ``classification``: images to one of C classes."""

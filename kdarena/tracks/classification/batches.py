@@ -1,0 +1,158 @@
+"""Batches from a data set that lives on the device, or from one that is too large for it: the same batches either way."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdarena.tracks.task import Batch
+
+PREFETCHED = 4
+"""Chunks that a background thread may be ahead."""
+CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**22}
+"""Values of a chunk, by kind of device: a CPU likes what fits into its cache, a GPU few and large kernels."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over samples, or several of whole batches, drawn on the CPU.
+
+    Attributes:
+        rows: rows of the data set in the order of the pass [N].
+        positions: the samples' positions in the training set [N].
+        drawn: random numbers of the augmentation [N, 3], or None where there is none.
+    """
+
+    rows: Tensor
+    positions: Tensor
+    drawn: Tensor | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a pass on the device: raw images [K, H, W, C], labels [K], positions [K], random numbers [K, 3] or None."""
+
+    images: Tensor
+    labels: Tensor
+    positions: Tensor
+    drawn: Tensor | None
+
+
+class Source(Protocol):
+    """Where raw images come from."""
+
+    def chunks(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
+        """All passes in stretches of ``size`` samples, a pass's last one smaller."""
+        ...
+
+
+class Resident:
+    """All images live on the device as bytes."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, device: torch.device):
+        self._images = torch.from_numpy(images).to(device).flatten(1)  # rows of bytes, so that selecting them copies memory
+        self._shape = images.shape[1:]
+        self._labels = torch.from_numpy(labels).to(device)
+        self._device = device
+
+    def chunks(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
+        """See :class:`Source`. A pass's random numbers go to the device at once, so that no batch waits for a copy."""
+        for each in passes:
+            rows, positions = each.rows.to(self._device), each.positions.to(self._device)
+            drawn = each.drawn.to(self._device) if each.drawn is not None else None
+            for start in range(0, len(rows), size):
+                part = slice(start, start + size)
+                images = self._images.index_select(0, rows[part]).view(-1, *self._shape)
+                labels = self._labels.index_select(0, rows[part])
+                yield Chunk(images, labels, positions[part], drawn[part] if drawn is not None else None)
+
+
+class Streaming:
+    """Images stay in host memory or in a memory-mapped file; a background thread gathers ahead, into pinned memory for CUDA.
+
+    The thread ends when the iterator is closed or collected.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, device: torch.device, prefetched: int = PREFETCHED):
+        self._images = images
+        self._labels = torch.from_numpy(labels)
+        self._device = device
+        self._prefetched = prefetched
+
+    def chunks(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
+        """See :class:`Source`."""
+        ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(self._prefetched)
+        closed = threading.Event()
+        worker = threading.Thread(target=self._fill, args=(ready, closed, passes, size), name="kdarena-streaming", daemon=True)
+        worker.start()
+        try:
+            while (found := ready.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                yield self._to_device(found)
+        finally:
+            closed.set()
+            worker.join()
+
+    def _fill(self, ready: queue.Queue[Chunk | BaseException | None], closed: threading.Event, passes: Iterable[Pass], size: int) -> None:
+        try:
+            for chunk in self._gathered(passes, size):
+                if not _put(ready, chunk, closed):
+                    return
+            _put(ready, None, closed)
+        except BaseException as error:
+            _put(ready, error, closed)
+
+    def _gathered(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
+        for each in passes:
+            for start in range(0, len(each.rows), size):
+                part = slice(start, start + size)
+                images = torch.from_numpy(self._images[each.rows[part].numpy()])
+                drawn = each.drawn[part] if each.drawn is not None else None
+                chunk = Chunk(images, self._labels[each.rows[part]], each.positions[part], drawn)
+                yield _each_tensor(chunk, Tensor.pin_memory) if self._device.type == "cuda" else chunk
+
+    def _to_device(self, chunk: Chunk) -> Chunk:
+        if self._device.type == "cpu":
+            return chunk
+        return _each_tensor(chunk, lambda tensor: tensor.to(self._device, non_blocking=True))
+
+
+def _each_tensor(chunk: Chunk, change: Callable[[Tensor], Tensor]) -> Chunk:
+    drawn = change(chunk.drawn) if chunk.drawn is not None else None
+    return Chunk(change(chunk.images), change(chunk.labels), change(chunk.positions), drawn)
+
+
+def _put(ready: queue.Queue[Chunk | BaseException | None], item: Chunk | BaseException | None, closed: threading.Event) -> bool:
+    """Wait for room, but not for ever: False once the reader has gone."""
+    while not closed.is_set():
+        try:
+            ready.put(item, timeout=0.05)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int, finish: Callable[[Chunk], Tensor], device: torch.device) -> Iterator[Batch]:
+    """All passes in batches, a pass's last one smaller.
+
+    Several batches are made at once and then cut apart, since for small images the calls cost more than the work.
+
+    Args:
+        values: numbers in one image.
+        finish: makes a network's inputs of a chunk: augmentation and normalisation.
+    """
+    together = max(1, CHUNK_VALUES.get(device.type, CHUNK_VALUES["cuda"]) // (values * batch_size))
+    for chunk in source.chunks(passes, together * batch_size):
+        inputs = finish(chunk)
+        cut = zip(inputs.split(batch_size), chunk.labels.split(batch_size), chunk.positions.split(batch_size), strict=True)
+        for images, labels, positions in cut:
+            yield Batch(images, labels, positions)

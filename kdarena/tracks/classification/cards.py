@@ -1,0 +1,128 @@
+"""The track's tasks as cards: neither torch nor any data is touched before a card's functions are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.classification import data
+from kdarena.tracks.classification.models import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Setting, Task
+
+TRACK = "classification"
+MILESTONES = (0.625, 0.75, 0.875)
+"""Epochs 150, 180 and 210 of the public benchmark's 240."""
+
+DIGITS_RECIPE = Recipe(lr=0.2, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=120, student_epochs=200)
+CIFAR_RECIPE = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=240)
+SMALL_LR_RECIPE = Recipe(lr=0.01, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=240, teacher_lr=0.05)
+SMALL_LR = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
+"""Architectures that the public benchmark trains with a learning rate of 0.01."""
+
+CIFAR10_PAIRS = (("resnet56", "resnet20"),)
+CIFAR100_PAIRS = (
+    ("resnet32x4", "resnet8x4"),
+    ("wrn-40-2", "wrn-16-2"),
+    ("wrn-40-2", "wrn-40-1"),
+    ("resnet56", "resnet20"),
+    ("resnet110", "resnet20"),
+    ("resnet110", "resnet32"),
+    ("vgg13", "vgg8"),
+    ("vgg13", "mobilenetv2"),
+    ("resnet50", "mobilenetv2"),
+    ("resnet50", "vgg8"),
+    ("resnet32x4", "shufflenetv1"),
+    ("resnet32x4", "shufflenetv2"),
+    ("wrn-40-2", "shufflenetv1"),
+)
+"""The public benchmark's pairs (Tian et al. 2020, arXiv 1910.10699, tables 1 and 2), the default first."""
+PAIRS = {"cifar10": CIFAR10_PAIRS, "cifar100": CIFAR100_PAIRS}
+
+
+def cards() -> tuple[TaskCard, ...]:
+    """The tasks that are listed; :func:`card` knows every other pair of architectures too."""
+    return (_digits(), *(_cifar(name, teacher, student) for name, pairs in PAIRS.items() for teacher, student in pairs))
+
+
+def card(name: str) -> TaskCard:
+    """The task of that name: ``digits``, ``cifar100`` (its default pair) or ``cifar100:TEACHER-STUDENT``.
+
+    Architectures may be written as papers write them (``MobileNetV2``, ``wrn_40_2``).
+
+    Raises:
+        ValueError: in one line: no such task, or no such pair of architectures.
+    """
+    data_set, _, pair = name.lower().replace("_", "-").partition(":")
+    if data_set == "digits" and not pair:
+        return _digits()
+    if data_set not in PAIRS:
+        raise ValueError(f"unknown task {name!r}; known: digits, {', '.join(PAIRS)}, and {', '.join(f'{known}:TEACHER-STUDENT' for known in PAIRS)}")
+    teacher, student = _split_pair(name, pair) if pair else PAIRS[data_set][0]
+    return _cifar(data_set, teacher, student)
+
+
+def _split_pair(name: str, pair: str) -> tuple[str, str]:
+    """The one cut of ``wrn-40-2-wrn-16-2`` at a hyphen that leaves a known architecture on both sides."""
+    known = [architecture for architecture in ARCHITECTURES if not architecture.startswith("digits")]
+    words = pair.split("-")
+    for cut in range(1, len(words)):
+        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
+        if teacher in known and student in known:
+            return teacher, student
+    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(known)}")
+
+
+def _digits() -> TaskCard:
+    return TaskCard(
+        name="digits",
+        track=TRACK,
+        data_set="digits",
+        teacher="digits-teacher",
+        student="digits-student",
+        classes=10,
+        train=500,
+        validation=300,
+        test=data.DIGITS_TEST,
+        metric="top1",
+        recipe=DIGITS_RECIPE,
+        missing=_missing_scikit_learn,
+        digest=lambda data_root: data.load_digits().digest,
+        load=_load,
+        embedded=True,
+        fast_bf16=False,
+        notes=("1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn",),
+    )
+
+
+def _cifar(name: str, teacher: str, student: str) -> TaskCard:
+    return TaskCard(
+        name=f"{name}:{teacher}-{student}",
+        track=TRACK,
+        data_set=name,
+        teacher=teacher,
+        student=student,
+        classes=data.CIFAR[name].classes,
+        train=45_000,
+        validation=5_000,
+        test=10_000,
+        metric="top1",
+        recipe=SMALL_LR_RECIPE if student in SMALL_LR else CIFAR_RECIPE,
+        missing=lambda data_root: data.missing_files(name, data_root),
+        digest=lambda data_root: data.load_cifar(name, data_root).digest,
+        load=_load,
+    )
+
+
+def _missing_scikit_learn(data_root: str | None) -> str | None:
+    import importlib.util
+
+    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
+
+
+def _load(card: TaskCard, setting: Setting) -> Task:
+    from kdarena.tracks.classification.task import ClassificationTask
+
+    found = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
+    return ClassificationTask(card, setting, found)

@@ -1,0 +1,38 @@
+"""Generations: the networks of one run, each trained from scratch with the one before as its frozen teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kdarena import NO_TEACHER, Learner, Phase
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdarena import Run
+
+Helpers = dict[str, "nn.Module"]
+
+
+def phases(count: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> list[Phase]:
+    """One phase of equal share a generation, ``generation0`` without a teacher.
+
+    Args:
+        count: of networks, the first, plainly trained one included.
+        new_helpers: builds what learns along with the student of a later generation, given the run and that student.
+    """
+    return [Phase(f"generation{k}", begin=partial(_begin, generation=k, new_helpers=new_helpers)) for k in range(count)]
+
+
+def _begin(run: Run, *, generation: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> None:
+    """A new student, re-initialised and never warm-started; the same when it is called again, since the teacher is looked up by generation."""
+    students: dict[int, nn.Module] = run.store.setdefault("students", {})
+    student = students[generation] = run.new_student(generation=generation)
+    if generation == 0:
+        run.teacher = NO_TEACHER
+        run.learner = Learner(student)
+    else:
+        run.set_teacher(students[generation - 1])
+        run.learner = Learner(student, new_helpers(run, student))

@@ -1,0 +1,30 @@
+"""What a run costs beside its training: build and record."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from kdarena.execute import Bench, execute
+from kdarena.record import Record
+from kdarena.spec import Budget, PhaseCost, RunSpec
+from kdarena.tracks import card
+
+
+@pytest.mark.benchmark
+def test_a_run_costs_at_most_three_tenths_of_a_second_beside_its_training(tmp_path):
+    cost = PhaseCost("train", None, 1.0, 1.0, None, None, 10)
+    with Record.open(tmp_path / "out") as record:
+        bench = Bench(tmp_path, record.checkpoints)
+        record.checkpoints.mkdir(parents=True, exist_ok=True)
+        beside = []
+        for seed in range(6):
+            spec = RunSpec("digits", "student", "", "final", seed, Budget(60, "flop"), (cost,), data=card("digits").digest(None))
+            started = time.perf_counter()
+            result = execute(spec, bench)
+            record.log(spec, result, setting="default", facts={})
+            beside.append(time.perf_counter() - started - result.spent_s)
+    print(f"\nbeside training: {statistics.median(beside[1:]) * 1e3:.0f} ms a run, the first {beside[0] * 1e3:.0f} ms")
+    assert statistics.median(beside[1:]) <= 0.3

@@ -1,0 +1,177 @@
+"""What the command line promises: exit statuses, one-line errors, clean standard output."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from kdarena.cli import main
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def kdarena(monkeypatch, capsys):
+    """The command in this process: what it prints, and its exit status."""
+
+    def call(*arguments, cwd=None):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["kdarena", *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        printed = capsys.readouterr()
+        return Done(status, printed.out, printed.err)
+
+    return call
+
+
+TINY = ["--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--plugins", "kd,nope"], "unknown plugin 'nope'"),
+        (["run", "--tasks", "mnist9000"], "mnist9000"),
+        (["run", "--tasks", "cifar100:resnet9999-resnet20"], "kdarena tasks"),
+        (["run", "--param", "kd.heat=3"], "kd has no parameter 'heat'"),
+        (["run", "--param", "kd.temperature=warm"], "'warm' is not"),
+        (["run", "--param", "temperature=3"], "METHOD.NAME=VALUE"),
+        (["run", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
+        (["run", "--total", "5flop"], "--total '5flop'"),
+        (["run", "--device", "abacus"], "--device 'abacus'"),
+        (["run", "--device", "cuda:77"], "cuda"),
+        (["run", "--precision", "fp8"], "--precision 'fp8'"),
+        (["run", "--protocol", "wished"], "--protocol 'wished'"),
+        (["run", "--plugin-path", "none.py"], "none.py: no such file"),
+        (["run", "--tasks", "cifar100", "--budget", "1epochs"], "--data-root"),
+        (["leaderboard", "--out", "nowhere"], "kdarena run"),
+        (["runs", "--out", "nowhere"], "kdarena run"),
+        (["leaderboard", "--format", "poem", "--out", "nowhere"], "--format 'poem'"),
+        (["export", "abc", "--to", "x.safetensors", "--out", "nowhere"], "kdarena run"),
+        (["plugins", "show", "nope"], "unknown plugin 'nope'"),
+    ],
+)
+def test_a_users_mistake_is_one_line_that_says_what_to_do_and_status_2(kdarena, arguments, says, tmp_path):
+    done = kdarena(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_budget_too_small_for_a_named_method_is_status_2_and_nothing_is_lost(kdarena, tmp_path):
+    done = kdarena("run", "--plugins", "pfeed", *TINY, "--teacher-budget", "8epochs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "50 are the least" in done.stderr
+    assert "Traceback" not in done.stderr
+    runs = json.loads(kdarena("runs", "--json", cwd=tmp_path).stdout)
+    assert {run["purpose"] for run in runs} == {"teacher"}
+
+
+def test_an_unreadable_teacher_checkpoint_is_status_2(kdarena, tmp_path):
+    (tmp_path / "teacher.pth").write_bytes(b"not a checkpoint")
+    done = kdarena("run", "--plugins", "kd", *TINY, "--teacher-checkpoint", "teacher.pth", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "teacher.pth" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_directory_of_another_version_is_status_2_and_left_alone(kdarena, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kdarena.json").write_text('{"format": 99}')
+    done = kdarena("run", "--plugins", "student", *TINY, "--out", out)
+    assert done.returncode == 2
+    assert "99" in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["kdarena.json"]
+
+
+def test_help_answers_in_less_than_half_the_time_of_importing_torch():
+    def seconds(*command):
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    assert seconds("-m", "kdarena", "--help") < 0.5 * seconds("-c", "import torch")
+
+
+def test_what_is_not_there_yet_is_not_in_the_help(kdarena):
+    text = kdarena("run", "--help").stdout + kdarena("--help").stdout + kdarena("plugins", "--help").stdout
+    for later in ("--engine", "--images", "--text", "--ladder", "sweep", "html", "check", "new "):
+        assert later not in text.replace("checkpoint", "")
+
+
+def test_plugins_as_json_is_one_array_and_nothing_else(kdarena):
+    done = kdarena("plugins", "--json")
+    rows = json.loads(done.stdout)
+    assert {"name", "title", "paper", "venue", "year", "tracks", "distribution", "version", "status", "error"} <= set(rows[0])
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_a_broken_plugin_is_listed_and_the_others_work(kdarena, tmp_path):
+    (tmp_path / "sad.py").write_text("import nothing_of_that_name")
+    rows = json.loads(kdarena("plugins", "--json", "--plugin-path", tmp_path / "sad.py").stdout)
+    broken = [row for row in rows if row["status"] == "broken"]
+    assert [row["name"] for row in broken] == ["sad"]
+    assert "ModuleNotFoundError" in broken[0]["error"]
+
+
+def test_show_prints_the_paper_the_equations_and_each_parameter_with_its_source(kdarena):
+    text = kdarena("plugins", "show", "quest").stdout
+    for part in ("ECCV 2020", "tau", "0.2", "code", "parameter", "lr and weight_decay"):
+        assert part in text
+
+
+def test_every_method_shows_itself(kdarena):
+    for row in json.loads(kdarena("plugins", "--json").stdout):
+        assert kdarena("plugins", "show", row["name"]).returncode == 0
+
+
+def test_the_matrix_says_where_a_method_applies(kdarena):
+    rows = json.loads(kdarena("plugins", "matrix", "--json").stdout)
+    assert {row["method"]: row["classification"] for row in rows}["kd"] == "own"
+
+
+def test_tasks_as_json_name_what_is_missing(kdarena):
+    rows = {row["name"]: row for row in json.loads(kdarena("tasks", "--json").stdout)}
+    assert rows["digits"]["available"] is True
+    assert {"name", "track", "data_set", "teacher", "student", "metric", "available", "missing"} <= set(rows["digits"])
+    assert "--data-root" in rows["cifar100:resnet32x4-resnet8x4"]["missing"]
+
+
+def test_doctor_answers_for_every_package_device_and_data_set(kdarena):
+    done = kdarena("doctor", "--json")
+    rows = {row["what"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert {"machine", "python", "cpu", "torch", "mlflow", "optuna", "plugins", "data cifar100"} <= set(rows)
+    assert "--data-root" in rows["data cifar100"]["mend"]
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):
+    done = kdarena("run", "--plugins", "all", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "quest" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(f"{sys.executable} -m kdarena plugins --json | head -1", shell=True, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""

@@ -1,0 +1,143 @@
+"""A worker's death is a status; the engine goes on."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdarena.engines.job import spec_from, to_message
+from kdarena.engines.local import ALLOCATOR, LocalEngine, cause_of_death, worker_environment
+from kdarena.plugins import discover
+from kdarena.spec import Budget, PhaseCost, RunSpec
+from kdarena.tracks import card
+
+ILL = """
+import ctypes, os, signal, sys, time
+import torch
+from kdarena import Method, Paper, hookimpl, no_teachers
+
+def make(name, ill):
+    class Ill:
+        method = Method(name, name, Paper("t", "v", 2026, "u"), teachers=no_teachers)
+        @hookimpl
+        def loss(self, step):
+            if step.progress == 0:
+                print("a plugin may print what it likes")
+            ill()
+            return {"task": step.task.loss(step.student, step.targets)}
+    return Ill()
+
+def memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+variants = (
+    make("healthy", lambda: None),
+    make("segfault", lambda: ctypes.string_at(0)),
+    make("killed", lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    make("endless", lambda: time.sleep(3600)),
+    make("leaves", lambda: os._exit(3)),
+    make("memory", memory),
+    make("raises", lambda: 1 / 0),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugins") / "ill.py"
+    path.write_text(ILL)
+    return path
+
+
+@pytest.fixture
+def engine(tmp_path, plugin_file):
+    made = LocalEngine(
+        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], patience=20.0
+    )
+    yield made
+    made.close()
+
+
+def spec(method, plugin_file):
+    source = next(one.source for one in discover([plugin_file]) if one.name == method)
+    steps = 60
+    cost = PhaseCost("train", None, 1.0, 1.0, None, None, 0)
+    return RunSpec("digits", method, source, "final", 0, Budget(steps, "flop"), (cost,), data=card("digits").digest(None))
+
+
+def run(engine, one):
+    engine.submit(one)
+    started = time.monotonic()
+    while time.monotonic() - started < 120:
+        for event in engine.wait(1.0):
+            if event.result is not None:
+                return event.result
+    raise AssertionError("no result")
+
+
+def test_after_every_kind_of_death_the_next_run_is_done(engine, plugin_file):
+    expected = {
+        "segfault": ("error", "SIGSEGV"),
+        "killed": ("oom", "SIGKILL"),
+        "leaves": ("error", "status 3"),
+        "memory": ("oom", "out of memory"),
+        "raises": ("error", "plugin 'raises', hook 'loss': ZeroDivisionError"),
+    }
+    for method, (status, text) in expected.items():
+        result = run(engine, spec(method, plugin_file))
+        assert (result.status, text in result.error) == (status, True), result
+    assert run(engine, spec("healthy", plugin_file)).status == "done"
+
+
+def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
+    engine = LocalEngine(
+        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], patience=15.0
+    )
+    try:
+        result = run(engine, spec("endless", plugin_file))
+    finally:
+        engine.close()
+    assert (result.status, "endless loop" in result.error) == ("timeout", True)
+
+
+def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path):
+    from kdarena.execute import Bench, execute
+
+    torch.set_num_threads(1)
+    one = spec("healthy", plugin_file)
+    here = execute(one, Bench(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
+    there = run(engine, one)
+    assert (here.metrics, here.curves, here.phases) == (there.metrics, there.curves, there.phases)
+
+
+def test_a_worker_ends_when_its_parent_is_gone(engine, plugin_file):
+    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    process = engine._workers[0].process
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+
+
+def test_jobs_survive_the_way_to_a_worker_and_back(plugin_file):
+    one = spec("healthy", plugin_file)
+    assert spec_from(to_message(one)) == one
+
+
+def test_thread_counts_and_allocator_are_set_before_a_worker_starts():
+    environment = worker_environment({"PATH": "x"}, 1)
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert ALLOCATOR.items() <= environment.items()
+    assert worker_environment({"MALLOC_TOP_PAD_": "7"}, 0)["MALLOC_TOP_PAD_"] == "7"
+
+
+def test_causes_of_death_are_said_in_one_line():
+    assert cause_of_death(-signal.SIGKILL, None, 1.0)[0] == "oom"
+    assert cause_of_death(-signal.SIGKILL, "timeout", 1.0)[0] == "timeout"
+    assert cause_of_death(-signal.SIGABRT, None, 1.0) == ("error", "the worker died of SIGABRT")
+    assert cause_of_death(0, None, 1.0) == ("error", "the worker exited with status 0")
+
+
+def test_what_plugins_print_goes_to_the_log(engine, plugin_file, tmp_path):
+    run(engine, spec("healthy", plugin_file))
+    assert "a plugin may print what it likes" in Path(tmp_path / "log").read_text()
