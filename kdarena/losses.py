@@ -16,7 +16,7 @@ def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Te
         target_logits: [P, C], the teacher's; detach them where no gradient may reach the teacher.
         logits: [P, C], the student's.
         temperature: T > 0.
-        mask: [P] of booleans; rows that don't count are left out of the mean.
+        mask: [P] of booleans; rows that don't count are left out of the mean; None: all count.
 
     Returns:
         a scalar in fp32.

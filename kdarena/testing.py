@@ -108,9 +108,9 @@ class ToyTask(Task):
         """Cross-entropy."""
         return functional.cross_entropy(outputs.logits, targets)
 
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, None]:
         """One row a sample; all count."""
-        return outputs.logits, torch.ones(len(outputs.logits), dtype=torch.bool, device=outputs.logits.device)
+        return outputs.logits, None
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
         """SGD."""

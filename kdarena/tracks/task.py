@@ -146,8 +146,8 @@ class Task(abc.ABC):
         """The task's own loss, a scalar in fp32."""
 
     @abc.abstractmethod
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count."""
+    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do."""
 
     @abc.abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:

@@ -124,9 +124,9 @@ class ClassificationTask(Task):
         """Cross-entropy, mean over samples."""
         return functional.cross_entropy(outputs.logits, targets)
 
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, None]:
         """A row is a sample, and all count."""
-        return outputs.logits, torch.ones_like(targets, dtype=torch.bool)
+        return outputs.logits, None
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
         """SGD with the recipe's momentum."""
