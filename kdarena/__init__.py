@@ -29,14 +29,18 @@ from kdarena.params import Choice, Flag, Float, Int, Params
 if TYPE_CHECKING:
     from kdarena.run import Run
     from kdarena.step import Step
+    from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import TaskCard
-    from kdarena.tracks.task import Outputs, Task
+    from kdarena.tracks.task import Evaluation, Outputs, Task
 
 __all__ = [
     "NO_TEACHER",
     "REFERENCE",
+    "Branch",
     "Choice",
     "Curve",
+    "Ensemble",
+    "Evaluation",
     "Flag",
     "Float",
     "Int",
@@ -58,7 +62,16 @@ __all__ = [
     "reference_teacher",
 ]
 
-_LAZY = {"Run": "run", "Step": "step", "TaskCard": "tracks.card", "Outputs": "tracks.task", "Task": "tracks.task"}
+_LAZY = {
+    "Branch": "tracks.branch",
+    "Ensemble": "tracks.branch",
+    "Evaluation": "tracks.task",
+    "Outputs": "tracks.task",
+    "Run": "run",
+    "Step": "step",
+    "Task": "tracks.task",
+    "TaskCard": "tracks.card",
+}
 
 
 def __getattr__(name: str) -> Any:

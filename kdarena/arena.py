@@ -30,6 +30,8 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tune import RUNG, Candidate, Study, open_storage, search_space
 
 STUDENT = Defaults.method.name
+SWEPT = "sweep"
+"""Setting of the runs of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Arena:
     def _task(self, found: Sequence[Found], card: TaskCard, named: bool, seconds: float) -> None:
         started = time.monotonic()
         request = self.request
-        ground = Ground(card, self.machine, self.machine.precision(request.precision, card), card.digest(request.data_root), request.protocol)
+        ground = Ground(card, self.machine, self.machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
         entrants = plan.enter(found, card, request)
         runnable = [entrant for entrant in entrants if entrant.skip is None]
         self.ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(self.machine.devices)} x {self.machine.kind}, {ground.precision}")
@@ -136,7 +138,8 @@ class Arena:
         self, entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], costs: tuple[PhaseCost, ...], choice: Choice, latency_ms: float
     ) -> Work:
         budget = Budget(choice.amount, choice.unit)
-        final = plan.run_spec(entrant, ground, keys, costs, budget, purpose="final", seed=0)
+        swept = entrant.method.name == self.request.swept
+        final = plan.run_spec(entrant, ground, keys, costs, budget, purpose="control" if swept else "final", seed=0)
         base = Candidate(dict(entrant.params), dict(entrant.recipe))
         tuned: Candidate | None = None
         if choice.tuning > 0:
@@ -145,14 +148,14 @@ class Arena:
             tuned = study.best()
         self.ledger.latency[entrant.method.name, ground.card.name] = latency_ms
         seeds = range(choice.seeds)
-        jobs = [Job(replace(final, seed=seed), "default") for seed in seeds]
+        jobs = [Job(replace(final, seed=seed), SWEPT if swept else "default") for seed in seeds]
         if tuned is not None:
             jobs += [Job(replace(final, seed=seed, params=tuned.params, recipe=tuned.recipe), "tuned") for seed in seeds]
-        if entrant.method.name == STUDENT:
+        if entrant.method.name == STUDENT and self.request.swept is None:
             for share in choose.LADDER:
                 shorter = Budget(choice.amount * share, choice.unit)
                 if shorter.amount >= minimum_amount(costs):
-                    jobs += [Job(replace(final, seed=seed, budget=shorter, purpose="control"), f"ladder:{share}") for seed in seeds]
+                    jobs += [Job(replace(final, seed=seed, budget=shorter, purpose="control", metrics=()), f"ladder:{share}") for seed in seeds]
         yield jobs
 
     def _study(self, entrant: Entrant, ground: Ground, final: RunSpec, choice: Choice, base: Candidate) -> Study:
@@ -160,13 +163,13 @@ class Arena:
             self._storage = open_storage(self.request.out / "optuna.db")
         fixed = {**entrant.params, **entrant.recipe}
         space = search_space(entrant.method, ground.card, fixed)
-        name = f"{ground.card.name}/{entrant.method.name}/{digest([final.to_json(), choice.tuning])}"
+        name = f"{ground.card.name}/{entrant.method.name}/{digest([replace(final, metrics=()).to_json(), choice.tuning])}"
         return Study(self._storage, name, space, base, frozenset(ground.card.recipe.knobs()))
 
     def _trials(self, study: Study, entrant: Entrant, ground: Ground, final: RunSpec, choice: Choice, costs: Sequence[PhaseCost]) -> Work:
         """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others."""
         amount = max(choose.TRIAL_SHARE * choice.amount, min(minimum_amount(costs), choice.amount))
-        spec = replace(final, purpose="tune", seed=plan.TRIAL_SEED, budget=Budget(amount, choice.unit), reference=None)
+        spec = replace(final, purpose="tune", seed=plan.TRIAL_SEED, budget=Budget(amount, choice.unit), reference=None, metrics=())
         left = choice.tuning * (1 + 1e-9)
         number = 0
         while left >= amount:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdarena.run import Run
     from kdarena.step import Step
     from kdarena.tracks.card import TaskCard
-    from kdarena.tracks.task import Task
+    from kdarena.tracks.task import Evaluation, Outputs, Task
 
 PROJECT = "kdarena"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -52,25 +52,27 @@ class TeacherSpec:
         architecture: ``"teacher"`` or ``"student"`` (the task's own pair), or the name of an architecture of the track.
         member: which of the independently seeded trainings; member 0 of ``"teacher"`` is the task's reference teacher.
         dropout: dropout probability inside the network while the teacher is trained.
+        corruption: probability that a label is replaced by one of another class while the teacher is trained.
     """
 
     architecture: str = "teacher"
     member: int = 0
     dropout: float = 0.0
+    corruption: float = 0.0
 
     @property
     def special(self) -> bool:
         """Whether it was trained otherwise than the recipe says."""
-        return self.dropout > 0
+        return self.dropout > 0 or self.corruption > 0
 
 
 REFERENCE = TeacherSpec()
 """The task's one reference teacher: what *given* means."""
 
 
-def pool(count: int, architecture: str = "teacher", *, dropout: float = 0.0) -> tuple[TeacherSpec, ...]:
+def pool(count: int, architecture: str = "teacher", *, dropout: float = 0.0, corruption: float = 0.0) -> tuple[TeacherSpec, ...]:
     """``count`` members of the task's pool, trained from different seeds."""
-    return tuple(TeacherSpec(architecture, member, dropout) for member in range(count))
+    return tuple(TeacherSpec(architecture, member, dropout, corruption) for member in range(count))
 
 
 def reference_teacher(card: TaskCard, params: Any) -> tuple[TeacherSpec, ...]:
@@ -110,6 +112,7 @@ class Method:
         extended: further tracks on which the equations hold, each with the mapping used; shown as extended.
         Params: a frozen dataclass of its hyper-parameters.
         labels: False where training must not see labels; reading ``step.targets`` is then an error.
+        auxiliary: whether training takes the task's auxiliary inputs: shown as further supervision.
         teachers: the teachers it takes from the pool, given the task's card and its parameters.
         applies: the reason why it can't run on a task with these parameters, or None.
     """
@@ -122,6 +125,7 @@ class Method:
     extended: Mapping[str, str] = field(default_factory=dict)
     Params: type[Params] = Params
     labels: bool = True
+    auxiliary: bool = False
     teachers: Callable[[TaskCard, Any], Sequence[TeacherSpec]] = reference_teacher
     applies: Callable[[TaskCard, Any], str | None] = _applies_everywhere
 
@@ -133,12 +137,17 @@ class Learner:
     Attributes:
         student: deployed and scored; of the architecture of the task's reference student, which the harness asserts.
         helpers: predictors, critics, peers, transforms by name: trained along, thrown away, never exported.
-        deploy: further networks to score beside the student, by name.
+        deploy: further networks to score beside the student, by name: reference rows of the board, without a rank.
+        report: a method's own numbers, asked for once at the end of a run; recorded as ``method/NAME``.
+        uncertainties: of ``"student"`` or a name in ``deploy``: scores [P] by name from its outputs, higher where it is less
+            sure. Where given, misclassification and out-of-distribution detection by each score are recorded.
     """
 
     student: nn.Module
     helpers: dict[str, nn.Module] = field(default_factory=dict)
     deploy: dict[str, nn.Module] = field(default_factory=dict)
+    report: Callable[[Evaluation], Mapping[str, float]] | None = None
+    uncertainties: dict[str, Callable[[Outputs], Mapping[str, Tensor]]] = field(default_factory=dict)
 
     def modules(self) -> tuple[nn.Module, ...]:
         """The student, then the helpers in the order of their names' insertion."""
@@ -200,7 +209,8 @@ class Phase:
         begin: prepares the phase; has to leave it as new when called again, since calibration enters a phase several times.
         until: ends the phase early where it returns True; asked on a stride of steps, never of the last phase.
         work: what a step does instead of a loss (fit, cache, decode), so that it can be calibrated and charged.
-        data: ``"augmented"`` batches as in training; ``"plain"``: one unaugmented pass in random order, again and again; ``"none"``: no batch.
+        data: ``"augmented"`` batches as in training; ``"auxiliary"``: the same with ``step.auxiliary`` beside them, a batch of the task's
+            unlabelled auxiliary set; ``"plain"``: one unaugmented pass in random order, again and again; ``"none"``: no batch.
     """
 
     name: str
@@ -210,7 +220,7 @@ class Phase:
     begin: Callable[[Run], None] | None = None
     until: Callable[[Run], bool] | None = None
     work: Callable[[Step], None] | None = None
-    data: Literal["augmented", "plain", "none"] = "augmented"
+    data: Literal["augmented", "auxiliary", "plain", "none"] = "augmented"
 
 
 class MethodHooks:

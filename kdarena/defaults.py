@@ -40,8 +40,13 @@ class Defaults:
 
     @hookimpl
     def loss(self, step: Step) -> Mapping[str, Tensor]:
-        """The task's loss."""
-        return {"task": step.task.loss(step.student, step.targets)}
+        """The task's loss; of a teacher that is trained with corrupted labels, on those."""
+        trains, targets = step.run.trains, step.targets
+        if trains is not None and trains.corruption:
+            from kdarena.losses import corrupted
+
+            targets = corrupted(targets, step.task.classes, trains.corruption, step.run.generator)
+        return {"task": step.task.loss(step.student, targets)}
 
     @hookimpl
     def schedule(self) -> Sequence[Phase]:

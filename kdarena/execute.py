@@ -215,11 +215,27 @@ class _Execution:
         for part in parts:
             for name, value in task.evaluate(student, part, run.seed, run.protocol, reference).items():  # type: ignore[arg-type]
                 metrics[f"{part}/{name}"] = value
-        for name, network in run.learner.deploy.items():
-            for metric, value in task.evaluate(network, "test" if spec.purpose != "tune" else "validation", run.seed, run.protocol, reference).items():
-                metrics[f"deploy:{name}/{metric}"] = value
+        if spec.purpose in ("final", "control"):
+            metrics.update(self._evaluate_further(run, student, reference))
         self.evaluation_s += time.perf_counter() - started
         return metrics
+
+    def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
+        """What a final run records besides: other deployed networks, the method's own report, detection, groups asked for."""
+        task, learner, place = self.task, run.learner, (run.seed, run.protocol)
+        found: dict[str, float] = {}
+        for name, network in learner.deploy.items():
+            found |= {f"deploy:{name}/{metric}": value for metric, value in task.evaluate(network, "test", *place, reference).items()}
+            found[f"deploy:{name}/params"] = float(parameter_count(network))
+        with self.hooks.guard("build_student"):
+            for name, scores in learner.uncertainties.items():
+                scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
+                found |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
+            if learner.report is not None:
+                found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
+        for group in self.spec.metrics:
+            found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
+        return found
 
 
 def build_run(found: Found, task: Task, bench: Bench, spec: RunSpec | CalibrationSpec) -> Run:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdarena.contract import Method, TeacherSpec
+from kdarena.further import further_json, reference_rows
 from kdarena.params import tunables
 from kdarena.recorded import RecordedRun
 from kdarena.spec import COMPLETE
@@ -36,8 +37,10 @@ COLUMNS = _names("""
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = _names("""
     rank status_note calibration_error audit mean_default mean_tuned params_json recipe_json device precision threads protocol data reference
-    validation top5 nll ece agreement kl_teacher
+    validation top5 nll ece agreement kl_teacher further_json
 """)
+MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
+"""Columns of metrics beside the ranked one, with the metrics' names."""
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", "device", "precision", "threads", "data", "reference")
 """The columns that tell one board from another."""
 CONTROLS = ("student", "kd")
@@ -106,7 +109,7 @@ def _board_rows(
     student, reference = (entries.get(name, []) for name in controls)
     here = [run for run in recorded if same_place(board, run)]
     ladder = [run for run in here if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
-    rows = []
+    rows, references = [], []
     for name, (best, *others) in entries.items():
         trials = [run for run in here if run.spec.purpose == "tune" and run.spec.method == name and board_matches(board, run)]
         row: dict[str, Any] = {
@@ -129,11 +132,12 @@ def _board_rows(
         row["status_note"] = _note(row, best, others, seeds)
         row["_complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
+        references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
     rows.sort(key=lambda row: (row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), row["method"]))
     for number, row in enumerate(rows, 1):
         row["rank"] = number if row["status"] != "skipped" else None
         del row["_complete"]
-    return rows
+    return [*rows, *sorted(references, key=lambda row: row["method"])]
 
 
 def board_matches(board: Board, trial: RecordedRun) -> bool:
@@ -144,9 +148,9 @@ def board_matches(board: Board, trial: RecordedRun) -> bool:
 def _declared(method: Method | None, variant: Variant) -> dict[str, Any]:
     """What the method says of itself."""
     if method is None:
-        return {"paper": None, "default_source": None, "supervision": supervision(variant)}
+        return {"paper": None, "default_source": None, "supervision": supervision(variant, False)}
     paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
-    return {"paper": paper, "default_source": default_source(method), "supervision": supervision(variant)}
+    return {"paper": paper, "default_source": default_source(method), "supervision": supervision(variant, method.auxiliary)}
 
 
 def default_source(method: Method) -> str | None:
@@ -155,26 +159,27 @@ def default_source(method: Method) -> str | None:
     return ", ".join(f"{source} {sources.count(source)}" for source in ("paper", "code", "ours") if source in sources) or None
 
 
-def supervision(variant: Variant) -> str | None:
+def supervision(variant: Variant, auxiliary: bool) -> str | None:
     """The class of what a method took beside labels; None for a method that was skipped, whose teachers were never asked for."""
     if variant.skipped:
         return None
     teachers: list[TeacherSpec] = [teacher for teacher, _ in variant.first.spec.teachers]
+    taken = {0: "none", 1: "one teacher"}.get(len(teachers), f"{len(teachers)} teachers")
     if any(teacher.special for teacher in teachers):
-        return "special teacher"
-    return {0: "none", 1: "one teacher"}.get(len(teachers), f"{len(teachers)} teachers")
+        taken = "special teacher"
+    return f"{taken}, extra data" if auxiliary else taken
 
 
 def _scores(variant: Variant, metric: str) -> dict[str, Any]:
     interval = mean_interval(list(variant.values(f"test/{metric}").values()))
-    further = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
     return {
         "mean": interval and interval.mean,
         "ci_low": interval and interval.low,
         "ci_high": interval and interval.high,
         "seeds": interval.count if interval else 0,
         "validation": variant.mean(f"validation/{metric}"),
-        **{column: variant.mean(f"test/{name}") for column, name in further.items()},
+        **{column: variant.mean(f"test/{name}") for column, name in MEASURED.items()},
+        "further_json": further_json(variant, (metric, *MEASURED.values())),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,3 +42,24 @@ def soft_cross_entropy(target_probabilities: Tensor, logits: Tensor, mask: Tenso
     """
     rows = -(target_probabilities * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
     return rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1)
+
+
+def corrupted(targets: Tensor, classes: int, probability: float, generator: torch.Generator, redraw_true: bool = False) -> Tensor:
+    """Labels of which each is replaced with some probability by one drawn uniformly.
+
+    Args:
+        targets: [P], left as they are.
+        classes: C.
+        probability: that a label is drawn anew.
+        generator: on the device of the targets.
+        redraw_true: whether the true class may be drawn again, so that only a share (C - 1) / C of the drawn ones is wrong.
+
+    Returns:
+        new labels [P].
+    """
+    chosen = torch.rand(targets.shape, generator=generator, device=targets.device) < probability
+    if redraw_true:
+        drawn = torch.randint(classes, targets.shape, generator=generator, device=targets.device)
+    else:
+        drawn = (targets + torch.randint(1, classes, targets.shape, generator=generator, device=targets.device)) % classes
+    return torch.where(chosen, drawn, targets)

@@ -29,7 +29,10 @@ TEACHER_SHARE = 4.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, as typed but checked; everything a plan depends on."""
+    """What the user asked for, as typed but checked; everything a plan depends on.
+
+    ``swept`` names the method whose parameter is swept: its runs are controls, which never stand on a leaderboard.
+    """
 
     plugins: str = "all"
     tasks: str = "digits"
@@ -47,6 +50,8 @@ class Request:
     teacher_checkpoint: str | None = None
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
+    metrics: tuple[str, ...] = ()
+    swept: str | None = None
     out: Path = Path("kdarena-out")
 
 
@@ -82,6 +87,7 @@ class Ground:
     precision: Literal["fp32", "bf16"]
     data: str
     protocol: Literal["validated", "published"]
+    metrics: tuple[str, ...] = ()
 
 
 def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entrant]:
@@ -193,6 +199,7 @@ def run_spec(
         recipe=entrant.recipe,
         teachers=tuple((teacher, keys[teacher]) for teacher in entrant.teachers),
         reference=keys[REFERENCE],
+        metrics=ground.metrics if purpose in ("final", "control") else (),
         protocol=ground.protocol,
         data=ground.data,
         precision=ground.precision,

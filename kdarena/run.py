@@ -81,6 +81,13 @@ class Run:
         """Number of training samples of this run."""
         return self.task.size("train", self.seed, self.protocol)
 
+    @property
+    def targets(self) -> Tensor:
+        """Labels of the whole training part [N] on the device, in the order of ``step.index``."""
+        if not self.method.labels:
+            raise ValueError("the method declares labels=False but reads run.targets")
+        return self.task.targets(self.seed, self.protocol)
+
     def new_student(self, *, generation: int = 0, peer: int = 0, architecture: str = "student") -> nn.Module:
         """A freshly initialised network of the task, seeded by run seed, generation and peer alone.
 

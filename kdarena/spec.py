@@ -92,6 +92,7 @@ class RunSpec:
         threads: CPU threads that it trains with.
         prune: rule under which a trial ends early.
         replay: numbers of steps of the phases, recorded by an earlier run, to be trained exactly.
+        metrics: groups of further metrics that the user asked for.
     """
 
     task: str
@@ -113,6 +114,7 @@ class RunSpec:
     threads: int = 1
     prune: PruneRule | None = None
     replay: tuple[int, ...] | None = None
+    metrics: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -133,6 +135,7 @@ class RunSpec:
         plain["trains"] = TeacherSpec(**plain["trains"]) if plain["trains"] else None
         plain["prune"] = PruneRule(**plain["prune"]) if plain["prune"] else None
         plain["replay"] = tuple(plain["replay"]) if plain["replay"] is not None else None
+        plain["metrics"] = tuple(plain.get("metrics", ()))
         return RunSpec(**plain)
 
 

@@ -102,6 +102,14 @@ class Step:
         return self._present.targets
 
     @property
+    def auxiliary(self) -> Tensor:
+        """Unlabelled auxiliary inputs [B', …], in phases with ``data="auxiliary"``."""
+        found = self._present.auxiliary
+        if found is None:
+            raise ValueError("there are no auxiliary inputs; declare the phase with data='auxiliary'")
+        return found
+
+    @property
     def index(self) -> Tensor:
         """Position of each sample in the task's training set, [B]."""
         return self._present.index

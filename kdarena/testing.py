@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdarena.contract import Phase, TeacherSpec
 from kdarena.hooks import Hooks
@@ -29,7 +31,9 @@ from kdarena.plugins import Found
 from kdarena.run import Run
 from kdarena.seeds import derive
 from kdarena.step import Step
+from kdarena.tracks.branch import Branch, cut
 from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.modes import evaluating
 from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting, Shapes, Task
 from kdarena.train import BoundUpdate, enter
 
@@ -44,6 +48,9 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
 
 class ToyNetwork(nn.Module):
     """Three stages of convolution, batch norm and ReLU; average pooling; a linear head."""
+
+    taps = (("stage1", "stages.0"), ("stage2", "stages.1"), ("stage3", "stages.2"))
+    head: nn.Module
 
     def __init__(self, widths: Sequence[int], strides: Sequence[int], classes: int, dropout: float = 0.0):
         super().__init__()
@@ -100,9 +107,37 @@ class ToyTask(Task):
         return ToyNetwork(*ARCHITECTURES[architecture], self.classes, dropout).to(self.device)
 
     def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """One call."""
-        logits, embedding, maps = network(inputs, **arguments)
+        """One call; a network that is not a toy answers with logits, or with (logits, exits, exit embeddings)."""
+        answer = network(inputs, **arguments)
+        if isinstance(answer, Tensor):
+            return Outputs(answer.float())
+        if isinstance(answer[1], tuple):
+            return Outputs(answer[0].float(), exits=answer[1], exit_embeddings=answer[2])
+        logits, embedding, maps = answer
         return Outputs(logits.float(), FeatureMaps(dict(maps)), embedding.float())
+
+    def targets(self, seed: int, protocol: str) -> Tensor:
+        """Labels of the training part."""
+        return self._parts["train"][1]
+
+    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+        """Noise without a class."""
+        generator = torch.Generator().manual_seed(derive(seed, "toy", "auxiliary"))
+        while True:
+            yield torch.randn(self.card.recipe.batch_size, 1, SIDE, SIDE, generator=generator).to(self.device)
+
+    @property
+    def pixel_std(self) -> Tensor:
+        """As if pixels had been divided by 0.5."""
+        return torch.full((1, 1, 1), 0.5, device=self.device)
+
+    def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
+        """See :meth:`Task.branch`."""
+        return cut(network, after, blocks)
+
+    def evaluation(self, part: Part, seed: int, protocol: str) -> ToyEvaluation:
+        """See :meth:`Task.evaluation`."""
+        return ToyEvaluation(self, *self._parts[part])
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -149,6 +184,27 @@ class ToyTask(Task):
         return 1000 * (time.perf_counter() - start)
 
 
+@dataclass(frozen=True, eq=False)
+class ToyEvaluation:
+    """A part for a method's report."""
+
+    task: ToyTask
+    inputs: Tensor
+    targets: Tensor
+
+    def outputs(self, network: nn.Module) -> Outputs:
+        """Of the whole part in eval mode."""
+        with evaluating(network):
+            return self.task.forward(network, self.inputs)
+
+    def operations(self, network: nn.Module) -> float:
+        """Of one sample."""
+        counter = FlopCounterMode(display=False)
+        with evaluating(network), counter:
+            self.task.forward(network, self.inputs[:1])
+        return float(counter.get_total_flops())
+
+
 class ToyRun(Run):
     """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
 
@@ -177,6 +233,10 @@ def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher
         "digest": lambda data_root: "0" * 16,
         "load": ToyTask,
         "embedded": True,
+        "pixels": True,
+        "branches": True,
+        "teacher_dropout": True,
+        "auxiliary": "noise",
     }
     return ToyTask(TaskCard(**{**fields, **card}), Setting())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from kdarena.budget import share_out
 from kdarena.contract import Phase
@@ -164,11 +165,18 @@ def enter(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate]
                     module.train()
     stepper = Stepper(hooks, run, phase, previous)
     batches: Iterator[Batch | None] = augmented
-    if phase.data == "plain":
+    if phase.data == "auxiliary":
+        batches = _beside(augmented, run.task.auxiliary(run.seed))
+    elif phase.data == "plain":
         batches = run.task.batches(run.seed, run.protocol, "plain")
     elif phase.data == "none":
         batches = _nothing()
     return stepper, batches
+
+
+def _beside(augmented: Iterator[Batch], auxiliary: Iterator[Tensor]) -> Iterator[Batch]:
+    for batch, inputs in zip(augmented, auxiliary, strict=False):
+        yield replace(batch, auxiliary=inputs)
 
 
 def _nothing() -> Iterator[None]:

@@ -48,6 +48,7 @@ def run(
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
     ] = None,
     charge_teacher: Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")] = False,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Further metrics of every final run: gap, uncertainty, robustness.")] = None,
     out: Out = OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an old output directory is moved aside, not deleted.")] = False,
@@ -72,11 +73,57 @@ def run(
         data_root=data_root,
         teacher_checkpoint=teacher_checkpoint,
         charge_teacher=charge_teacher,
+        metrics=metrics,
         out=out,
         dry_run=dry_run,
         fresh=fresh,
     )
     raise typer.Exit(arena_command.run(options))
+
+
+@app.command()
+def sweep(
+    parameter: Annotated[str, typer.Argument(metavar="METHOD.NAME=A,B,C", help="The parameter and its values.")],
+    plugin_path: PluginPath = None,
+    tasks: Annotated[str, typer.Option("--tasks", metavar="TASK", help="One task.")] = "digits",
+    budget: Annotated[str | None, typer.Option("--budget", help="Of a training run, as for run; default 100se.")] = None,
+    teacher_budget: Annotated[str | None, typer.Option("--teacher-budget", help="Of each teacher's training.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Seeds of each value; default 5.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: one a core or GPU.")] = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    param: Annotated[list[str] | None, typer.Option("--param", metavar="METHOD.NAME=VALUE", help="Fix a further parameter; repeatable.")] = None,
+    data_root: DataRoot = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", help="Further metrics of every run: gap, uncertainty, robustness.")] = None,
+    out: Out = OUT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")] = False,
+) -> None:
+    """Run a method over several values of one parameter; print a table, write it and a curve."""
+    from kdarena.cli import arena_command, sweep_command
+
+    options = arena_command.Options(
+        plugins="all",
+        plugin_paths=tuple(plugin_path or ()),
+        tasks=tasks,
+        budget=budget,
+        tuning_budget=None,
+        teacher_budget=teacher_budget,
+        seeds=seeds,
+        workers=workers,
+        device=device,
+        precision=precision,
+        params=tuple(param or ()),
+        protocol="validated",
+        total=None,
+        data_root=data_root,
+        teacher_checkpoint=None,
+        charge_teacher=False,
+        metrics=metrics,
+        out=out,
+        dry_run=dry_run,
+        fresh=False,
+    )
+    raise typer.Exit(sweep_command.sweep(parameter, options))
 
 
 @app.command()

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from kdarena.tracks import card as find_card
 from kdarena.tracks import cards
 
 if TYPE_CHECKING:
+    from kdarena.arena import Arena, Outcome
+    from kdarena.record import Record
     from kdarena.tracks.card import TaskCard
 
 INTERRUPTED = 130
@@ -45,6 +48,7 @@ class Options:
     data_root: str | None
     teacher_checkpoint: str | None
     charge_teacher: bool
+    metrics: str | None
     out: Path
     dry_run: bool
     fresh: bool
@@ -72,6 +76,22 @@ def run(options: Options) -> int:
 
 
 def _run(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[TaskCard], *, named: bool) -> int:
+    with workplace(request) as (arena_of, record):
+        outcome = arena_of(request).run(chosen, chosen_cards, named=named)
+        print_boards(record, request.out, chosen)
+    return report_failures(outcome)
+
+
+def report_failures(outcome: Outcome) -> int:
+    """Name each failed run on standard error; returns the exit status."""
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+@contextmanager
+def workplace(request: Request) -> Iterator[tuple[Callable[[Request], Arena], Record]]:
+    """The record, the workers and the terminal of one command; gives what makes an arena of a request, and the record."""
     from kdarena.arena import Arena
     from kdarena.devices import find_machine
     from kdarena.engines.local import LocalEngine
@@ -95,14 +115,10 @@ def _run(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[TaskC
         shown = display()
         try:
             ledger = Ledger(record, Store(request.out), engine, shown, request.out / "teachers")
-            outcome = Arena(request, ledger, machine).run(chosen, chosen_cards, named=named)
+            yield lambda one: Arena(one, ledger, machine), record
         finally:
             shown.close()
             engine.close()
-        print_boards(record, request.out, chosen)
-    for failure in outcome.failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if outcome.failures else 0
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -134,7 +150,8 @@ def choose_tasks(names: str, data_root: str | None) -> list[TaskCard]:
     Raises:
         UserError: a task is unknown, or its data is missing.
     """
-    chosen = [card for card in cards() if card.embedded] if names == "all" else [find_card(name.strip()) for name in names.split(",") if name.strip()]
+    listed = [card for card in cards(data_root) if card.embedded]
+    chosen = listed if names == "all" else [find_card(name.strip(), data_root) for name in names.split(",") if name.strip()]
     if not chosen:
         raise UserError("--tasks names no task (see: kdarena tasks)")
     for card in chosen:
@@ -158,6 +175,11 @@ def check(options: Options, chosen: Sequence[Found], chosen_cards: Sequence[Task
     large = [card.name for card in chosen_cards if not card.embedded]
     if budget is None and options.total is None and large:
         raise UserError(f"task {large[0]} needs --budget (as 60se or 10m a run), or --total for everything together")
+    metrics = tuple(name.strip() for name in (options.metrics or "").split(",") if name.strip())
+    for card in chosen_cards:
+        unknown = [name for name in metrics if name not in card.metric_groups]
+        if unknown:
+            raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")
     tuning = None
     if options.tuning_budget is not None:
         tuning = Amount(0.0, "s") if options.tuning_budget.strip() == "0" else parse_amount(options.tuning_budget, "--tuning-budget")
@@ -180,6 +202,7 @@ def check(options: Options, chosen: Sequence[Found], chosen_cards: Sequence[Task
         teacher_checkpoint=options.teacher_checkpoint,
         plugin_paths=options.plugin_paths,
         charge_teacher=options.charge_teacher,
+        metrics=metrics,
         out=options.out,
     )
 

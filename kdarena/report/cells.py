@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +94,12 @@ def caption(board: pd.DataFrame) -> list[str]:
         "Supervision is what a method took beside labels: no teacher, the task's one reference teacher, N of its pool, or specially trained ones.",
         *(f"{clean(row['method'])}: {clean(row['status_note'])}" for row in found if row["status_note"]),
     ]
+
+
+def further_lines(board: pd.DataFrame) -> list[str]:
+    """A line for each row that measured more than the columns show, means over seeds."""
+    found = [(row["method"], json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
+    return [f"{clean(method)}: {', '.join(f'{clean(name)} {value:.4g}' for name, value in values.items() if value is not None)}" for method, values in found]
 
 
 def budget(row: Row) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from kdarena.report.cells import NOTHING, caption, clean, columns, plain, rows, split_boards, title
+from kdarena.report.cells import NOTHING, caption, clean, columns, further_lines, plain, rows, split_boards, title
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -22,7 +22,7 @@ def markdown(frame: pd.DataFrame) -> str:
         cells = [[escape_markdown(column.cell(row)) for column in shown] for row in found]
         align = ["right" if column.number else "left" for column in shown]
         table = tabulate(cells, [column.heading for column in shown], tablefmt="pipe", disable_numparse=True, colalign=align)
-        lines = "\n".join(f"- {escape_markdown(line)}" for line in caption(board))
+        lines = "\n".join(f"- {escape_markdown(line)}" for line in (*caption(board), *further_lines(board)))
         parts.append(f"### {escape_markdown(title(found[0]))}\n\n{table}\n\n{lines}\n")
     return "\n".join(parts)
 

@@ -39,7 +39,7 @@ def publish(frame: pd.DataFrame, directory: Path) -> list[Path]:
 def _file_name(board: pd.DataFrame, taken: set[str]) -> str:
     """Task, budget and machine; what else tells boards apart only where it has to."""
     row = rows(board)[0]
-    parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}", row["device"], row["precision"], f"{row['threads']}t"]
+    parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}".replace("+", ""), row["device"], row["precision"], f"{row['threads']}t"]
     if row["protocol"] != "validated":
         parts.append(row["protocol"])
     name = "_".join(safe_name(part) for part in parts)

@@ -63,6 +63,13 @@ class TaskCard:
         recipe: how networks are trained on it.
         embedded: carried by an installed package, so that nothing has to be downloaded or given.
         feature_maps: whether its networks show feature maps [B, C, H, W].
+        pixels: whether its inputs are images, to which noise in units of pixels can be added.
+        branches: whether its student can be cut behind a stage (:meth:`Task.branch`).
+        exits: earlier exits of its student.
+        teacher_dropout: whether its teacher can be trained with dropout.
+        auxiliary: name of its set of unlabelled auxiliary inputs, or None.
+        outliers: names of its sets of out-of-distribution inputs.
+        metric_groups: further groups of metrics that can be asked for (``--metrics``).
         notes: further facts for ``kdarena tasks``.
         fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
         missing: given the data root (or None), what is missing and how to mend it, or None where the task is available.
@@ -86,6 +93,13 @@ class TaskCard:
     load: Callable[[TaskCard, Setting], Task] = field(compare=False)
     embedded: bool = False
     feature_maps: bool = True
+    pixels: bool = False
+    branches: bool = False
+    exits: int = 0
+    teacher_dropout: bool = False
+    auxiliary: str | None = None
+    outliers: tuple[str, ...] = ()
+    metric_groups: tuple[str, ...] = ()
     fast_bf16: bool = True
     notes: tuple[str, ...] = ()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from kdarena.tracks.branch import Branch
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class Batch:
         targets: labels.
         index: position of each sample in the task's training set [B], for banks and caches.
         teacher_inputs: what teachers see where it differs (parallel audio), else None.
+        auxiliary: unlabelled auxiliary inputs beside them [B', …], in phases that ask for them.
     """
 
     inputs: Tensor
     targets: Tensor
     index: Tensor
     teacher_inputs: Tensor | None = None
+    auxiliary: Tensor | None = None
 
 
 class FeatureMaps(Mapping[str, Tensor]):
@@ -76,6 +79,7 @@ class Outputs:
         embedding: what the last linear layer sees [B, D], in fp32.
         attentions: attention maps by layer, where there are any.
         exits: logits of the earlier exits, where there are any.
+        exit_embeddings: what the last linear layer of each earlier exit sees [B, D].
     """
 
     logits: Tensor
@@ -83,6 +87,7 @@ class Outputs:
     embedding: Tensor | None = None
     attentions: tuple[Tensor, ...] = ()
     exits: tuple[Tensor, ...] = ()
+    exit_embeddings: tuple[Tensor, ...] = ()
 
     @property
     def feature_map(self) -> Tensor:
@@ -102,6 +107,20 @@ class Shapes:
     def feature_map(self) -> tuple[int, ...]:
         """Of the last stage's map: (C, H, W)."""
         return self.features[list(self.features)[-1]]
+
+
+class Evaluation(Protocol):
+    """The part that is scored, as a method's ``Learner.report`` sees it."""
+
+    @property
+    def targets(self) -> Tensor:
+        """Its labels [P], on the CPU."""
+
+    def outputs(self, network: nn.Module) -> Outputs:
+        """A network's outputs on the whole part in eval mode, on the CPU: logits, exits and embedding, no feature maps."""
+
+    def operations(self, network: nn.Module) -> float:
+        """Floating-point operations of one sample's forward pass."""
 
 
 class Task(abc.ABC):
@@ -133,6 +152,22 @@ class Task(abc.ABC):
         drops it.
         """
 
+    def targets(self, seed: int, protocol: str) -> Tensor:
+        """Labels of a run's whole training part on the device, in the order of ``Batch.index``."""
+        raise ValueError(f"task {self.card.name} has no one label a sample")
+
+    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+        """Endless batches of unlabelled auxiliary inputs, augmented as training inputs are."""
+        raise ValueError(f"task {self.card.name} has no auxiliary inputs")
+
+    @property
+    def pixel_std(self) -> Tensor | None:
+        """What pixels in [0, 1] are divided by to make inputs, [C, 1, 1] on the device; None where inputs are no images.
+
+        Noise of σ in units of pixels is ``sigma / pixel_std`` in units of the inputs.
+        """
+        return None
+
     @abc.abstractmethod
     def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
         """A network of the named architecture on the device, initialised from torch's global generator."""
@@ -140,6 +175,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """One call of a network, under the autocast of the setting; logits and embedding in fp32."""
+
+    def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
+        """The part of a network behind a stage, which shares its modules; with ``blocks`` only the first ones of each later stage.
+
+        Raises:
+            ValueError: its networks can't be cut, or there is no such stage.
+        """
+        raise ValueError(f"networks of task {self.card.name} can't be cut behind a stage")
 
     @abc.abstractmethod
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
@@ -164,6 +207,22 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None) -> dict[str, float]:
         """Metrics of a network in eval mode on a part, unaugmented; with agreement and KL where a reference teacher is given."""
+
+    def evaluation(self, part: Part, seed: int, protocol: str) -> Evaluation:
+        """A part for a method's own report."""
+        raise ValueError(f"task {self.card.name} gives no whole part to a report")
+
+    def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Callable[[Outputs], Mapping[str, Tensor]] | None) -> dict[str, float]:
+        """How well a network's uncertainty tells its errors on a part, and the task's outliers from the part.
+
+        Args:
+            scores: a method's own scores [P] by name, beside those of softmax.
+        """
+        return {}
+
+    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
+        """Metrics of a group that the user asked for, on test."""
+        raise ValueError(f"task {self.card.name} knows no group of metrics {group!r}")
 
     @abc.abstractmethod
     def latency_ms(self, network: nn.Module) -> float:

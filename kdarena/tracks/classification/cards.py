@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdarena.tracks.card import Recipe, TaskCard
-from kdarena.tracks.classification import data
+from kdarena.tracks.classification import data, outliers
 from kdarena.tracks.classification.models import ARCHITECTURES
 
 if TYPE_CHECKING:
     from kdarena.tracks.task import Setting, Task
 
 TRACK = "classification"
+METRIC_GROUPS = ("gap", "uncertainty", "robustness")
 MILESTONES = (0.625, 0.75, 0.875)
 """Epochs 150, 180 and 210 of the public benchmark's 240."""
 
@@ -41,12 +42,12 @@ CIFAR100_PAIRS = (
 PAIRS = {"cifar10": CIFAR10_PAIRS, "cifar100": CIFAR100_PAIRS}
 
 
-def cards() -> tuple[TaskCard, ...]:
+def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
     """The tasks that are listed; :func:`card` knows every other pair of architectures too."""
-    return (_digits(), *(_cifar(name, teacher, student) for name, pairs in PAIRS.items() for teacher, student in pairs))
+    return (_digits(), *(_cifar(name, teacher, student, data_root) for name, pairs in PAIRS.items() for teacher, student in pairs))
 
 
-def card(name: str) -> TaskCard:
+def card(name: str, data_root: str | None = None) -> TaskCard:
     """The task of that name: ``digits``, ``cifar100`` (its default pair) or ``cifar100:TEACHER-STUDENT``.
 
     Architectures may be written as papers write them (``MobileNetV2``, ``wrn_40_2``).
@@ -60,7 +61,7 @@ def card(name: str) -> TaskCard:
     if data_set not in PAIRS:
         raise ValueError(f"unknown task {name!r}; known: digits, {', '.join(PAIRS)}, and {', '.join(f'{known}:TEACHER-STUDENT' for known in PAIRS)}")
     teacher, student = _split_pair(name, pair) if pair else PAIRS[data_set][0]
-    return _cifar(data_set, teacher, student)
+    return _cifar(data_set, teacher, student, data_root)
 
 
 def _split_pair(name: str, pair: str) -> tuple[str, str]:
@@ -92,11 +93,12 @@ def _digits() -> TaskCard:
         load=_load,
         embedded=True,
         fast_bf16=False,
+        **_beside("digits", "digits-teacher", "digits-student", None),
         notes=("1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn",),
     )
 
 
-def _cifar(name: str, teacher: str, student: str) -> TaskCard:
+def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> TaskCard:
     return TaskCard(
         name=f"{name}:{teacher}-{student}",
         track=TRACK,
@@ -112,7 +114,21 @@ def _cifar(name: str, teacher: str, student: str) -> TaskCard:
         missing=lambda data_root: data.missing_files(name, data_root),
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
         load=_load,
+        **_beside(name, teacher, student, data_root),
     )
+
+
+def _beside(data_set: str, teacher: str, student: str, data_root: str | None) -> dict[str, Any]:
+    """What a task offers besides its data and networks."""
+    return {
+        "pixels": True,
+        "branches": ARCHITECTURES[student].branches,
+        "exits": ARCHITECTURES[student].exits,
+        "teacher_dropout": ARCHITECTURES[teacher].dropout,
+        "auxiliary": outliers.auxiliary_of(data_set, data_root),
+        "outliers": outliers.outliers_of(data_set, data_root),
+        "metric_groups": METRIC_GROUPS,
+    }
 
 
 def _missing_scikit_learn(data_root: str | None) -> str | None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,6 +177,17 @@ def load_cifar(name: str, data_root: str | None) -> DataSet:
     folder = Path(str(data_root)).resolve() / layout.folder
     stamps = tuple((stat.st_size, stat.st_mtime_ns) for stat in ((folder / file).stat() for file in (*layout.train, *layout.test)))
     return _read_cifar(name, str(folder), stamps)
+
+
+def read_split(name: str, data_root: str | None, split: Literal["train", "test"]) -> np.ndarray:
+    """The images of one split alone [N, 32, 32, 3]; raises as :func:`load_cifar` does."""
+    layout = CIFAR[name]
+    folder = Path(str(data_root)) / layout.folder
+    files = layout.train if split == "train" else layout.test
+    absent = next((file for file in files if data_root is None or not (folder / file).is_file()), None)
+    if absent:
+        raise ValueError(f"{folder / absent} is missing: give --data-root DIR")
+    return _read_files(folder, layout, files)[0]
 
 
 @functools.lru_cache(maxsize=2)

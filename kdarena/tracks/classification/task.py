@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
 
 from kdarena.seeds import derive
+from kdarena.tracks.branch import Branch, cut
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
 from kdarena.tracks.classification.capture import Capture
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.metrics import all_metrics
 from kdarena.tracks.classification.models import create
+from kdarena.tracks.classification.scoring import PartEvaluation, Scores, detection, gap, outputs_of
+from kdarena.tracks.modes import evaluating
 from kdarena.tracks.task import Batch, Outputs, Part, Setting, Shapes, Task, synchronize
 
 EVALUATION_BATCH = 500
@@ -58,6 +63,8 @@ class ClassificationTask(Task):
         kind = Streaming if stream else Resident
         self._train: Source = kind(data.train_images, data.train_labels, setting.device)
         self._test: Source = kind(data.test_images, data.test_labels, setting.device)
+        self._beside: dict[str, Source] = {}
+        self._sizes: dict[str, int] = {}
         self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, int, str], Tensor]] = WeakKeyDictionary()
 
     # data
@@ -96,6 +103,42 @@ class ClassificationTask(Task):
     def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int) -> Iterator[Batch]:
         return batches(source, passes, batch_size, self._values, self._inputs, self.device)
 
+    def targets(self, seed: int, protocol: str) -> Tensor:
+        """See :meth:`Task.targets`."""
+        return self.labels("train", seed, protocol).to(self.device)
+
+    def labels(self, part: Part, seed: int, protocol: str) -> Tensor:
+        """Labels of a part [P] on the CPU, in the order of :meth:`inputs_of`."""
+        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self._rows(part, seed, protocol)]
+
+    def inputs_of(self, part: Part, seed: int, protocol: str) -> Iterator[Tensor]:
+        """A part's inputs, unaugmented, in batches."""
+        rows = self._rows(part, seed, protocol)
+        source = self._test if part == "test" else self._train
+        return (batch.inputs for batch in self._batches(source, [Pass(rows, rows, None)], EVALUATION_BATCH))
+
+    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+        """See :meth:`Task.auxiliary`; as many inputs a batch as training has."""
+        name = outliers.auxiliary_of(self._data.name, self.setting.data_root)
+        if name is None:
+            raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
+        source, rows = self._images_beside(f"auxiliary/{name}", lambda: outliers.auxiliary_images(name, self.setting.data_root))
+        passes = self._passes(rows, int(derive(seed, "auxiliary")), True)
+        return (batch.inputs for batch in self._batches(source, passes, self.card.recipe.batch_size))
+
+    def _images_beside(self, key: str, read: Callable[[], np.ndarray]) -> tuple[Source, Tensor]:
+        """Images without labels, read once, and their rows."""
+        if key not in self._beside:
+            images = read()
+            self._beside[key] = Resident(images, np.zeros(len(images), np.int64), self.device)
+            self._sizes[key] = len(images)
+        return self._beside[key], torch.arange(self._sizes[key])
+
+    @property
+    def pixel_std(self) -> Tensor:
+        """See :meth:`Task.pixel_std`."""
+        return torch.tensor(self._data.std, device=self.device).view(-1, 1, 1)
+
     def _inputs(self, chunk: Chunk) -> Tensor:
         images = chunk.images if chunk.drawn is None else self._augmentation.apply(chunk.images, chunk.drawn)
         return self._normalise(images)
@@ -112,10 +155,28 @@ class ClassificationTask(Task):
         return network
 
     def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :meth:`Task.forward`; a network that declares no ``taps`` and ``head`` gives logits alone."""
+        """See :meth:`Task.forward`; a network that declares no ``taps`` and ``head`` gives logits alone.
+
+        A network may answer with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep.
+        """
         with Capture(network) as capture, self._autocast():
-            logits = network(inputs, **arguments)
-        return Outputs(logits.float(), capture.features(), capture.embedding())
+            answer = network(inputs, **arguments)
+        if isinstance(answer, Tensor):
+            return Outputs(answer.float(), capture.features(), capture.embedding())
+        logits, exits, embeddings = answer
+        return Outputs(
+            logits.float(),
+            capture.features(),
+            capture.embedding(),
+            exits=tuple(one.float() for one in exits),
+            exit_embeddings=tuple(one.float() for one in embeddings),
+        )
+
+    def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
+        """See :meth:`Task.branch`."""
+        if not self.card.branches:
+            raise ValueError(f"the stages of {self.card.student} can't be cut from one another")
+        return cut(network, after, blocks)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.setting.precision == "bf16" else nullcontext()
@@ -146,8 +207,8 @@ class ClassificationTask(Task):
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
         buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), _evaluating(network):
-            outputs = self.forward(network, self._one_image())
+        with torch.random.fork_rng(devices=devices), evaluating(network):
+            outputs = self.forward(network, self.one_input())
             for buffer, before in buffers:
                 buffer.copy_(before)
         features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
@@ -165,31 +226,61 @@ class ClassificationTask(Task):
         rows = self._rows(part, seed, protocol)
         if not len(rows):
             raise ValueError(f"protocol {protocol!r} trains on all of train, so it has no {part} part")
-        targets = torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[rows]
-        return all_metrics(self._logits(network, part, rows), targets, self._logits_of_reference(reference, part, rows, seed, protocol))
+        logits = outputs_of(self, network, self.inputs_of(part, seed, protocol)).logits
+        return all_metrics(logits, self.labels(part, seed, protocol), self._logits_of_reference(reference, part, seed, protocol))
 
-    def _logits_of_reference(self, reference: nn.Module | None, part: Part, rows: Tensor, seed: int, protocol: str) -> Tensor | None:
+    def _logits_of_reference(self, reference: nn.Module | None, part: Part, seed: int, protocol: str) -> Tensor | None:
         if reference is None:
             return None
         kept = self._reference_logits.setdefault(reference, {})
         # the test split is the same for every seed
         key = (part, 0, "") if part == "test" else (part, seed, protocol)
         if key not in kept:
-            kept[key] = self._logits(reference, part, rows)
+            kept[key] = outputs_of(self, reference, self.inputs_of(part, seed, protocol)).logits
         return kept[key]
 
-    def _logits(self, network: nn.Module, part: Part, rows: Tensor) -> Tensor:
-        """Logits [P, C] of a part on the CPU, in the order of ``rows``."""
-        source = self._test if part == "test" else self._train
-        with _evaluating(network):
-            found = [self.forward(network, batch.inputs).logits for batch in self._batches(source, [Pass(rows, rows, None)], EVALUATION_BATCH)]
-        return torch.cat(found).cpu()
+    def evaluation(self, part: Part, seed: int, protocol: str) -> PartEvaluation:
+        """See :meth:`Task.evaluation`."""
+        return PartEvaluation(self, part, seed, protocol)
+
+    def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Scores | None = None) -> dict[str, float]:
+        """See :meth:`Task.detection`: ``prr/SCORE``, ``auroc/SET/SCORE`` and ``aupr/SET/SCORE``."""
+        root = self.setting.data_root
+        found = {}
+        for name in outliers.outliers_of(self._data.name, root):
+            source, rows = self._images_beside(f"outliers/{name}", lambda name=name: outliers.outlier_images(name, root))  # type: ignore[misc]
+            found[name] = outputs_of(self, network, (batch.inputs for batch in self._batches(source, [Pass(rows, rows, None)], EVALUATION_BATCH)))
+        return detection(self.evaluation(part, seed, protocol), network, found, scores)
+
+    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
+        """See :meth:`Task.further_metrics`: ``gap``, ``uncertainty`` or ``robustness``."""
+        if group == "gap":
+            return gap(self, network, seed, protocol)
+        if group == "uncertainty":
+            return self.detection(network, "test", seed, protocol)
+        if group != "robustness":
+            return super().further_metrics(group, network, seed, protocol)
+        from kdarena.tracks.classification.robustness import robustness_metrics
+
+        images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
+        with evaluating(network, gradients=True):
+            return robustness_metrics(self._predictor(network), images, self.labels("test", seed, protocol).to(self.device), _generator(0, "robustness"))
+
+    def _predictor(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """A network as a function of raw images in [0, 1]: normalisation belongs to it."""
+        mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in (self._data.mean, self._data.std))
+
+        def predict(images: Tensor) -> Tensor:
+            inputs = (images - mean) / std
+            return self.forward(network, inputs.contiguous(memory_format=torch.channels_last) if self._channels_last else inputs).logits
+
+        return predict
 
     def latency_ms(self, network: nn.Module) -> float:
         """Median time of one image's forward pass in milliseconds, over at most 30 passes and about a second."""
-        image = self._one_image()
+        image = self.one_input()
         times: list[float] = []
-        with _evaluating(network):
+        with evaluating(network):
             for _ in range(3):
                 self.forward(network, image)
             end = time.perf_counter() + LATENCY_SECONDS
@@ -201,22 +292,10 @@ class ClassificationTask(Task):
                 times.append(time.perf_counter() - start)
         return 1000 * statistics.median(times)
 
-    def _one_image(self) -> Tensor:
+    def one_input(self) -> Tensor:
+        """One image of zeros, as the networks take it."""
         image = torch.zeros(1, *self._image, device=self.device)
         return image.contiguous(memory_format=torch.channels_last) if self._channels_last else image
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards every module is in the mode in which it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _generator(seed: int, *purpose: object) -> torch.Generator:
@@ -225,8 +304,6 @@ def _generator(seed: int, *purpose: object) -> torch.Generator:
 
 
 def _too_large(data: DataSet, device: torch.device) -> bool:
-    import numpy as np
-
     if isinstance(data.train_images, np.memmap):
         return True
     if device.type != "cuda":

@@ -33,16 +33,21 @@ class Architecture:
         builder: the class in it.
         arguments: what the class is called with, besides ``classes`` and ``in_channels``.
         dropout: whether the class takes ``dropout``.
+        branches: whether each tap is a whole stage, the last followed by nothing but averaging and a linear layer, so that
+            the network can be cut behind a stage.
+        exits: its earlier exits.
     """
 
     module: str
     builder: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     dropout: bool = False
+    branches: bool = False
+    exits: int = 0
 
 
 def _resnet(depth: int, widths: tuple[int, ...] = _PLAIN) -> Architecture:
-    return Architecture("resnet", "ResNet", {"blocks": (depth - 2) // 6, "widths": widths}, dropout=True)
+    return Architecture("resnet", "ResNet", {"blocks": (depth - 2) // 6, "widths": widths}, dropout=True, branches=True)
 
 
 def _wide(depth: int, width: int) -> Architecture:
@@ -54,12 +59,12 @@ def _vgg(*convolutions: int) -> Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "digits-student": Architecture("digits", "DigitsNetwork", {"widths": (4, 6, 6), "units": (1, 1, 1)}, dropout=True),
-    "digits-teacher": Architecture("digits", "DigitsNetwork", {"widths": (16, 32, 32), "units": (1, 2, 2)}, dropout=True),
+    "digits-student": Architecture("digits", "DigitsNetwork", {"widths": (4, 6, 6), "units": (1, 1, 1)}, dropout=True, branches=True),
+    "digits-teacher": Architecture("digits", "DigitsNetwork", {"widths": (16, 32, 32), "units": (1, 2, 2)}, dropout=True, branches=True),
     **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
     "resnet8x4": _resnet(8, _TIMES_FOUR),
     "resnet32x4": _resnet(32, _TIMES_FOUR),
-    "resnet50": Architecture("resnet_bottleneck", "BottleneckResNet", {"blocks": (3, 4, 6, 3)}, dropout=True),
+    "resnet50": Architecture("resnet_bottleneck", "BottleneckResNet", {"blocks": (3, 4, 6, 3)}, dropout=True, branches=True),
     **{f"wrn-{depth}-{width}": _wide(depth, width) for depth, width in ((16, 1), (16, 2), (40, 1), (40, 2))},
     "vgg8": _vgg(1, 1, 1, 1, 1),
     "vgg11": _vgg(1, 1, 2, 2, 2),
@@ -67,7 +72,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "vgg16": _vgg(2, 2, 3, 3, 3),
     "vgg19": _vgg(2, 2, 4, 4, 4),
     "mobilenetv2": Architecture("mobilenet", "MobileNetV2", {"expansion": 6, "width": 0.5}),
-    "shufflenetv1": Architecture("shufflenet", "ShuffleNetV1", {"groups": 3}),
+    "shufflenetv1": Architecture("shufflenet", "ShuffleNetV1", {"groups": 3}, branches=True),
     "shufflenetv2": Architecture("shufflenet", "ShuffleNetV2"),
 }
 """All architectures of the track by name."""
