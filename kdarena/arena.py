@@ -155,7 +155,7 @@ class Arena:
             for share in choose.LADDER:
                 shorter = Budget(choice.amount * share, choice.unit)
                 if shorter.amount >= minimum_amount(costs):
-                    jobs += [Job(replace(final, seed=seed, budget=shorter, purpose="control", metrics=()), f"ladder:{share}") for seed in seeds]
+                    jobs += [Job(replace(final, seed=seed, budget=shorter, purpose="control", metric_groups=()), f"ladder:{share}") for seed in seeds]
         yield jobs
 
     def _study(self, entrant: Entrant, ground: Ground, final: RunSpec, choice: Choice, base: Candidate) -> Study:
@@ -163,13 +163,13 @@ class Arena:
             self._storage = open_storage(self.request.out / "optuna.db")
         fixed = {**entrant.params, **entrant.recipe}
         space = search_space(entrant.method, ground.card, fixed)
-        name = f"{ground.card.name}/{entrant.method.name}/{digest([replace(final, metrics=()).to_json(), choice.tuning])}"
+        name = f"{ground.card.name}/{entrant.method.name}/{digest([replace(final, metric_groups=()).to_json(), choice.tuning])}"
         return Study(self._storage, name, space, base, frozenset(ground.card.recipe.knobs()))
 
     def _trials(self, study: Study, entrant: Entrant, ground: Ground, final: RunSpec, choice: Choice, costs: Sequence[PhaseCost]) -> Work:
         """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others."""
         amount = max(choose.TRIAL_SHARE * choice.amount, min(minimum_amount(costs), choice.amount))
-        spec = replace(final, purpose="tune", seed=plan.TRIAL_SEED, budget=Budget(amount, choice.unit), reference=None, metrics=())
+        spec = replace(final, purpose="tune", seed=plan.TRIAL_SEED, budget=Budget(amount, choice.unit), reference=None, metric_groups=())
         left = choice.tuning * (1 + 1e-9)
         number = 0
         while left >= amount:

@@ -233,7 +233,7 @@ class _Execution:
                 found |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
             if learner.report is not None:
                 found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
-        for group in self.spec.metrics:
+        for group in self.spec.metric_groups:
             found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
         return found
 

@@ -199,7 +199,7 @@ def run_spec(
         recipe=entrant.recipe,
         teachers=tuple((teacher, keys[teacher]) for teacher in entrant.teachers),
         reference=keys[REFERENCE],
-        metrics=ground.metrics if purpose in ("final", "control") else (),
+        metric_groups=ground.metrics if purpose in ("final", "control") else (),
         protocol=ground.protocol,
         data=ground.data,
         precision=ground.precision,

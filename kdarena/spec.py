@@ -92,7 +92,7 @@ class RunSpec:
         threads: CPU threads that it trains with.
         prune: rule under which a trial ends early.
         replay: numbers of steps of the phases, recorded by an earlier run, to be trained exactly.
-        metrics: groups of further metrics that the user asked for.
+        metric_groups: further metrics that the user asked for, by group.
     """
 
     task: str
@@ -114,7 +114,7 @@ class RunSpec:
     threads: int = 1
     prune: PruneRule | None = None
     replay: tuple[int, ...] | None = None
-    metrics: tuple[str, ...] = ()
+    metric_groups: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -135,7 +135,7 @@ class RunSpec:
         plain["trains"] = TeacherSpec(**plain["trains"]) if plain["trains"] else None
         plain["prune"] = PruneRule(**plain["prune"]) if plain["prune"] else None
         plain["replay"] = tuple(plain["replay"]) if plain["replay"] is not None else None
-        plain["metrics"] = tuple(plain.get("metrics", ()))
+        plain["metric_groups"] = tuple(plain.get("metric_groups", ()))
         return RunSpec(**plain)
 
 

@@ -90,7 +90,7 @@ def sweep_frame(sweep: Sweep, by_value: Mapping[Value, Mapping[int, RecordedRun]
                 "run_ids": [runs[seed].run_id for seed in sorted(runs) if runs[seed].result.status in COMPLETE],
             }
         )
-    return pd.DataFrame(rows).astype(object)
+    return pd.DataFrame(rows, dtype=object)  # of plain objects, so that what is missing stays None
 
 
 def draw(frame: pd.DataFrame, further: Mapping[str, Sequence[float | None]], student: float | None, path: Path) -> None:

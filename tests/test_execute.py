@@ -3,11 +3,15 @@ import json
 import sys
 
 import pytest
+import torch
 
+from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.execute import Bench, execute, execute_calibration
 from kdarena.plan import teacher_run
+from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
 from kdarena.tracks import card
+from kdarena.tracks.classification.data import load_digits
 
 DIGITS = card("digits")
 
@@ -132,6 +136,147 @@ def test_whatever_decides_a_run_changes_its_key():
     ]
     keys = {student(**change).key for change in changes} | {student().key}
     assert len(keys) == len(changes) + 1
+
+
+# teachers of corrupted labels
+def corrupted_teacher(corruption, steps=60):
+    cost = PhaseCost("train", None, 1.0, 1.0, None, None, 10)
+    trains = TeacherSpec("digits-student", corruption=corruption)
+    return RunSpec("digits", "student", "", "teacher", 0, Budget(steps, "flop"), (cost,), trains=trains, data=DIGITS.digest(None))
+
+
+def test_a_teacher_trained_on_corrupted_labels_is_another_teacher_and_learns_worse(bench):
+    plain, wrong = corrupted_teacher(0.0), corrupted_teacher(0.5)
+    assert len({plain.key, wrong.key, corrupted_teacher(0.25).key}) == 3
+    one, other = execute(plain, bench), execute(wrong, bench)
+    assert other.curves["train/task"][-1][1] > one.curves["train/task"][-1][1] + 0.2
+
+
+def test_a_teacher_of_corrupted_labels_is_evaluated_on_the_true_ones(bench):
+    # half of the labels that it sees are wrong, so that on those it could not be right as often
+    assert execute(corrupted_teacher(0.5, steps=600), bench).metrics["test/top1"] > 60
+
+
+def test_what_a_teacher_was_trained_with_survives_json():
+    spec = corrupted_teacher(0.5)
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+# further metrics
+class Sure(torch.nn.Module):
+    """Is sure of class 3."""
+
+    def forward(self, x):
+        return 9.0 * torch.nn.functional.one_hot(torch.full((len(x),), 3), 10).float()
+
+
+def reporting(bench, **learner):
+    """The plain student whose learner has further fields; the bench knows it as ``own``."""
+    built = []
+
+    class Own:
+        method = Method("own", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+
+        @hookimpl
+        def build_student(self, run):
+            built.append(Learner(run.new_student(), **learner))
+            return built[-1]
+
+    bench._found["own"] = Found("own", Own(), Own.method)
+    return built
+
+
+def own(**changes):
+    return student(method="own", **changes)
+
+
+def test_a_run_records_the_groups_of_metrics_that_were_asked_for_and_no_others(bench):
+    bare, found = execute(student(), bench), execute(student(metric_groups=("gap",)), bench)
+    assert set(found.metrics) - set(bare.metrics) == {"test/train_top1", "test/generalisation"}
+    assert {name: found.metrics[name] for name in bare.metrics} == bare.metrics
+    assert found.metrics["test/generalisation"] == pytest.approx(found.metrics["test/train_top1"] - found.metrics["test/top1"])
+
+
+def test_uncertainty_is_recorded_where_it_was_asked_for(bench):
+    found = execute(student(metric_groups=("uncertainty",)), bench).metrics
+    assert {"test/prr/entropy", "test/auroc/flower/entropy", "test/aupr/flower/confidence"} <= set(found)
+
+
+def test_a_group_that_the_task_does_not_know_is_an_error_by_name(bench):
+    result = execute(student(metric_groups=("charm",)), bench)
+    assert result.status == "error"
+    assert "'charm'" in result.error
+
+
+def test_which_groups_were_asked_for_is_part_of_the_key_and_survives_json():
+    spec = student(metric_groups=("gap", "uncertainty"))
+    assert spec.key != student().key
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("purpose", ["tune", "teacher"])
+def test_neither_trials_nor_teachers_are_measured_further(bench, purpose):
+    reporting(bench, deploy={"sure": Sure()}, report=lambda evaluation: pytest.fail("asked"), uncertainties={"student": lambda outputs: pytest.fail("asked")})
+    found = execute(own(purpose=purpose, metric_groups=("gap",)), bench)
+    assert found.status == "done"
+    assert not [name for name in found.metrics if name.startswith(("deploy:", "method/")) or "gen" in name or "prr" in name]
+
+
+@pytest.mark.parametrize("purpose", ["final", "control"])
+def test_a_methods_report_is_asked_once_for_the_test_part_and_recorded(bench, purpose):
+    asked = []
+
+    def report(evaluation):
+        asked.append(len(evaluation.targets))
+        return {"spread": torch.tensor(1.5), "rows": 3}
+
+    reporting(bench, report=report)
+    found = execute(own(purpose=purpose), bench).metrics
+    assert asked == [997]
+    assert (found["method/spread"], found["method/rows"]) == (1.5, 3.0)
+
+
+def test_a_report_sees_the_trained_student_that_is_scored(bench):
+    def report(evaluation):
+        right = evaluation.outputs(built[-1].student).logits.argmax(1) == evaluation.targets
+        return {"top1": 100 * right.double().mean()}
+
+    built = reporting(bench, report=report)
+    found = execute(own(), bench).metrics
+    assert found["method/top1"] == pytest.approx(found["test/top1"])
+
+
+def test_a_report_that_fails_names_the_plugin(bench):
+    reporting(bench, report=lambda evaluation: {"x": 1 / 0})
+    result = execute(own(), bench)
+    assert (result.status, "plugin 'own'" in result.error, "ZeroDivisionError" in result.error) == ("error", True, True)
+
+
+def test_a_further_network_is_scored_beside_the_student_and_not_exported(bench, tmp_path):
+    from safetensors.torch import load_file
+
+    reporting(bench, deploy={"sure": Sure()})
+    result = execute(own(), bench)
+    plain = execute(student(), bench)
+    share = 100 * float((torch.from_numpy(load_digits().test_labels) == 3).double().mean())
+    assert result.metrics["deploy:sure/top1"] == pytest.approx(share)
+    assert result.metrics["deploy:sure/params"] == 0
+    assert result.metrics["test/top1"] == plain.metrics["test/top1"]
+    assert load_file(tmp_path / result.checkpoint).keys() == load_file(tmp_path / plain.checkpoint).keys()
+
+
+def test_scores_of_the_student_and_of_a_further_network_are_measured_each_under_its_name(bench):
+    scores = {"student": lambda outputs: {"own": -outputs.logits.amax(1)}, "pair": lambda outputs: {"disagreement": outputs.exits[0].std(1)}}
+    reporting(bench, deploy={"pair": Ensemble([Sure(), Sure()])}, uncertainties=scores)
+    found = execute(own(), bench).metrics
+    assert {"test/prr/own", "test/prr/entropy", "test/auroc/flower/own", "deploy:pair/prr/disagreement", "deploy:pair/auroc/flower/entropy"} <= set(found)
+    assert "test/prr/disagreement" not in found
+
+
+def test_scores_of_a_network_that_is_not_deployed_are_an_error_that_names_it(bench):
+    reporting(bench, uncertainties={"nobody": lambda outputs: {}})
+    result = execute(own(), bench)
+    assert (result.status, "nobody" in result.error) == ("error", True)
 
 
 def test_a_calibration_that_fails_says_so(bench):

@@ -242,11 +242,37 @@ def test_a_run_that_failed_once_and_was_done_again_is_done(synthetic):
         (pool(3), "3 teachers"),
         ((TeacherSpec(dropout=0.1),), "special teacher"),
         ((TeacherSpec(dropout=0.1), REFERENCE), "special teacher"),
+        ((TeacherSpec(corruption=0.1),), "special teacher"),
+        (pool(3, corruption=0.2), "special teacher"),
     ],
 )
 def test_the_supervision_class_follows_from_the_teachers_taken(synthetic, teachers, expected):
     taken = tuple((teacher, f"key{number}") for number, teacher in enumerate(teachers))
     assert board([synthetic.run("kd", teachers=taken)])["kd"]["supervision"] == expected
+
+
+@pytest.mark.parametrize(("teachers", "expected"), [((), "none, extra data"), ((REFERENCE,), "one teacher, extra data")])
+def test_a_method_that_takes_auxiliary_inputs_has_extra_data_in_its_supervision(synthetic, teachers, expected):
+    taken = tuple((teacher, "key") for teacher in teachers)
+    runs = [synthetic.run("kd", teachers=taken), synthetic.run("student")]
+    rows = board(runs, {"kd": synthetic.method("kd", auxiliary=True), "student": synthetic.method("student")})
+    assert (rows["kd"]["supervision"], rows["student"]["supervision"]) == (expected, "none")
+
+
+def test_a_skipped_method_took_no_extra_data(synthetic):
+    skipped = synthetic.failed("crd", 0, "skipped", "no auxiliary images", reference=None, teachers=())
+    assert board([synthetic.run("student"), skipped], {"crd": synthetic.method("crd", auxiliary=True)})["crd"]["supervision"] is None
+
+
+def test_runs_of_a_sweep_never_stand_on_a_board_nor_move_one(synthetic):
+    finals = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", KD)]
+    swept = [
+        synthetic.run(method, seed, 99.0, purpose="control", setting="sweep", params={"tau": tau})
+        for method in ("kd", "quest")
+        for tau in (1.0, 2.0)
+        for seed in range(3)
+    ]
+    assert board([*finals, *swept]) == board(finals)
 
 
 def test_paper_and_sources_of_the_defaults_come_from_the_method(synthetic):

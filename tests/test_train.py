@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kdarena import NO_TEACHER, Learner, Method, Paper, Phase, Update, hookimpl, no_teachers
+from kdarena import NO_TEACHER, Learner, Method, Paper, Phase, TeacherSpec, Update, hookimpl, no_teachers
+from kdarena.defaults import Defaults
 from kdarena.errors import Diverged, MethodError
 from kdarena.hooks import Hooks
 from kdarena.plugins import Found
 from kdarena.spec import PhaseCost
 from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.tracks import card
+from kdarena.tracks.task import Setting
 from kdarena.train import Training, enter
 
 PAPER = Paper("t", "v", 2026, "u")
@@ -389,3 +392,147 @@ def test_a_phase_that_begins_anew_is_as_new():
     for _ in range(2):
         enter(run.hooks, run, run.phases[0], {}, run.augmented)
     assert begun == [1, 1]
+
+
+# auxiliary inputs
+def beside(**hooks):
+    """A method whose one phase has auxiliary inputs."""
+
+    def schedule():
+        return [Phase("train", data="auxiliary")]
+
+    return plugin(schedule=schedule, **hooks)
+
+
+def batches_of(one, task, count=20, before=lambda step: None):
+    """What a method's loss was given, step by step."""
+    seen = []
+
+    def loss(step):
+        before(step)
+        seen.append((step.inputs, step.targets, step.index))
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    take_steps(make_run(one(loss=loss), task), count)
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["toy", "digits"])
+def test_auxiliary_inputs_change_neither_order_nor_augmentation_of_the_training_batches(kind):
+    task = toy_task() if kind == "toy" else card("digits").load(card("digits"), Setting())
+    plain, taught = batches_of(plugin, task), batches_of(beside, task, before=lambda step: step.auxiliary.sum())
+    assert all(torch.equal(one, other) for first, second in zip(plain, taught, strict=True) for one, other in zip(first, second, strict=True))
+
+
+def test_every_step_of_an_auxiliary_phase_has_other_auxiliary_inputs_of_the_shape_of_its_own():
+    seen = []
+
+    def loss(step):
+        assert step.auxiliary.shape == step.inputs.shape
+        seen.append(step.auxiliary)
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    take_steps(make_run(beside(loss=loss), toy_task()), 3)
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_the_same_seed_gives_the_same_auxiliary_inputs():
+    def found(seed):
+        run = make_run(beside(), toy_task(), seed=seed)
+        return next(enter(run.hooks, run, run.phases[0], {}, run.augmented)[1]).auxiliary
+
+    assert torch.equal(found(0), found(0))
+    assert not torch.equal(found(0), found(1))
+
+
+def test_a_phase_without_auxiliary_inputs_says_how_to_get_them():
+    def loss(step):
+        return {"task": step.task.loss(step.forward(step.learner.student, step.auxiliary), step.targets)}
+
+    with pytest.raises(MethodError, match="data='auxiliary'"):
+        take_steps(make_run(plugin(loss=loss), toy_task()), 1)
+
+
+def test_a_phase_after_an_auxiliary_one_goes_on_with_the_training_batches():
+    seen = []
+
+    def schedule():
+        return [Phase("first", data="auxiliary"), Phase("second")]
+
+    def loss(step):
+        seen.append(step.index)
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    run = make_run(plugin(schedule=schedule, loss=loss), toy_task())
+    take_steps(run, 3, "first")
+    take_steps(run, 3, "second")
+    expected = toy_task().batches(0, "validated", "augmented")
+    assert all(torch.equal(index, next(expected).index) for index in seen)
+
+
+# labels
+def test_the_runs_labels_are_those_of_the_steps_by_index():
+    seen = []
+
+    def loss(step):
+        seen.append(torch.equal(step.run.targets[step.index], step.targets))
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    run = make_run(plugin(loss=loss), toy_task())
+    take_steps(run, 6)
+    assert seen == [True] * 6
+    assert len(run.targets) == run.train_size
+
+
+def test_a_method_without_labels_may_not_read_the_runs_labels_either():
+    def build_student(run):
+        run.store["targets"] = run.targets
+        return Learner(run.new_student())
+
+    one = plugin(build_student=build_student)
+    type(one).method = replace(Plain.method, labels=False)
+    with pytest.raises(MethodError, match="hook 'build_student': .*labels=False but reads run.targets"):
+        make_run(one, toy_task())
+
+
+def labels_of_a_teacher(corruption, seed=0, steps=4):
+    """The labels that a teacher is trained with, and the true ones, step by step."""
+    run = make_run(Defaults(), toy_task(train=1600, batch_size=400), seed=seed)
+    run.trains = TeacherSpec(corruption=corruption)
+    given = []
+    run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()
+    true = []
+    for _ in range(steps):
+        step = new_step(run)
+        run.hooks.loss(step)
+        true.append(step.targets)
+    return torch.cat(given), torch.cat(true)
+
+
+def test_a_teacher_of_corrupted_labels_learns_a_share_of_wrong_ones():
+    given, true = labels_of_a_teacher(0.3)
+    wrong = int((given != true).sum())
+    assert abs(wrong - 1600 * 0.3) < 5 * (1600 * 0.3 * 0.7) ** 0.5
+
+
+def test_any_other_teacher_learns_the_true_labels():
+    given, true = labels_of_a_teacher(0.0)
+    assert torch.equal(given, true)
+
+
+def test_each_member_of_the_pool_has_corrupted_labels_of_its_own_and_repeatably():
+    (one, true), (again, _), (other, of_other) = labels_of_a_teacher(0.3), labels_of_a_teacher(0.3), labels_of_a_teacher(0.3, seed=1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one != true, other != of_other)
+
+
+def test_a_label_is_drawn_anew_each_time_it_is_seen():
+    run = make_run(Defaults(), toy_task(train=400, batch_size=400))
+    run.trains = TeacherSpec(corruption=0.5)
+    given = []
+    run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()
+    batch = next(run.augmented)
+    for _ in range(2):
+        run.hooks.loss(new_step(run, batch=batch))
+    assert not torch.equal(given[0], given[1])

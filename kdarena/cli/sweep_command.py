@@ -17,6 +17,7 @@ from kdarena.plugins import Found, discover, select
 
 if TYPE_CHECKING:
     from kdarena.record import Record
+    from kdarena.recorded import RecordedRun
     from kdarena.sweep import Sweep
     from kdarena.tracks.card import TaskCard
 
@@ -68,12 +69,16 @@ def _show(request: Request, sweep: Sweep, card: TaskCard, record: Record, amount
     from kdarena.sweep import draw, sweep_frame
 
     runs = [run for run in record.runs() if run.spec.task == card.name and float(run.facts.get("budget", "nan")) in amounts]
-    mine = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metrics == request.metrics]
+    mine = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metric_groups == request.metrics]
+    given = request.params.get(sweep.method, {})
     by_value: dict[Any, dict[int, Any]] = {}
     for run in mine:
-        by_value.setdefault(run.spec.params.get(sweep.parameter), {})[run.spec.seed] = run
+        value = run.spec.params.get(sweep.parameter)
+        if run.spec.source == mine[-1].spec.source and _fixed(run) == {**given, sweep.parameter: value}:
+            by_value.setdefault(value, {})[run.spec.seed] = run
     metric = f"test/{card.metric}"
     finals = [run for run in runs if run.spec.purpose == "final" and run.spec.method == "student" and metric in run.result.metrics]
+    finals = [run for run in finals if _fixed(run) == request.params.get("student", {})]
     student = {run.spec.seed: run.result.metrics[metric] for run in finals}
     frame = sweep_frame(sweep, by_value, student, card.metric)
     further = [json.loads(text) if text else {} for text in frame["further_json"]]
@@ -89,6 +94,11 @@ def _show(request: Request, sweep: Sweep, card: TaskCard, record: Record, amount
     print(f"written: {place}.csv\nwritten: {curve}", file=sys.stderr)
 
 
+def _fixed(run: RecordedRun) -> dict[str, Any]:
+    """What differed from the defaults in a run: of an earlier sweep or a tuned run other things did."""
+    return {**run.spec.params, **run.spec.recipe}
+
+
 SHOWN = ("generalisation", "pgd20", "corruption/mean", "prr/entropy")
 """Further metrics that have a column of the table and a panel of the curve, where they were asked for."""
 
@@ -97,4 +107,12 @@ def _cells(row: dict[Any, Any], further: dict[str, float | None], shown: Sequenc
     mean = "" if row["mean"] is None else f"{row['mean']:.2f}" + (f" ± {row['ci_high'] - row['mean']:.2f}" if row["ci_high"] is not None else "")
     difference = "" if row["delta_student"] is None else f"{row['delta_student']:+.2f}"
     numbers = [further.get(name) for name in shown]
-    return [str(row["value"]), mean, difference, str(row["steps"]), str(row["seeds"]), row["status"], *("" if one is None else f"{one:.2f}" for one in numbers)]
+    return [
+        str(row["value"]),
+        mean,
+        difference,
+        str(row["steps"] or ""),
+        str(row["seeds"]),
+        row["status"],
+        *("" if one is None else f"{one:.2f}" for one in numbers),
+    ]

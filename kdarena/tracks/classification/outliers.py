@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,12 +76,15 @@ def mnist_test(data_root: str | None) -> np.ndarray:
     path = _mnist(data_root)
     if path is None:
         raise ValueError(f"{MNIST_TEST}(.gz) is missing below the data root")
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not an idx file of images: {error}") from None
     magic, count, height, width = (int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(4))
-    if magic != 2051 or len(content) != 16 + count * height * width:
-        raise ValueError(f"{path}: not an idx file of images")
+    if magic != 2051 or (height, width) != (28, 28) or len(content) != 16 + count * height * width:
+        raise ValueError(f"{path}: not an idx file of images of 28 x 28")
     pixels = np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
-    padded = np.pad(pixels, ((0, 0), ((32 - height) // 2,) * 2, ((32 - width) // 2,) * 2))
+    padded = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))
     return np.ascontiguousarray(np.repeat(padded[..., None], 3, axis=3))
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from kdarena.tracks.classification import task as module
 from kdarena.tracks.classification.cards import card
 from kdarena.tracks.classification.data import load_cifar, load_digits
+from kdarena.tracks.classification.outliers import photograph
 from kdarena.tracks.classification.task import ClassificationTask
 from kdarena.tracks.task import Batch, Setting
 
@@ -106,6 +107,74 @@ def test_a_streamed_set_gives_the_batches_of_a_resident_one(small_cifar: Path):
     assert found[0][0].inputs.shape == (64, 3, 32, 32)
 
 
+# auxiliary inputs
+def test_auxiliary_inputs_are_batches_as_training_has_them_of_the_named_patches_shifted_by_at_most_one_pixel(digits: ClassificationTask):
+    batch = next(digits.auxiliary(0))
+    assert batch.shape == first(digits, 1)[0].inputs.shape
+    data = load_digits()
+    pixels = ((batch * data.std[0] + data.mean[0]) * 16).round().byte()[:, 0]
+    padded = nn.functional.pad(torch.from_numpy(photograph("china"))[..., 0], (1, 1, 1, 1))
+    places = torch.cat([padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)])
+    known = {patch.numpy().tobytes() for patch in places}
+    assert all(image.numpy().tobytes() in known for image in pixels)
+
+
+def test_a_seed_gives_the_same_auxiliary_inputs_whatever_else_draws(digits: ClassificationTask):
+    one = list(islice(digits.auxiliary(0), 30))
+    torch.manual_seed(5)
+    assert all(torch.equal(a, b) for a, b in zip(one, islice(digits.auxiliary(0), 30), strict=True))
+    assert not torch.equal(one[0], next(digits.auxiliary(1)))
+
+
+def test_auxiliary_inputs_draw_nothing_from_the_global_generator(digits: ClassificationTask):
+    before = torch.random.get_rng_state()
+    list(islice(digits.auxiliary(0), 30))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_auxiliary_inputs_that_are_missing_are_an_error_that_names_the_task(small_cifar: Path):
+    task = ClassificationTask(card("cifar100"), Setting(), load_cifar("cifar100", str(small_cifar)))
+    with pytest.raises(ValueError, match="cifar100:.* has no auxiliary images below the data root"):
+        next(task.auxiliary(0))
+
+
+# labels and pixels
+@pytest.mark.parametrize("protocol", ["validated", "published"])
+def test_labels_of_the_training_part_are_in_the_order_of_a_batchs_index(digits: ClassificationTask, protocol: str):
+    labels = digits.targets(1, protocol)
+    assert len(labels) == digits.size("train", 1, protocol)
+    for data in ("augmented", "plain"):
+        for batch in first(digits, 9, seed=1, data=data, protocol=protocol):
+            assert torch.equal(labels[batch.index], batch.targets)
+
+
+def test_a_parts_inputs_are_its_plain_samples_in_the_order_of_its_labels(digits: ClassificationTask):
+    plain = {int(index): image for batch in first(digits, 8, data="plain") for index, image in zip(batch.index, batch.inputs, strict=True)}
+    inputs = torch.cat(list(digits.inputs_of("train", 0, "validated")))
+    assert all(torch.equal(image, plain[position]) for position, image in enumerate(inputs))
+
+
+def test_inputs_times_the_pixels_deviation_are_pixels_less_their_mean(digits: ClassificationTask):
+    data = load_digits()
+    inputs = torch.cat(list(digits.inputs_of("test", 0, "validated")))
+    pixels = torch.from_numpy(data.test_images).permute(0, 3, 1, 2).float() / 16
+    torch.testing.assert_close(inputs * digits.pixel_std, pixels - data.mean[0])
+
+
+def test_each_channel_has_a_deviation_of_its_own(small_cifar: Path):
+    task = ClassificationTask(card("cifar100"), Setting(), load_cifar("cifar100", str(small_cifar)))
+    torch.testing.assert_close(task.pixel_std, torch.tensor([[[0.2675]], [[0.2565]], [[0.2761]]]))
+
+
+def test_the_predictor_of_raw_images_answers_as_the_network_does_to_normalised_ones(digits: ClassificationTask, small_cifar: Path):
+    colour = ClassificationTask(card("cifar100:resnet14-resnet8"), Setting(), load_cifar("cifar100", str(small_cifar)))
+    for task in (digits, colour):
+        network = student(task).eval()
+        images = torch.from_numpy(task._data.test_images[:9]).permute(0, 3, 1, 2).float() / task._data.peak
+        inputs = next(task.inputs_of("test", 0, "validated"))[:9]
+        torch.testing.assert_close(task._predictor(network)(images), task.forward(network, inputs).logits, atol=1e-4, rtol=1e-4)
+
+
 # splits
 def test_the_split_is_cut_by_seed_and_parts_do_not_overlap(digits: ClassificationTask):
     for seed in (0, 1):
@@ -169,6 +238,26 @@ def test_arguments_reach_the_network(digits: ClassificationTask):
 
     inputs = first(digits, 1)[0].inputs
     assert torch.equal(digits.forward(Scaled(), inputs, scale=2.0).logits, 2 * digits.forward(Scaled(), inputs).logits)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_that_answers_with_exits_shows_them_in_fp32(precision: str):
+    class Exits(nn.Linear):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+            logits = super().forward(x.flatten(1))
+            return logits, (logits + 1, logits + 2), (x.flatten(1), -x.flatten(1))
+
+    task = card("digits").load(card("digits"), Setting(precision=precision))  # type: ignore[arg-type]
+    inputs = torch.randn(4, 1, 8, 8)
+    outputs = task.forward(Exits(64, 10), inputs)
+    assert {one.dtype for one in (outputs.logits, *outputs.exits, *outputs.exit_embeddings)} == {torch.float32}
+    torch.testing.assert_close(outputs.exits, (outputs.logits + 1, outputs.logits + 2), atol=0.05, rtol=0.05)
+    assert torch.equal(outputs.exit_embeddings[1], -inputs.flatten(1))
+
+
+def test_a_network_without_exits_shows_none(digits: ClassificationTask):
+    outputs = digits.forward(student(digits), first(digits, 1)[0].inputs)
+    assert (outputs.exits, outputs.exit_embeddings) == ((), ())
 
 
 def test_shapes_are_those_of_forward_and_leave_no_trace(digits: ClassificationTask):

@@ -1,0 +1,86 @@
+"""RKD: relational distillation, distances and angles among a batch's embeddings.
+
+Park, Kim, Lu, Cho: "Relational Knowledge Distillation", CVPR 2019, https://arxiv.org/abs/1904.05068
+
+e_i: embedding of sample i [D]; student and teacher may differ in D. ℓ: Huber loss with δ = 1.
+
+    ψ_D(i, j) = ‖e_i − e_j‖₂ / μ,  μ the mean distance over the pairs of the batch
+    ψ_A(i, j, k) = ⟨e^ij, e^kj⟩,  e^ij = (e_i − e_j) / ‖e_i − e_j‖₂
+    L_D = mean over (i, j) of ℓ(ψ_D^T, ψ_D^S),  L_A = mean over (i, j, k) of ℓ(ψ_A^T, ψ_A^S)
+    L = CE(y, z_s) + λ_D · L_D + λ_A · L_A
+
+As in the public code the means run over all B² and B³ index tuples; those with equal indices add zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch.nn import functional
+
+from kdarena import Float, Learner, Method, Paper, Params, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdarena import Run, Step, Task
+
+
+@dataclass(frozen=True)
+class RKDParams(Params):
+    """Weights of the two relations."""
+
+    distance: float = Float(25.0, 0.1, 250.0, log=True, source="code", help="λ_D, weight of the distances")
+    angle: float = Float(50.0, 0.1, 500.0, log=True, source="code", help="λ_A, weight of the angles")
+
+
+def relations(e: Tensor) -> tuple[Tensor, Tensor]:
+    """ψ_D [B, B] and ψ_A [B, B, B] (vertex first) of embeddings [B, D].
+
+    Where two embeddings coincide, distance and unit vector are zero, and so are their gradients.
+    """
+    difference = e[None, :] - e[:, None]
+    distance = torch.linalg.vector_norm(difference, dim=2)
+    apart = distance > 0
+    # counted instead of indexed by the mask, which would wait for the device
+    mean = distance.sum() / apart.sum().clamp(min=1)
+    unit = difference / torch.where(apart, distance, 1.0)[:, :, None]
+    return distance / torch.where(mean > 0, mean, 1.0), unit @ unit.transpose(1, 2)
+
+
+def l_rkd(e_s: Tensor, e_t: Tensor) -> tuple[Tensor, Tensor]:
+    """L_D and L_A of the student's embeddings [B, D] and the teacher's [B, D']."""
+    (psi_d, psi_a), (target_d, target_a) = relations(e_s), relations(e_t)
+    return functional.smooth_l1_loss(psi_d, target_d), functional.smooth_l1_loss(psi_a, target_a)
+
+
+class RKD:
+    """Distances and angles among the student's embeddings match the teacher's."""
+
+    method = Method(
+        name="rkd",
+        title="relational distillation of distances and angles among embeddings",
+        paper=Paper("Relational Knowledge Distillation", "CVPR", 2019, "https://arxiv.org/abs/1904.05068"),
+        equations="L = CE(y, z_s) + lambda_D huber(psi_D^T, psi_D^S) + lambda_A huber(psi_A^T, psi_A^S)",
+        Params=RKDParams,
+    )
+
+    @hookimpl
+    def build_student(self, task: Task, run: Run) -> Learner:
+        """The student alone; refuses networks that show no embedding."""
+        student = run.new_student()
+        if any(task.shapes(network).embedding is None for network in (student, *run.teacher_modules())):
+            raise ValueError("relations are of embeddings [B, D], which the task's networks do not show")
+        return Learner(student)
+
+    @hookimpl
+    def loss(self, step: Step) -> Mapping[str, Tensor]:
+        """CE, λ_D · L_D and λ_A · L_A."""
+        params = cast(RKDParams, step.params)
+        e_s, e_t = step.student.embedding, step.teacher.embedding
+        assert e_s is not None and e_t is not None
+        l_d, l_a = l_rkd(e_s, e_t)
+        return {"ce": step.task.loss(step.student, step.targets), "distance": params.distance * l_d, "angle": params.angle * l_a}

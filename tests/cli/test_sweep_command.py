@@ -1,0 +1,136 @@
+"""``kdarena sweep``: mistakes in one line, a table, files, and a board that it leaves alone."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kdarena.cli import main
+from kdarena.cli.sweep_command import _show
+from kdarena.plan import Request
+from kdarena.sweep import Sweep
+from kdarena.tracks import card
+
+TINY = ["--budget", "5e9flop", "--seeds", "1", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", "1"]
+TAU = Sweep("kd", "temperature", (2.0, 8.0))
+
+
+@pytest.fixture
+def kdarena(monkeypatch, capsys):
+    """The command in this process: exit status, what it prints, and what it says."""
+
+    def call(*arguments, cwd=None):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["kdarena", *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["kd.temperature"], "expected METHOD.NAME=a,b,c"),
+        (["kd.heat=1,2"], "kd has no parameter 'heat'"),
+        (["nope.x=1"], "unknown plugin 'nope'"),
+        (["kd.temperature=1,warm"], "'warm' is not"),
+        (["kd.temperature=1", "--tasks", "digits,digits"], "sweep takes one task"),
+        (["kd.temperature=1", "--tasks", "mnist9000"], "mnist9000"),
+        (["kd.temperature=1", "--metrics", "charm"], "--metrics 'charm': task digits knows gap, uncertainty, robustness"),
+        (["kd.temperature=1", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
+        (["kd.temperature=1", "--param", "kd.heat=1"], "kd has no parameter 'heat'"),
+        (["student.lr=1"], "student has no parameter 'lr'"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2_and_makes_nothing(kdarena, arguments, says, tmp_path):
+    status, printed, said = kdarena("sweep", *arguments, cwd=tmp_path)
+    assert (status, printed, len(said.strip().splitlines())) == (2, "", 1)
+    assert says in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_would_be_swept_and_makes_nothing(kdarena, tmp_path):
+    status, printed, _ = kdarena("sweep", "kd.temperature=2,8", "--dry-run", cwd=tmp_path)
+    assert status == 0
+    assert "kd.temperature over 2.0, 8.0, 100se a run" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def show(record, synthetic, capsys):
+    """Logs runs and shows the sweep that is made of them; gives its rows by value."""
+
+    def call(runs, **request):
+        for run in runs:
+            facts = {"budget": "60.0", **run.facts}
+            record.log(run.spec, run.result, setting=run.setting, facts=facts)
+        _show(Request(out=record.directory, **request), TAU, card("digits"), record, {60.0})
+        frame = pd.read_csv(record.directory / "sweeps" / "digits_kd.temperature.csv")
+        return {row["value"]: row for row in frame.to_dict("records")}, capsys.readouterr()
+
+    return call
+
+
+def swept(synthetic, tau, value, **changes):
+    return synthetic.run("kd", 0, value, purpose="control", setting="sweep", **{"params": {"temperature": tau}, **changes})
+
+
+def test_the_table_has_a_row_for_each_value_and_names_the_files(show, synthetic):
+    rows, (printed, said) = show([synthetic.run("student", 0, 88.0), swept(synthetic, 2.0, 90.0), swept(synthetic, 8.0, 87.0)])
+    assert {value: row["mean"] for value, row in rows.items()} == {2.0: 90.0, 8.0: 87.0}
+    assert "+2.00" in printed
+    assert "-1.00" in printed
+    assert [Path(line.split()[1]).exists() for line in said.splitlines() if line.startswith("written: ")] == [True, True]
+
+
+def test_a_value_that_could_not_be_run_is_missing_in_the_table(show, synthetic):
+    rows, (printed, _) = show([synthetic.run("student", 0, 88.0), swept(synthetic, 2.0, 90.0)])
+    assert rows[8.0]["status"] == "missing"
+    assert "None" not in printed
+
+
+def test_runs_of_other_settings_are_no_part_of_the_sweep(show, synthetic):
+    others = [
+        swept(synthetic, 2.0, 10.0, params={"temperature": 2.0, "a": 0.5}),
+        swept(synthetic, 2.0, 11.0, recipe={"lr": 0.5}),
+        swept(synthetic, 2.0, 12.0, source="older"),
+        swept(synthetic, 2.0, 13.0, metric_groups=("gap",)),
+        swept(synthetic, 2.0, 14.0, facts={"budget": "30.0"}),
+        swept(synthetic, 2.0, 15.0, task="cifar100"),
+        replace(swept(synthetic, 2.0, 16.0), setting="ladder:0.5"),
+    ]
+    rows, _ = show([swept(synthetic, 2.0, 90.0), *others, swept(synthetic, 8.0, 87.0)])
+    assert rows[2.0]["mean"] == 90.0
+
+
+def test_what_was_fixed_besides_is_part_of_the_sweep(show, synthetic):
+    fixed = {"params": {"temperature": 2.0, "a": 0.5}, "recipe": {"lr": 0.5}}
+    rows, _ = show([swept(synthetic, 2.0, 91.0, **fixed), swept(synthetic, 2.0, 90.0)], params={"kd": {"a": 0.5, "lr": 0.5}})
+    assert rows[2.0]["mean"] == 91.0
+
+
+def test_the_student_is_read_as_it_stands_by_default_and_not_as_it_was_tuned(show, synthetic):
+    tuned = synthetic.run("student", 0, 95.0, setting="tuned", recipe={"lr": 0.5})
+    rows, _ = show([synthetic.run("student", 0, 88.0), tuned, swept(synthetic, 2.0, 90.0)])
+    assert rows[2.0]["delta_student"] == 2.0
+
+
+def test_a_sweep_trains_writes_a_table_and_a_curve_and_leaves_the_board_to_the_controls(kdarena, tmp_path):
+    status, printed, said = kdarena("sweep", "kd.temperature=2,8", *TINY, "--metrics", "gap", cwd=tmp_path)
+    assert status == 0, said
+    rows = pd.read_csv(tmp_path / "kdarena-out" / "sweeps" / "digits_kd.temperature.csv").to_dict("records")
+    assert [(row["value"], row["status"], row["seeds"]) for row in rows] == [(2.0, "done", 1), (8.0, "done", 1)]
+    assert "generalisation" in printed
+    assert (tmp_path / "kdarena-out" / "sweeps" / "digits_kd.temperature.svg").read_text().startswith("<?xml")
+    board = json.loads(kdarena("leaderboard", "--format", "json", cwd=tmp_path)[1])
+    assert {row["method"] for row in board} == {"student"}

@@ -1,0 +1,137 @@
+"""What holds for every method of the package: teachers, gradients, determinism, refusals, real data."""
+
+import copy
+import math
+
+import pytest
+import torch
+from kdarena_baselines.at import AT
+from kdarena_baselines.dist import DIST
+from kdarena_baselines.dkd import DKD
+from kdarena_baselines.fitnet import FitNet
+from kdarena_baselines.reviewkd import ReviewKD
+from kdarena_baselines.rkd import RKD
+from kdarena_baselines.sp import SP
+
+from kdarena.defaults import Defaults
+from kdarena.params import tunables
+from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.tracks import card
+from kdarena.tracks.task import Setting
+
+WEIGHTS = {
+    FitNet(): ("beta",),
+    AT(): ("beta",),
+    SP(): ("gamma",),
+    RKD(): ("distance", "angle"),
+    ReviewKD(): ("weight",),
+    DKD(): ("alpha", "beta"),
+    DIST(): ("beta", "gamma"),
+}
+EVERY = pytest.mark.parametrize("plugin", list(WEIGHTS), ids=lambda plugin: plugin.method.name)
+MATCHED = pytest.mark.parametrize("plugin", [plugin for plugin in WEIGHTS if plugin.method.name in ("at", "sp", "rkd", "dkd")], ids=lambda p: p.method.name)
+MAPS = pytest.mark.parametrize(
+    "plugin", [plugin for plugin in WEIGHTS if plugin.method.name in ("fitnet", "at", "sp", "reviewkd")], ids=lambda p: p.method.name
+)
+
+
+@EVERY
+def test_the_teacher_is_bit_identical_after_training_and_gets_no_gradient(plugin):
+    run = make_run(plugin, toy_task())
+    before = copy.deepcopy(run.teachers[0].state_dict())
+    take_steps(run, 3)
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.teachers[0].state_dict().items())
+    assert all(parameter.grad is None for parameter in run.teachers[0].parameters())
+
+
+@EVERY
+def test_with_weight_zero_the_student_is_trained_as_it_is_alone(plugin):
+    run, alone = make_run(plugin, toy_task(), dict.fromkeys(WEIGHTS[plugin], 0.0)), make_run(Defaults(), toy_task())
+    take_steps(run, 3)
+    take_steps(alone, 3)
+    for one, other in zip(run.learner.student.state_dict().values(), alone.learner.student.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@EVERY
+def test_with_its_weight_the_term_moves_the_student(plugin):
+    run, alone = make_run(plugin, toy_task()), make_run(Defaults(), toy_task())
+    take_steps(run, 6)
+    take_steps(alone, 6)
+    assert not torch.equal(run.learner.student.stages[0][0].weight, alone.learner.student.stages[0][0].weight)
+
+
+@EVERY
+def test_every_parameter_of_student_and_helpers_gets_a_gradient(plugin):
+    run = make_run(plugin, toy_task())
+    total = sum(run.hooks.loss(new_step(run, progress=0.5)).values())
+    gradients = torch.autograd.grad(total, run.learner.parameters())
+    assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
+
+
+@MATCHED
+def test_a_student_equal_to_its_teacher_is_at_distance_zero(plugin):
+    run = make_run(plugin, toy_task(teacher="toy-student"))
+    run.learner.student = copy.deepcopy(run.teachers[0]).requires_grad_()
+    terms = run.hooks.loss(new_step(run, progress=0.5))
+    assert all(abs(float(term.detach())) < 1e-3 for name, term in terms.items() if name != "ce")
+
+
+@EVERY
+def test_the_deployed_student_is_the_tasks_own(plugin):
+    task = toy_task()
+    run = make_run(plugin, task)
+    fresh = run.new_student()
+    assert all(torch.equal(one, other) for one, other in zip(run.learner.student.parameters(), fresh.parameters(), strict=True))
+    assert run.learner.deploy == {}
+
+
+@EVERY
+def test_it_trains_with_a_student_of_another_grid_and_width(plugin):
+    run = make_run(plugin, toy_task(student="toy-coarse"))
+    assert all(math.isfinite(value) for terms in take_steps(run, 3) for value in terms.values())
+
+
+@EVERY
+def test_in_bf16_terms_are_finite_and_in_fp32(plugin):
+    digits = card("digits")
+    task = digits.load(digits, Setting(precision="bf16"))
+    run = make_run(plugin, task, teachers=[task.new_network("digits-teacher").eval().requires_grad_(False)])
+    terms = run.hooks.loss(new_step(run, progress=0.5))
+    assert all(term.dtype == torch.float32 and bool(torch.isfinite(term)) for term in terms.values())
+    assert all(math.isfinite(value) for step in take_steps(run, 3) for value in step.values())
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The digits task, and its teacher after a few real steps."""
+    digits = card("digits")
+    task = digits.load(digits, Setting())
+    run = make_run(Defaults(), task, teachers=[])
+    run.learner.student = task.new_network("digits-teacher")
+    take_steps(run, 40)
+    return task, run.learner.student.eval()
+
+
+@EVERY
+def test_on_real_digits_the_distilled_terms_fall(plugin, trained):
+    task, teacher = trained
+    run = make_run(plugin, task, {"warmup": 0.0} if "warmup" in tunables(plugin.method.Params) else {}, teachers=[copy.deepcopy(teacher)])
+    history = take_steps(run, 40)
+    assert all(math.isfinite(value) for step in history for value in step.values())
+
+    def distilled(steps):
+        return sum(value for step in steps for name, value in step.items() if not name.endswith("/ce"))
+
+    assert distilled(history[-8:]) < 0.9 * distilled(history[:8])
+
+
+@MAPS
+def test_a_task_without_feature_maps_is_refused(plugin):
+    assert "feature maps" in plugin.method.applies(toy_task(feature_maps=False).card, plugin.method.Params())
+    assert plugin.method.applies(toy_task().card, plugin.method.Params()) is None
+
+
+@pytest.mark.parametrize(("plugin", "params"), [(AT(), {"stages": 0}), (AT(), {"p": 0}), (SP(), {"stages": 0}), (ReviewKD(), {"channels": 0})])
+def test_numbers_that_mean_nothing_are_refused_before_training(plugin, params):
+    assert plugin.method.applies(toy_task().card, plugin.method.Params(**params)) is not None
