@@ -25,7 +25,7 @@ from kdarena.plan import Entrant, Ground, Request
 from kdarena.plugins import Found
 from kdarena.pool import Pool
 from kdarena.scheduler import Job, Work
-from kdarena.spec import Budget, PhaseCost, RunResult, RunSpec, digest
+from kdarena.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec, digest
 from kdarena.tracks.card import TaskCard
 from kdarena.tune import RUNG, Candidate, Study, open_storage, search_space
 
@@ -138,8 +138,7 @@ class Arena:
         self, entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], costs: tuple[PhaseCost, ...], choice: Choice, latency_ms: float
     ) -> Work:
         budget = Budget(choice.amount, choice.unit)
-        swept = entrant.method.name == self.request.swept
-        final = plan.run_spec(entrant, ground, keys, costs, budget, purpose="control" if swept else "final", seed=0)
+        final = plan.run_spec(entrant, ground, keys, costs, budget, purpose=self._purpose(entrant), seed=0)
         base = Candidate(dict(entrant.params), dict(entrant.recipe))
         tuned: Candidate | None = None
         if choice.tuning > 0:
@@ -148,7 +147,7 @@ class Arena:
             tuned = study.best()
         self.ledger.latency[entrant.method.name, ground.card.name] = latency_ms
         seeds = range(choice.seeds)
-        jobs = [Job(replace(final, seed=seed), SWEPT if swept else "default") for seed in seeds]
+        jobs = [Job(replace(final, seed=seed), SWEPT if final.purpose == "control" else "default") for seed in seeds]
         if tuned is not None:
             jobs += [Job(replace(final, seed=seed, params=tuned.params, recipe=tuned.recipe), "tuned") for seed in seeds]
         if entrant.method.name == STUDENT and self.request.swept is None:
@@ -196,6 +195,10 @@ class Arena:
             )
         return replace(choice, amount=left)
 
+    def _purpose(self, entrant: Entrant) -> Purpose:
+        """Of a method's runs: a swept value is a control, which never stands on a board."""
+        return "control" if entrant.method.name == self.request.swept else "final"
+
     # recording
     def _record_skipped(self, entrants: Sequence[Entrant], skipped: Mapping[str, Any], ground: Ground, choice: Choice) -> None:
         for entrant in entrants:
@@ -203,12 +206,12 @@ class Arena:
             if reason:
                 self.ledger.display.say(f"{ground.card.name}: {entrant.method.name} is skipped: {reason}")
                 bare = replace(entrant, teachers=())
-                spec = plan.run_spec(bare, ground, {REFERENCE: ""}, (), Budget(choice.amount, choice.unit), purpose="final", seed=0)
+                spec = plan.run_spec(bare, ground, {REFERENCE: ""}, (), Budget(choice.amount, choice.unit), purpose=self._purpose(entrant), seed=0)
                 self.ledger.log_without_run(spec, "skipped", str(reason))
 
     def _record_broken(self, entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice, measured: Calibration) -> None:
         """A method that can't be calibrated has a row that says so."""
-        spec = plan.run_spec(entrant, ground, keys, (), Budget(choice.amount, choice.unit), purpose="final", seed=0)
+        spec = plan.run_spec(entrant, ground, keys, (), Budget(choice.amount, choice.unit), purpose=self._purpose(entrant), seed=0)
         self.ledger.log_without_run(spec, "oom" if measured.status == "oom" else "error", str(measured.error))
 
     def _audit(

@@ -51,7 +51,9 @@ class Pool:
             results = yield [Job(spec, "teacher")]
             result = results[0]
             if isinstance(result, RunResult) and result.status not in COMPLETE:
-                raise UserError(f"the teacher {spec.trains.architecture if spec.trains else ''} of {card.name} could not be trained: {result.status}: {result.error}")
+                raise UserError(
+                    f"the teacher {spec.trains.architecture if spec.trains else ''} of {card.name} could not be trained: {result.status}: {result.error}"
+                )
 
         self.ledger.display.expect(len(specs), None)
         self.ledger.schedule([work(spec) for spec in specs.values()])

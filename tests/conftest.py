@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kdarena.contract import REFERENCE, Method, Paper
 from kdarena.record import Record
 from kdarena.recorded import RecordedRun
 from kdarena.spec import Budget, PhaseCost, PhaseRecord, RunResult, RunSpec
+
+torch.set_num_threads(1)  # as a worker trains; with more, tests that run side by side wait for each other's threads
 
 REFERENCE_KEY = "0123456789abcdef"
 

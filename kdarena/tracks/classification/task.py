@@ -182,8 +182,11 @@ class ClassificationTask(Task):
         return torch.autocast(self.device.type, torch.bfloat16) if self.setting.precision == "bf16" else nullcontext()
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """Cross-entropy, mean over samples."""
-        return functional.cross_entropy(outputs.logits, targets)
+        """Cross-entropy, mean over samples; of a network with earlier exits the sum over all its exits, as such networks are trained."""
+        loss = functional.cross_entropy(outputs.logits, targets)
+        for logits in outputs.exits:
+            loss = loss + functional.cross_entropy(logits, targets)
+        return loss
 
     def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, None]:
         """A row is a sample, and all count."""

@@ -15,6 +15,7 @@ from kdarena.tracks.classification.capture import Capture
 from kdarena.tracks.classification.models import ARCHITECTURES, create
 
 PARAMETERS = {
+    "msdnet": 3_067_960,
     "resnet8": 83_892,
     "resnet14": 181_108,
     "resnet20": 278_324,

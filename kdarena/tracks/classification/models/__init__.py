@@ -1,6 +1,7 @@
 """Architectures of the track by name. Importing this package does not import torch: the parent process reads the names alone.
 
-Every network is a plain ``nn.Module`` that returns logits [B, classes]. It declares where a method may look at it:
+Every network is a plain ``nn.Module`` that returns logits [B, classes], or ``(logits, exits, exit_embeddings)`` where it has
+earlier exits. It declares where a method may look at it:
 
 - ``taps``: pairs of a stage's name (``stage1`` … ``stageN``, shallow to deep) and the path of the submodule whose output
   is the stage's feature map [B, C, H, W], after the stage's last activation where it has one;
@@ -74,6 +75,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mobilenetv2": Architecture("mobilenet", "MobileNetV2", {"expansion": 6, "width": 0.5}),
     "shufflenetv1": Architecture("shufflenet", "ShuffleNetV1", {"groups": 3}, branches=True),
     "shufflenetv2": Architecture("shufflenet", "ShuffleNetV2"),
+    "msdnet": Architecture("msdnet", "MSDNet", exits=6),
 }
 """All architectures of the track by name."""
 

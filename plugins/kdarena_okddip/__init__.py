@@ -1,0 +1,5 @@
+"""OKDDip: diverse peers and a group leader, as whole networks (``okddip``) or as branches on one stem (``okddip-branch``)."""
+
+from kdarena_okddip.method import OKDDip
+
+variants = (OKDDip("okddip", branches=False), OKDDip("okddip-branch", branches=True))

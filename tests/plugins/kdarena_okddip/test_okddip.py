@@ -1,0 +1,329 @@
+"""OKDDip against loops over samples and peers, torch.distributions and closed forms."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from kdarena_okddip import variants
+from kdarena_okddip.peers import PeerAttention, diversity, mixed, ramp
+from torch.distributions import Categorical, kl_divergence
+from torch.nn.functional import cross_entropy
+
+from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.tracks import card as find_card
+from kdarena.tracks.task import Setting
+
+PLUGINS = {plugin.method.name: plugin for plugin in variants}
+BOTH = pytest.mark.parametrize("name", PLUGINS)
+T = 2.0
+
+
+def started(name, **params):
+    run = make_run(PLUGINS[name], toy_task(), {"temperature": T, "ramp_up": 0.0, **params})
+    return run, new_step(run)
+
+
+def peers_of(run):
+    return [helper for name, helper in run.learner.helpers.items() if name.startswith("peer")]
+
+
+def answers(run, step):
+    """Logits and embeddings of the peers by their modules alone."""
+    if "stage" not in run.store:
+        found = [run.task.forward(peer, step.inputs) for peer in peers_of(run)]
+        return [one.logits for one in found], [one.embedding for one in found]
+    stem = step.student.features["stage2"]
+    embeddings = [peer(stem) for peer in peers_of(run)]
+    return [peer.head(h) for peer, h in zip(peers_of(run), embeddings, strict=True)], embeddings
+
+
+def by_hand(run, step, mix):
+    """L_dis1 and L_dis2, each times T², sample by sample and peer by peer, in double precision."""
+    logits, embeddings = answers(run, step)
+    attention = run.store["attention"]
+    w_l, w_e = attention.query.weight.double(), attention.key.weight.double()
+    rows, count = len(step.targets), len(logits)
+    dis1 = dis2 = torch.zeros((), dtype=torch.double)
+    for i in range(rows):
+        z = [one[i].double() for one in logits]
+        q = [torch.softmax(one / T, dim=0) for one in z]
+        h = [one[i].double() for one in embeddings]
+        for a in range(count):
+            scores = [torch.exp((w_l @ h[a]) @ (w_e @ h[b])) for b in range(count)]
+            alpha = [score / sum(scores) for score in scores]
+            t = sum(alpha[b] * q[b] for b in range(count)) if mix == "prob" else torch.softmax(sum(alpha[b] * z[b] for b in range(count)) / T, dim=0)
+            dis1 = dis1 + T**2 * kl_divergence(Categorical(t), Categorical(q[a])) / rows
+        t_m = sum(q) / count if mix == "prob" else torch.softmax(sum(z) / count / T, dim=0)
+        leader = torch.softmax(step.student.logits[i].double() / T, dim=0)
+        dis2 = dis2 + T**2 * kl_divergence(Categorical(t_m), Categorical(leader)) / rows
+    return dis1, dis2
+
+
+def gradients(term, parameters):
+    return torch.autograd.grad(term, list(parameters), allow_unused=True, retain_graph=True)
+
+
+def reached(term, module):
+    return any(one is not None and float(one.abs().max()) > 0 for one in gradients(term, module.parameters()))
+
+
+class TestLoss:
+    @BOTH
+    @pytest.mark.parametrize("mix", ["logit", "prob"])
+    def test_both_terms_are_the_printed_sums(self, name, mix):
+        run, step = started(name, mix=mix)
+        terms = PLUGINS[name].loss(step)
+        dis1, dis2 = by_hand(run, step, mix)
+        assert terms["dis1"].item() == pytest.approx(dis1.item(), rel=1e-4, abs=1e-7)
+        assert terms["dis2"].item() == pytest.approx(dis2.item(), rel=1e-4, abs=1e-7)
+
+    @BOTH
+    def test_every_student_learns_the_labels_with_weight_one(self, name):
+        run, step = started(name)
+        terms = PLUGINS[name].loss(step)
+        logits, _ = answers(run, step)
+        expected = [cross_entropy(step.student.logits, step.targets), *(cross_entropy(z, step.targets) for z in logits)]
+        found = [terms["ce_leader"], *(terms[f"ce{a}"] for a in range(1, 4))]
+        assert torch.allclose(torch.stack(found), torch.stack(expected), atol=1e-6)
+        assert set(terms) == {"ce_leader", "ce1", "ce2", "ce3", "dis1", "dis2"}
+
+    @BOTH
+    def test_equal_peers_have_nothing_to_tell_each_other(self, name):
+        run, step = started(name)
+        first, *others = peers_of(run)
+        for other in others:
+            other.load_state_dict(first.state_dict())
+        assert abs(PLUGINS[name].loss(new_step(run, batch=step._present))["dis1"].item()) < 1e-6
+
+    def test_order_of_the_peers_does_not_matter(self):
+        run, step = started("okddip")
+        before = PLUGINS["okddip"].loss(step)
+        helpers = run.learner.helpers
+        helpers["peer1"], helpers["peer3"] = helpers["peer3"], helpers["peer1"]
+        after = PLUGINS["okddip"].loss(new_step(run, batch=step._present))
+        assert after["dis1"].item() == pytest.approx(before["dis1"].item(), rel=1e-4)
+        assert after["dis2"].item() == pytest.approx(before["dis2"].item(), rel=1e-4)
+
+    def test_weight_and_ramp_multiply_both_terms_and_no_label(self):
+        _run, step = started("okddip", w=2.0, ramp_up=0.5)
+        step.run_progress = 0.25
+        ramped = PLUGINS["okddip"].loss(step)
+        _plain_run, plain_step = started("okddip")
+        plain = PLUGINS["okddip"].loss(plain_step)
+        factor = 2 * math.exp(-5 * 0.25)
+        assert ramped["dis1"].item() == pytest.approx(factor * plain["dis1"].item(), rel=1e-5)
+        assert ramped["dis2"].item() == pytest.approx(factor * plain["dis2"].item(), rel=1e-5)
+        assert ramped["ce1"].item() == pytest.approx(plain["ce1"].item(), rel=1e-6)
+
+    def test_gradient_of_the_leader_is_T_times_the_difference_to_the_mean(self):
+        run, step = started("okddip")
+        terms = PLUGINS["okddip"].loss(step)
+        (gradient,) = torch.autograd.grad(terms["dis2"], step.student.logits, retain_graph=True)
+        logits, _ = answers(run, step)
+        t_m = torch.softmax(torch.stack(logits).mean(dim=0) / T, dim=1)
+        expected = T * (torch.softmax(step.student.logits / T, dim=1) - t_m) / len(step.targets)
+        assert torch.allclose(gradient, expected, atol=1e-6)
+
+    def test_two_students_have_an_attention_of_one_and_no_first_term(self):
+        run, step = started("okddip", students=2)
+        terms = PLUGINS["okddip"].loss(step)
+        assert abs(terms["dis1"].item()) < 1e-6
+        assert torch.equal(run.store["attention"](torch.randn(5, 1, 6)), torch.ones(5, 1, 1))
+        take_steps(run, 2)
+
+
+class TestAttention:
+    @given(st.integers(0, 1000), st.integers(1, 5))
+    def test_rows_sum_to_one(self, seed, peers):
+        torch.manual_seed(seed)
+        alpha = PeerAttention(8, 4)(torch.randn(7, peers, 8))
+        assert torch.allclose(alpha.sum(dim=2), torch.ones(7, peers), atol=1e-6)
+        assert bool((alpha >= 0).all())
+
+    def test_equal_features_get_equal_weights(self):
+        alpha = PeerAttention(8, 4)(torch.randn(7, 1, 8).expand(7, 3, 8))
+        assert torch.allclose(alpha, torch.full((7, 3, 3), 1 / 3), atol=1e-6)
+
+    def test_a_query_of_zero_makes_every_target_the_leaders(self):
+        attention = PeerAttention(8, 4)
+        torch.nn.init.zeros_(attention.query.weight)
+        z = torch.randn(7, 3, 5)
+        t = mixed(attention(torch.randn(7, 3, 8)), z, T, "prob")
+        t_m = mixed(torch.full((1, 1, 3), 1 / 3), z, T, "prob")
+        assert torch.allclose(torch.softmax(t / T, dim=2), torch.softmax(z / T, dim=2).mean(dim=1, keepdim=True).expand(-1, 3, -1), atol=1e-6)
+        assert torch.allclose(t, t_m.expand_as(t), atol=1e-5)
+
+    def test_permuted_peers_permute_rows_and_columns(self):
+        attention, h, order = PeerAttention(8, 4), torch.randn(7, 4, 8), torch.tensor([2, 0, 3, 1])
+        assert torch.allclose(attention(h[:, order]), attention(h)[:, order][:, :, order], atol=1e-6)
+
+    def test_it_is_not_symmetric_and_differs_by_sample(self):
+        alpha = PeerAttention(8, 4)(3 * torch.randn(7, 3, 8))
+        assert not torch.allclose(alpha, alpha.transpose(1, 2), atol=1e-3)
+        assert not torch.allclose(alpha[0], alpha[1], atol=1e-3)
+
+    def test_scores_are_not_scaled(self):
+        attention = PeerAttention(4, 2)
+        with torch.no_grad():
+            attention.query.weight.fill_(0.5)
+            attention.key.weight.fill_(0.5)
+        h = torch.tensor([[[1.0, 0, 0, 0], [2.0, 0, 0, 0]]])
+        # L(h_a) E(h_b) = 2 entries of 0.25 a b
+        expected = torch.softmax(torch.tensor([[0.5, 1.0], [1.0, 2.0]]), dim=1)
+        assert torch.allclose(attention(h)[0], expected, atol=1e-6)
+
+
+class TestMixing:
+    def test_mixed_logits_are_the_normalised_geometric_mean(self):
+        z, alpha = torch.randn(6, 3, 5).double(), torch.softmax(torch.randn(6, 3, 3).double(), dim=2)
+        q = torch.softmax(z / T, dim=2)
+        geometric = torch.stack([torch.prod(q ** alpha[:, a, :, None], dim=1) for a in range(3)], dim=1)
+        found = torch.softmax(mixed(alpha, z, T, "logit") / T, dim=2)
+        assert torch.allclose(found, geometric / geometric.sum(dim=2, keepdim=True))
+
+    def test_mixed_probabilities_are_the_arithmetic_mean(self):
+        z, alpha = torch.randn(6, 3, 5).double(), torch.softmax(torch.randn(6, 3, 3).double(), dim=2)
+        found = torch.softmax(mixed(alpha, z, T, "prob") / T, dim=2)
+        assert torch.allclose(found, torch.einsum("bac,bcn->ban", alpha, torch.softmax(z / T, dim=2)))
+
+    def test_a_probability_that_underflows_gives_a_finite_target(self):
+        z = torch.tensor([[[0.0, 800.0], [0.0, 800.0]]])
+        assert bool(torch.isfinite(mixed(torch.full((1, 2, 2), 0.5), z, 1.0, "prob")).all())
+
+
+class TestGradients:
+    @BOTH
+    def test_without_detaching_the_leaders_term_reaches_every_peer(self, name):
+        run, step = started(name)
+        terms = PLUGINS[name].loss(step)
+        assert all(reached(terms["dis2"], peer) for peer in peers_of(run))
+
+    @BOTH
+    @pytest.mark.parametrize("detach", ["logits_only", "all"])
+    def test_detached_logits_keep_the_leaders_term_to_the_leader(self, name, detach):
+        run, step = started(name, detach=detach)
+        terms = PLUGINS[name].loss(step)
+        assert not any(reached(terms["dis2"], peer) for peer in peers_of(run))
+        assert reached(terms["dis2"], run.learner.student)
+
+    @BOTH
+    def test_the_projections_learn_from_the_peers_term_alone(self, name):
+        run, step = started(name)
+        terms = PLUGINS[name].loss(step)
+        assert reached(terms["dis1"], run.store["attention"])
+        for term in ("dis2", "ce_leader", "ce1"):
+            assert not reached(terms[term], run.store["attention"])
+
+    @BOTH
+    def test_with_everything_detached_the_projections_get_nothing(self, name):
+        run, step = started(name, detach="all")
+        terms = PLUGINS[name].loss(step)
+        assert not reached(terms["dis1"], run.store["attention"])
+        assert "attention" not in run.learner.helpers
+        take_steps(run, 2)
+
+    def test_with_everything_detached_each_peer_moves_towards_its_own_target(self):
+        run, step = started("okddip", detach="all")
+        terms = PLUGINS["okddip"].loss(step)
+        logits = [step.forward(peer).logits for peer in peers_of(run)]
+        found = torch.autograd.grad(terms["dis1"], logits, retain_graph=True)
+        alpha = run.store["attention"](torch.stack([step.forward(peer).embedding for peer in peers_of(run)], dim=1))
+        for a, gradient in enumerate(found):
+            t_a = torch.softmax(sum(alpha[:, a, b, None] * logits[b] for b in range(3)) / T, dim=1)
+            assert torch.allclose(gradient, T * (torch.softmax(logits[a] / T, dim=1) - t_a) / len(step.targets), atol=1e-6)
+
+    def test_whole_networks_share_nothing(self):
+        run, step = started("okddip")
+        terms = PLUGINS["okddip"].loss(step)
+        first, second, _ = peers_of(run)
+        assert reached(terms["ce1"], first)
+        assert not reached(terms["ce1"], second)
+        assert not reached(terms["ce1"], run.learner.student)
+
+    def test_branches_share_the_stem_and_nothing_else(self):
+        run, step = started("okddip-branch")
+        terms = PLUGINS["okddip-branch"].loss(step)
+        student = run.learner.student
+        assert reached(terms["ce1"], student.stages[0])
+        assert not reached(terms["ce1"], student.stages[2])
+        assert not reached(terms["ce1"], student.head)
+
+
+class TestRun:
+    @BOTH
+    def test_training_reaches_everybody_and_stays_finite(self, name):
+        run, _ = started(name)
+        history = take_steps(run, 12)
+        assert all(math.isfinite(value) for step in history for value in step.values())
+        assert sum(history[-1][f"student/ce{a}"] for a in (1, 2, 3)) < sum(history[0][f"student/ce{a}"] for a in (1, 2, 3))
+
+    @BOTH
+    def test_the_leader_starts_as_the_plain_student_of_the_seed(self, name):
+        run, _ = started(name)
+        plain = run.new_student()
+        assert all(torch.equal(a, b) for a, b in zip(run.learner.student.parameters(), plain.parameters(), strict=True))
+
+    @BOTH
+    def test_peers_start_from_seeds_of_their_own(self, name):
+        run, step = started(name)
+        logits, _ = answers(run, step)
+        assert all(not torch.allclose(a, b, atol=1e-3) for a, b in itertools.combinations(logits, 2))
+
+    @BOTH
+    def test_the_ensemble_is_the_mean_of_the_peers_logits(self, name):
+        run, step = started(name)
+        logits, _ = answers(run, step)
+        mean, exits, _ = run.learner.deploy["ensemble"](step.inputs)
+        assert torch.allclose(mean, torch.stack(logits).mean(dim=0), atol=1e-5)
+        assert len(exits) == 3
+
+    @BOTH
+    def test_diversity_is_reported(self, name):
+        run, _ = started(name)
+        evaluation = run.task.evaluation("test", 0, "validated")
+        report = run.learner.report(evaluation)
+        probabilities = [torch.softmax(one, dim=1) for one in evaluation.outputs(run.learner.deploy["ensemble"]).exits]
+        distances = [(a - b).square().sum(dim=1).sqrt().mean() for a, b in itertools.combinations(probabilities, 2)]
+        assert report["diversity"] == pytest.approx(float(sum(distances) / 3), rel=1e-5)
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    @BOTH
+    def test_it_trains_on_real_digits(self, name, precision):
+        digits = find_card("digits")
+        run = make_run(PLUGINS[name], digits.load(digits, Setting(precision=precision)))
+        assert all(math.isfinite(value) for step in take_steps(run, 3) for value in step.values())
+
+
+class TestDiversity:
+    def test_equal_peers_have_none(self):
+        assert diversity(torch.softmax(torch.randn(9, 1, 4), dim=2).expand(9, 3, 4)) == pytest.approx(0.0, abs=1e-7)
+
+    def test_opposite_peers_are_the_root_of_two_apart(self):
+        assert diversity(torch.eye(2).expand(9, 2, 2)) == pytest.approx(math.sqrt(2))
+
+    def test_one_peer_has_none(self):
+        assert diversity(torch.ones(9, 1, 4) / 4) == 0.0
+
+
+class TestRamp:
+    @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0067), (20, 0.060), (40, 0.2865), (80, 1.0), (299, 1.0)])
+    def test_it_is_the_codes_at_its_epochs_of_300(self, epoch, expected):
+        assert ramp(epoch / 300, 80 / 300) == pytest.approx(expected, abs=5e-4)
+
+    def test_a_length_of_zero_is_one_from_the_start(self):
+        assert ramp(0.0, 0.0) == 1.0
+
+
+class TestApplies:
+    @BOTH
+    def test_a_leader_without_peers_is_refused(self, name):
+        method = PLUGINS[name].method
+        assert "two students" in method.applies(toy_task().card, method.Params(students=1))
+
+    def test_branches_need_a_student_that_can_be_cut(self):
+        method = PLUGINS["okddip-branch"].method
+        assert "can't" in method.applies(toy_task(branches=False).card, method.Params())
+        assert PLUGINS["okddip"].method.applies(toy_task(branches=False).card, method.Params()) is None
