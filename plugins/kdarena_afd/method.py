@@ -46,6 +46,13 @@ class AFDParams(Params):
     peer: str = Choice("student", ("student", "teacher"), source="paper", cost=True, help="architecture of the other networks")
 
 
+@dataclass(frozen=True)
+class AFDLargeParams(AFDParams):
+    """A small network learns with a large one."""
+
+    peer: str = Choice("teacher", ("student", "teacher"), source="paper", cost=True, help="architecture of the other networks")
+
+
 def applies(card: TaskCard, params: AFDParams) -> str | None:
     """Why it can't run on a task, or None."""
     return None if card.feature_maps else "its networks have no feature maps [B, C, H, W] for a discriminator to see"
@@ -54,15 +61,15 @@ def applies(card: TaskCard, params: AFDParams) -> str | None:
 class AFD:
     """Each network matches the one before it, in logits by KL and in feature maps against a discriminator."""
 
-    def __init__(self, name: str, networks: int):
+    def __init__(self, name: str, networks: int, parameters: type[AFDParams] = AFDParams):
         self.networks = networks
-        among = "a pair of networks" if networks == 2 else f"a cycle of {networks} networks"
+        among = "a small and a large network" if parameters is AFDLargeParams else "a pair of networks" if networks == 2 else f"a cycle of {networks} networks"
         self.method = Method(
             name=name,
             title=f"online adversarial distillation on feature maps among {among}",
             paper=PAPER,
             equations="L_logit^k = CE + w T^2 KL(sg p_prev || p_k); L_Dk = (1 - D_k(f_prev))^2 + D_k(f_k)^2; L_Gk = (1 - D_k(f_k))^2 with an optimiser of its own",
-            Params=AFDParams,
+            Params=parameters,
             teachers=no_teachers,
             applies=applies,
         )

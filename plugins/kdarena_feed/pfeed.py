@@ -34,6 +34,12 @@ class FEEDParams(Params):
     beta: float = Float(500.0, 10.0, 3000.0, log=True, source="code", help="weight of each L_FEED; 500 belongs to the mean form")
     reduction: str = Choice("mean", ("mean", "sum"), source="code", help="L1 as mean (code) or sum (paper) over the entries of a map")
     last_activation: bool = Flag(True, source="ours", cost=True, help="LeakyReLU after an NTL's last convolution")
+    batch_norm: bool = Flag(False, source="code", cost=True, help="batch norm in an NTL, instead of biases")
+    width: float = Float(1.0, 0.5, 1.0, source="code", cost=True, help="of an NTL's inner maps, in C_T")
+
+    def new_ntl(self, channels: int, teacher_channels: int) -> NTL:
+        """An NTL as these say."""
+        return NTL(channels, teacher_channels, self.last_activation, self.width, self.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class PFEEDParams(FEEDParams):
 
 def applies(card: TaskCard, params: FEEDParams) -> str | None:
     """Why it can't run on a task, or None."""
+    if isinstance(params, PFEEDParams) and params.teachers < 1:
+        return f"it needs a teacher at least, not {params.teachers}"
     return None if card.feature_maps else "its networks have no feature maps [B, C, H, W] to distil"
 
 
@@ -72,7 +80,7 @@ class PFEED:
             teacher_channels, *teacher_grid = task.shapes(teacher).feature_map
             if grid != teacher_grid:
                 raise ValueError(f"the student's last map has grid {grid}, teacher {n}'s {teacher_grid}; an NTL keeps the grid, so both have to agree")
-            helpers[f"ntl{n}"] = NTL(channels, teacher_channels, params.last_activation).to(task.device)
+            helpers[f"ntl{n}"] = params.new_ntl(channels, teacher_channels).to(task.device)
         return Learner(student, dict(helpers))
 
     @hookimpl

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 from kdarena import NO_TEACHER, Int, Method, Phase, hookimpl, no_teachers
 from kdarena_feed import generations
 from kdarena_feed.pfeed import PAPER, FEEDParams, applies
-from kdarena_feed.transformation import NTL, l_feed
+from kdarena_feed.transformation import l_feed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,7 +43,7 @@ class SFEED:
         equations="generation k: L = CE(y, s) + beta || x^T / ||x^T||_2 - NTL_k(x^S) / ||NTL_k(x^S)||_2 ||_1, x^T of generation k - 1",
         Params=SFEEDParams,
         teachers=no_teachers,
-        applies=applies,
+        applies=lambda card, params: f"it needs two generations at least, not {params.generations}" if params.generations < 2 else applies(card, params),
     )
 
     @hookimpl
@@ -52,7 +52,7 @@ class SFEED:
 
         def new_ntl(run: Run, student: nn.Module) -> dict[str, nn.Module]:
             channels = run.task.shapes(student).feature_map[0]
-            return {"ntl": NTL(channels, channels, params.last_activation).to(run.task.device)}
+            return {"ntl": params.new_ntl(channels, channels).to(run.task.device)}
 
         return generations.phases(params.generations, new_ntl)
 

@@ -7,21 +7,26 @@ from torch.nn import functional
 
 
 class NTL(nn.Module):
-    """Three 3 × 3 convolutions with bias, LeakyReLU(0.1) after each, no batch norm; on the student's side only.
+    """Three 3 × 3 convolutions with LeakyReLU(0.1) after each, on the student's side only.
 
-    The paper gives the three convolutions; bias and non-linearity are those of the same group's factor-transfer code.
+    The paper gives the three convolutions; bias, non-linearity and no batch norm are those of the same group's factor-transfer code.
 
     Args:
         channels: C_S, of the student.
         teacher_channels: C_T.
         last_activation: whether a LeakyReLU follows the last convolution.
+        width: of the two inner maps, in C_T.
+        batch_norm: batch norm after each convolution, instead of its bias.
     """
 
-    def __init__(self, channels: int, teacher_channels: int, last_activation: bool):
+    def __init__(self, channels: int, teacher_channels: int, last_activation: bool, width: float = 1.0, batch_norm: bool = False):
         super().__init__()
+        inner = max(1, round(width * teacher_channels))
         layers: list[nn.Module] = []
-        for before in (channels, teacher_channels, teacher_channels):
-            layers += [nn.Conv2d(before, teacher_channels, 3, padding=1), nn.LeakyReLU(0.1)]
+        for before, after in ((channels, inner), (inner, inner), (inner, teacher_channels)):
+            layers.append(nn.Conv2d(before, after, 3, padding=1, bias=not batch_norm))
+            layers += [nn.BatchNorm2d(after)] if batch_norm else []
+            layers.append(nn.LeakyReLU(0.1))
         self.layers = nn.Sequential(*layers if last_activation else layers[:-1])
 
     def forward(self, x_s: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """AFD against its printed losses, with critics of known values, and against deep mutual learning."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from torch.distributions import Categorical, kl_divergence
 from kdarena import Learner
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 
-PAIR, CYCLE = variants
+PAIR, CYCLE, LARGE = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 BOTH = pytest.mark.parametrize(("plugin", "count"), [(PAIR, 2), (CYCLE, 3)], ids=["pair", "cycle"])
 
@@ -336,3 +337,14 @@ class TestNetworks:
         params = plugin.method.Params()
         assert plugin.method.teachers(toy_task().card, params) == ()
         assert "feature maps" in plugin.method.applies(toy_task(feature_maps=False).card, params)
+
+
+def test_a_large_peer_has_the_teachers_architecture_and_transfer_layers_to_the_students_maps():
+    task = toy_task()
+    run = make_run(LARGE, task)
+    count = sum(one.numel() for one in run.learner.helpers["peer1"].parameters())
+    assert count == sum(one.numel() for one in task.new_network(task.card.teacher).parameters())
+    assert {"transfer0", "transfer1"} <= set(run.learner.helpers)
+    assert run.teacher_modules() == ()
+    history = take_steps(run, 3)
+    assert all(math.isfinite(value) for step in history for value in step.values())

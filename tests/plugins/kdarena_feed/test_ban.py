@@ -8,12 +8,12 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 
-BAN = variants[2]
+BAN, CWTM, DKPP = variants[2:]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def second_generation(params=None):
-    run = make_run(BAN, toy_task(), params)
+def second_generation(params=None, plugin=BAN):
+    run = make_run(plugin, toy_task(), params)
     take_steps(run, 2, "generation0")
     run.phases[1].begin(run)
     return run
@@ -63,7 +63,7 @@ def test_a_student_equal_to_its_teacher_has_no_gradient():
 
 def test_defaults_are_unsoftened_with_labels():
     params = make_run(BAN, toy_task()).params
-    assert (params.temperature, params.label_weight, params.weighting) == (1.0, 1.0, "none")
+    assert (params.temperature, params.label_weight) == (1.0, 1.0)
 
 
 def test_permuted_dark_knowledge_keeps_the_largest_entry_and_the_multiset_of_the_others():
@@ -83,10 +83,10 @@ def test_permuted_dark_knowledge_moves_the_others_to_every_place_alike():
 
 
 def test_permuted_dark_knowledge_is_what_the_student_matches():
-    run = second_generation({"label_weight": 0.0, "weighting": "dkpp"})
+    run = second_generation(plugin=DKPP)
     step = new_step(run)
     z_s, p_t = step.student.logits, torch.softmax(step.teacher.logits, 1)
-    target = torch.softmax(z_s, 1) - gradient(BAN.loss(step), z_s) * len(z_s)
+    target = torch.softmax(z_s, 1) - gradient(DKPP.loss(step), z_s) * len(z_s)
     torch.testing.assert_close(target.sort(1).values, p_t.sort(1).values, **CLOSE)
     assert float((target - p_t).abs().max()) > 1e-3
 
@@ -99,20 +99,24 @@ def test_confidence_weights_sum_to_one_and_are_proportional_to_the_largest_proba
 
 
 def test_confidence_weighting_weights_each_samples_label_loss():
-    step = new_step(second_generation({"weighting": "cwtm"}))
+    step = new_step(second_generation(plugin=CWTM))
     confidences = [float(row.max()) for row in torch.softmax(step.teacher.logits, 1)]
     expected = 0.0
     for confidence, logits, target in zip(confidences, step.student.logits.detach(), step.targets, strict=True):
         expected += confidence / sum(confidences) * float(logits.exp().sum().log() - logits[target])
-    terms = BAN.loss(step)
+    terms = CWTM.loss(step)
     assert list(terms) == ["cwtm"]
     assert float(terms["cwtm"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_confidence_weighting_is_refused_where_labels_are_not_one_a_sample():
-    params = BAN.method.Params(weighting="cwtm")
-    assert "classification" in BAN.method.applies(toy_task(track="segmentation").card, params)
-    assert BAN.method.applies(toy_task().card, params) is None
+    params = CWTM.method.Params()
+    assert "classification" in CWTM.method.applies(toy_task(track="segmentation").card, params)
+    assert CWTM.method.applies(toy_task().card, params) is None
+
+
+def test_a_single_generation_is_refused():
+    assert "two generations" in BAN.method.applies(toy_task().card, BAN.method.Params(generations=1))
 
 
 def test_a_new_generation_is_initialised_anew_and_taught_in_eval_mode():

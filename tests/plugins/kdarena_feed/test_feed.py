@@ -16,7 +16,7 @@ from kdarena.defaults import Defaults
 from kdarena.errors import MethodError
 from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task, toy_teacher
 
-PFEED, SFEED, _ = variants
+PFEED, SFEED, *_ = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -155,6 +155,15 @@ class TestParallel:
         ]
         assert {one.negative_slope for one in layers[1::2]} == {0.1}
         assert isinstance(NTL(6, 10, last_activation=False).layers[-1], nn.Conv2d)
+
+    def test_half_a_width_narrows_the_inner_maps_alone(self):
+        shapes = [tuple(layer.weight.shape[:2]) for layer in NTL(6, 10, last_activation=True, width=0.5).layers if isinstance(layer, nn.Conv2d)]
+        assert shapes == [(5, 6), (5, 5), (10, 5)]
+
+    def test_batch_norm_takes_the_place_of_biases(self):
+        layers = NTL(6, 10, last_activation=True, batch_norm=True).layers
+        assert all(layer.bias is None for layer in layers if isinstance(layer, nn.Conv2d))
+        assert sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) == 3
 
     def test_unequal_grids_are_refused_with_a_reason(self):
         with pytest.raises(MethodError, match="grid"):

@@ -218,6 +218,11 @@ class TestGradients:
             assert not reached(terms[term], run.store["attention"])
 
     @BOTH
+    def test_detached_logits_leave_the_projections_learning(self, name):
+        run, step = started(name, detach="logits_only")
+        assert reached(PLUGINS[name].loss(step)["dis1"], run.store["attention"])
+
+    @BOTH
     def test_with_everything_detached_the_projections_get_nothing(self, name):
         run, step = started(name, detach="all")
         terms = PLUGINS[name].loss(step)
