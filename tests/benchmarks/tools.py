@@ -37,8 +37,10 @@ def made_up_cifar(count: int = 2000) -> DataSet:
     return DataSet("cifar100", images, labels, images[:500], labels[:500], (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), 255.0, 4, True, "made up")
 
 
-def cifar_task(pair: str, precision: str = "fp32") -> ClassificationTask:
+def cifar_task(pair: str, precision: str = "fp32", batch: int | None = None) -> ClassificationTask:
     card = replace(find_card(f"cifar100:{pair}"), train=1500, validation=500, test=500)
+    if batch is not None:
+        card = replace(card, recipe=replace(card.recipe, batch_size=batch))
     return ClassificationTask(card, Setting(precision=precision), made_up_cifar())
 
 
