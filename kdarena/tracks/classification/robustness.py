@@ -121,7 +121,7 @@ def pgd(predict: Predict, images: Tensor, targets: Tensor, *, generator: Generat
             loss = functional.cross_entropy(predict(attacked), targets, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, attacked)
         attacked = torch.clamp(attacked.detach() + step * gradient.sign(), low, high)
-    return attacked.detach()
+    return attacked
 
 
 # metrics

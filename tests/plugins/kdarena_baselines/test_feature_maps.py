@@ -228,7 +228,7 @@ class TestReview:
         run = make_run(REVIEW, toy_task(), {"weight": 2.0, "warmup": 0.4})
         batch = next(run.augmented)
         step = new_step(run, batch=batch, progress=0.9)
-        term = float(REVIEW.loss(step)["review"])
+        term = float(REVIEW.loss(step)["review"].detach())
         review = run.learner.helpers["review"]
         stages = ("stage1", "stage2", "stage3")
         own = [*(step.student.features[name] for name in stages), step.student.embedding[:, :, None, None]]
@@ -236,7 +236,7 @@ class TestReview:
         expected = 2 * sum(naive_hcl(y.detach(), f_t) for y, f_t in zip(review.split(review(*own)), theirs, strict=True))
         assert term == pytest.approx(expected, rel=1e-4)
         for progress, factor in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0)):
-            assert float(REVIEW.loss(new_step(run, batch=batch, progress=progress))["review"]) == pytest.approx(factor * expected, rel=1e-4, abs=1e-9)
+            assert float(REVIEW.loss(new_step(run, batch=batch, progress=progress))["review"].detach()) == pytest.approx(factor * expected, rel=1e-4, abs=1e-9)
 
     def test_the_review_reaches_all_of_the_student_but_its_head_and_all_of_the_fusions(self):
         run = make_run(REVIEW, toy_task())

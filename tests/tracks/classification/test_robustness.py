@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -42,10 +43,6 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=draws(seed))
 
 
-def grey(*shape: int) -> Tensor:
-    return torch.full(shape, 0.5)
-
-
 def linear(channels: int = 1, side: int = 6, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, CLASSES)).eval()
@@ -70,11 +67,9 @@ def test_corrupted_images_are_images_of_the_same_kind(name: str, shape: tuple[in
 
 
 @NAMES
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_black_and_white_images_stay_in_range(name: str, value: float) -> None:
-    found = CORRUPTIONS[name](torch.full((3, 3, 8, 8), value), draws())
-    assert float(found.min()) >= 0
-    assert float(found.max()) <= 1
+def test_black_and_white_images_stay_in_range(name: str) -> None:
+    found = CORRUPTIONS[name](pictures(3, 3, 8, 8).round(), draws())
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
 
 
 @NAMES
@@ -89,8 +84,8 @@ def test_a_corruption_changes_images_and_the_seed_decides_how(name: str) -> None
 
 @NAMES
 def test_nothing_is_drawn_from_the_global_generator(name: str) -> None:
-    before = torch.random.get_rng_state()
-    CORRUPTIONS[name](pictures(2, 1, 8, 8), draws())
+    before, images = torch.random.get_rng_state(), pictures(2, 1, 8, 8)
+    pgd(lambda x: x.flatten(1), CORRUPTIONS[name](images, draws()), torch.zeros(2, dtype=torch.long), steps=1, generator=draws())
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -104,15 +99,8 @@ def test_at_severity_zero_every_corruption_is_the_identity(shape: tuple[int, ...
     torch.testing.assert_close(shot_noise(images, 1e7, draws()), images, rtol=0, atol=3e-3)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.floats(0, 0.5), st.integers(0, 2**32))
-def test_gaussian_noise_stays_in_range_at_any_sigma(sigma: float, seed: int) -> None:
-    found = gaussian_noise(pictures(2, 3, 8, 8, seed=1), sigma, draws(seed))
-    assert 0 <= float(found.min()) <= float(found.max()) <= 1
-
-
 def test_gaussian_noise_has_the_standard_deviation_sigma() -> None:
-    added = gaussian_noise(grey(50, 3, 32, 32), 0.1, draws()) - 0.5
+    added = gaussian_noise(torch.full((50, 3, 32, 32), 0.5), 0.1, draws()) - 0.5
     assert float(added.std()) == pytest.approx(0.1, rel=0.01)
     assert stats.kstest(added.flatten()[:20_000].numpy() / 0.1, "norm").pvalue > 1e-3
 
@@ -125,7 +113,7 @@ def test_shot_noise_keeps_the_mean_and_has_the_variance_of_counted_photons() -> 
 
 
 def test_impulse_noise_sets_the_share_of_values_half_to_black_and_half_to_white() -> None:
-    found = impulse_noise(grey(50, 3, 32, 32), 0.1, draws())
+    found = impulse_noise(torch.full((50, 3, 32, 32), 0.5), 0.1, draws())
     count = found.numel()
     for value in (0.0, 1.0):
         assert abs(int((found == value).sum()) - 0.05 * count) < 5 * math.sqrt(0.05 * 0.95 * count)
@@ -155,10 +143,9 @@ def test_brightness_is_added_up_to_white() -> None:
 def test_pixelation_by_half_makes_blocks_of_two_by_two_means() -> None:
     images = pictures(1, 3, 4, 6)
     found = pixelate(images, 0.5)
-    for row in range(0, 4, 2):
-        for column in range(0, 6, 2):
-            block = images[:, :, row : row + 2, column : column + 2].mean(dim=(2, 3), keepdim=True)
-            torch.testing.assert_close(found[:, :, row : row + 2, column : column + 2], block.expand(1, 3, 2, 2))
+    for row, column in itertools.product((0, 2), (0, 2, 4)):
+        block = images[:, :, row : row + 2, column : column + 2].mean(dim=(2, 3), keepdim=True)
+        torch.testing.assert_close(found[:, :, row : row + 2, column : column + 2], block.expand(1, 3, 2, 2))
 
 
 # the attack
@@ -199,17 +186,15 @@ def test_twenty_small_steps_reach_the_same_corner_on_a_linear_model() -> None:
 
 
 def test_the_start_is_uniform_within_epsilon() -> None:
-    start = pgd(linear(side=32), grey(40, 1, 32, 32), torch.zeros(40, dtype=torch.long), epsilon=0.1, steps=0, generator=draws()) - 0.5
+    start = pgd(linear(side=32), torch.full((40, 1, 32, 32), 0.5), torch.zeros(40, dtype=torch.long), epsilon=0.1, steps=0, generator=draws()) - 0.5
     assert stats.kstest(start.flatten().numpy(), "uniform", args=(-0.1, 0.2)).pvalue > 1e-3
 
 
 def test_the_start_follows_the_generator_alone() -> None:
     images, targets, model = pictures(5, 1, 6, 6), torch.zeros(5, dtype=torch.long), linear()
-    before = torch.random.get_rng_state()
     first, again, other = (pgd(model, images, targets, steps=2, generator=draws(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_sample_is_attacked_as_if_it_were_alone() -> None:
@@ -254,8 +239,8 @@ def test_images_that_want_gradients_can_be_attacked() -> None:
 # metrics
 def lightness(images: Tensor) -> Tensor:
     """Class 1 where an image is light."""
-    mean = images.mean(dim=(1, 2, 3))
-    return 50 * torch.stack([0.5 - mean, mean - 0.5], dim=1)
+    margin = 50 * (images.mean(dim=(1, 2, 3)) - 0.5)
+    return torch.stack([-margin, margin], dim=1)
 
 
 def test_metrics_are_named_percentages_with_the_mean_of_the_corruptions() -> None:
@@ -269,17 +254,16 @@ def test_metrics_are_named_percentages_with_the_mean_of_the_corruptions() -> Non
 
 def test_a_classifier_with_a_wide_margin_stands_everything_and_one_with_none_falls_to_the_attack() -> None:
     levels = torch.tensor([0.1, 0.9]).repeat(10)
-    wide = robustness_metrics(lightness, levels.view(-1, 1, 1, 1).expand(20, 1, 8, 8), torch.arange(20) % 2, draws(), batch=6)
-    assert set(wide.values()) == {100.0}
-    narrow = 0.5 + 0.01 * (2 * (torch.arange(20) % 2) - 1)
-    found = robustness_metrics(lightness, narrow.view(-1, 1, 1, 1).expand(20, 1, 8, 8), torch.arange(20) % 2, draws(), batch=6)
+    images = levels.view(-1, 1, 1, 1).expand(20, 1, 8, 8)
+    assert set(robustness_metrics(lightness, images, torch.arange(20) % 2, draws(), batch=6).values()) == {100.0}
+    found = robustness_metrics(lightness, 0.5 + (images - 0.5) / 40, torch.arange(20) % 2, draws(), batch=6)
     assert found["pgd20"] == 0
     assert found["corruption/brightness"] == 50
     assert found["corruption/contrast"] == 100
 
 
 def test_each_sample_counts_once_whatever_the_batch() -> None:
-    images, targets = grey(10, 1, 4, 4), torch.tensor([1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    images, targets = torch.full((10, 1, 4, 4), 0.5), torch.tensor([1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
     for batch in (1, 4, 10, 250):
         found = robustness_metrics(lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2) + 0 * x.sum(), images, targets, draws(), batch=batch)
         assert list(found.values()) == pytest.approx([30.0] * len(found))

@@ -1,0 +1,5 @@
+"""KSANC: squeezed knowledge of every stage, and logits that a critic can't tell from the teacher's."""
+
+from kdarena_ksanc.method import KSANC
+
+variants = (KSANC(),)
