@@ -47,7 +47,7 @@ class KSANCParams(Params):
     mu2: float = Float(1e-4, 1e-5, 0.1, log=True, source="ours", help="of the square of w_D")
     mu3: float = Float(1e-2, 1e-5, 0.1, log=True, source="ours", help="of the student's samples that D is rewarded to take for the teacher's")
     lr_d: float = Float(1e-3, 1e-4, 1e-2, log=True, source="ours", help="of Adam on the critic")
-    clip: float = Float(1.0, 0.1, 10.0, log=True, source="ours", help="largest norm of the student's gradient: a squared error of raw logits has no bound")
+    clip: float = Float(1.0, 0.1, 10.0, log=True, source="ours", help="largest gradient norm of student and estimators: squared errors have no bound")
     width: int = Int(128, 64, 256, log=True, source="ours", cost=True, help="of the critic's hidden layers")
     critic_steps: int = Int(1, 1, 3, source="ours", cost=True, help="of the critic, for each of the student")
     dimension: int = Int(128, 32, 256, log=True, source="paper", cost=True, help="of the global descriptor g^b")
@@ -57,13 +57,19 @@ class KSANCParams(Params):
     generator: str = Choice(
         "non-saturating", ("non-saturating", "saturating"), source="ours", help="student's side of D: -log D(l_S), or log(1 - D(l_S)) as printed"
     )
-    student_class_sign: float = Float(1.0, -1.0, 1.0, source="ours", tune=False, help="of CE(C(l_S), y) in J_S; -1 is the literal min over S")
+    student_class_sign: int = Choice(1, (1, -1), source="ours", help="of CE(C(l_S), y) in J_S; -1 is the literal min over S")
 
 
 def applies(card: TaskCard, params: KSANCParams) -> str | None:
     """Why it can't run on a task, or None."""
     if params.critic_steps < 1:
         return f"it needs a step of the critic at least, not {params.critic_steps}"
+    if min(params.width, params.dimension) < 1:
+        return f"it needs hidden layers and a descriptor of at least one entry, not width={params.width}, dimension={params.dimension}"
+    if not 0 < params.share < 1:
+        return f"both of its phases need a share of the budget: share={params.share:g} is not between 0 and 1"
+    if card.recipe.batch_size < 2:
+        return f"its critic's batch norm needs batches of two samples at least, not {card.recipe.batch_size}"
     return None if card.feature_maps else "its networks have no feature maps [B, C, H, W] to squeeze"
 
 
@@ -84,14 +90,14 @@ class KSANC:
         """The student; squeezers of both networks, the teacher's classifier, the critic."""
         student = run.new_student()
         ours, theirs = task.shapes(student).features, task.shapes(teacher).features
-        levels = min(len(ours), len(theirs))
-        if levels == 0:
-            raise ValueError(f"it pairs stages from the deep end; the student shows {len(ours)} and the teacher {len(theirs)}")
-        run.store["stages"] = list(ours)[-levels:], list(theirs)[-levels:]
-        channels, widths = ([shapes[name][0] for name in list(shapes)[-levels:]] for shapes in (ours, theirs))
+        if not ours or len(ours) != len(theirs):
+            raise ValueError(
+                f"it needs as many stages of the student as of the teacher, at least one; the student offers {len(ours)}, the teacher {len(theirs)}"
+            )
+        channels, widths = ([shape[0] for shape in shapes.values()] for shapes in (ours, theirs))
         helpers: dict[str, nn.Module] = {
-            "squeezer": Squeezer(channels, widths, params.dimension, params.attend, params.pool),
-            "teacher_squeezer": Squeezer(widths, widths, params.dimension, params.attend, params.pool),
+            "squeezer": Squeezer(widths, params.dimension, params.attend, params.pool, channels),
+            "teacher_squeezer": Squeezer(widths, params.dimension, params.attend, params.pool),
             "classifier": nn.Linear(sum(widths), task.classes),
             "critic": Critic(task.classes, params.width),
         }
@@ -113,8 +119,7 @@ class KSANC:
 
             return [
                 Update("critic", helpers["critic"].parameters(), adam, before=True, repeat=params.critic_steps),
-                # optional: a head of the student behind its last map is reached by the logits; a stage above the first level may not be by L_is alone
-                Update("student", [*run.learner.student.parameters(), *helpers["squeezer"].parameters()], clip=params.clip, optional=True),
+                Update("student", [*run.learner.student.parameters(), *helpers["squeezer"].parameters()], clip=params.clip),
             ]
 
         return [Phase("estimators", estimators, share=params.share), Phase("train", train, share=1 - params.share, begin=_freeze_estimators)]
@@ -130,6 +135,7 @@ class KSANC:
 
     def _critic(self, step: Step) -> dict[str, Tensor]:
         params, critic = cast(KSANCParams, step.params), cast(Critic, step.learner.helpers["critic"])
+        # teacher and student in batches of their own, so that D's batch norm sees what it sees in the student's turn
         of_teacher = step.apply(critic, step.teacher.logits)
         of_student = step.apply(critic, step.student.logits.detach())
         d_t, d_s = of_teacher[:, 0], of_student[:, 0]
@@ -147,8 +153,7 @@ class KSANC:
     def _student(self, step: Step) -> dict[str, Tensor]:
         params, helpers = cast(KSANCParams, step.params), step.learner.helpers
         l_s, l_t = step.student.logits, step.teacher.logits
-        names, _ = step.run.store["stages"]
-        g_s = step.apply(helpers["squeezer"], *(step.student.features[name] for name in names))
+        g_s = step.apply(helpers["squeezer"], *step.student.features.values())
         seen = step.through(helpers["critic"], l_s)
         d_s = seen[:, 0]
         fooled = -functional.logsigmoid(d_s).mean() if params.generator == "non-saturating" else functional.logsigmoid(-d_s).mean()
@@ -161,8 +166,7 @@ class KSANC:
 
     def _teacher_descriptor(self, step: Step) -> Tensor:
         """g_T^a [B, Σ F_i]; without gradients once the estimators are frozen."""
-        _, names = step.run.store["stages"]
-        return step.apply(step.learner.helpers["teacher_squeezer"], *(step.teacher.features[name] for name in names))
+        return step.apply(step.learner.helpers["teacher_squeezer"], *step.teacher.features.values())
 
 
 def _freeze_estimators(run: Run) -> None:

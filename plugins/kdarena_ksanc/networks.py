@@ -41,20 +41,20 @@ class AttentionEstimator(nn.Module):
 
 
 class Squeezer(nn.Module):
-    """All levels of one network: channel transforms where its widths differ from the common ones, g^b, and an estimator a level.
+    """All levels of one network: channel transforms to the teacher's widths, g^b, and an estimator a level.
 
     Args:
-        channels: of the network's stages, shallow to deep.
-        widths: F_i, the teacher's.
+        widths: F_i, the teacher's, shallow to deep.
         dimension: of g^b.
+        channels: of the student's stages, each of which has a channel transform; None: the teacher's own, without.
     """
 
-    def __init__(self, channels: Sequence[int], widths: Sequence[int], dimension: int, attend: str, pool: str):
+    def __init__(self, widths: Sequence[int], dimension: int, attend: str, pool: str, channels: Sequence[int] | None = None):
         super().__init__()
         self.transforms = nn.ModuleList(
-            nn.Identity() if channel == width else nn.Conv2d(channel, width, 1, bias=False) for channel, width in zip(channels, widths, strict=True)
+            nn.Identity() if channels is None else nn.Conv2d(channels[level], width, 1, bias=False) for level, width in enumerate(widths)
         )
-        self.to_global = nn.Conv2d(channels[-1], dimension, 1)
+        self.to_global = nn.Conv2d((channels or widths)[-1], dimension, 1)
         self.estimators = nn.ModuleList(AttentionEstimator(width, dimension, attend, pool) for width in widths)
 
     def forward(self, *maps: Tensor) -> Tensor:

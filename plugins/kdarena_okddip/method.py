@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, hookimpl, losses, no_teachers
+from kdarena import Choice, Float, Int, Learner, Method, Outputs, Paper, Params, hookimpl, losses, no_teachers
 from kdarena_okddip.peers import PeerAttention, PeerBranches, PeerNetworks, diversity, mixed, ramp
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OKDDipParams(Params):
 
     students: int = Int(4, 3, 6, source="code", cost=True, help="m, students, the leader among them")
     temperature: float = Float(3.0, 1.0, 6.0, source="code", help="T, softens the distributions that are matched")
-    w: float = Float(1.0, 0.1, 5.0, log=True, source="code", help="weight of both distillation terms")
+    w: float = Float(1.0, 0.1, 5.0, log=True, source="code", help="weight of both distillation terms (the code's alpha)")
     ramp_up: float = Float(80 / 300, 0.0, 0.4, source="code", help="share of a run over which their weight rises to 1; 0: it is 1 (paper)")
     factor: int = Int(8, 2, 16, log=True, source="code", cost=True, help="by which the attention's projections narrow an embedding")
     mix: str = Choice("logit", ("logit", "prob"), source="code", help="what targets are mixed of: logits (code) or probabilities (paper)")
@@ -65,6 +65,8 @@ class OKDDip:
         """Why it can't run on a task with these parameters, or None."""
         if params.students < 2:
             return f"it needs a leader and at least one peer, two students, not {params.students}"
+        if params.factor < 1:
+            return f"its attention narrows embeddings by a factor of at least 1, not {params.factor}"
         if params.temperature <= 0:
             return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
         if self.branches and not card.branches:
@@ -101,29 +103,29 @@ class OKDDip:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE of all students; KL of each peer to its mixture, and of the leader to the mean."""
         params = cast(OKDDipParams, step.params)
-        logits, embeddings = self._peers(step)
+        peers = self._peers(step)
         z_m, _ = step.task.rows(step.student, step.targets)
         terms = {"ce_leader": step.task.loss(step.student, step.targets)}
-        for a, z_a in enumerate(logits, start=1):
-            terms[f"ce{a}"] = torch.nn.functional.cross_entropy(z_a, step.targets)
-        z, h = torch.stack(logits, dim=1), torch.stack(embeddings, dim=1)
+        for a, peer in enumerate(peers, start=1):
+            terms[f"ce{a}"] = step.task.loss(peer, step.targets)
+        z = torch.stack([peer.logits for peer in peers], dim=1)
+        h = torch.stack([cast(Tensor, peer.embedding) for peer in peers], dim=1)
         known = z if params.detach == "none" else z.detach()
         alpha = step.apply(step.run.store["attention"], h)
-        uniform = torch.full_like(alpha[:1, :1], 1 / len(logits))
+        uniform = torch.full_like(alpha[:1, :1], 1 / len(peers))
         t = mixed(alpha.detach() if params.detach == "all" else alpha, known, params.temperature, params.mix)
         t_m = mixed(uniform, known, params.temperature, params.mix).squeeze(1)
         weight = ramp(step.run_progress, params.ramp_up) * params.w
         # KL is a mean over rows, here samples and peers; the sum over peers is m − 1 times that
-        terms["dis1"] = weight * len(logits) * losses.kl(t.flatten(0, 1), z.flatten(0, 1), params.temperature)
+        terms["dis1"] = weight * len(peers) * losses.kl(t.flatten(0, 1), z.flatten(0, 1), params.temperature)
         terms["dis2"] = weight * losses.kl(t_m, z_m, params.temperature)
         return terms
 
-    def _peers(self, step: Step) -> tuple[list[Tensor], list[Tensor]]:
-        """z_a [B, C] and h_a [B, d] of every peer."""
+    def _peers(self, step: Step) -> list[Outputs]:
+        """Logits z_a [B, C] and embedding h_a [B, d] of every peer."""
         peers = [helper for name, helper in step.learner.helpers.items() if name != "attention"]
         if not self.branches:
-            outputs = [step.forward(peer) for peer in peers]
-            return [one.logits for one in outputs], [cast(Tensor, one.embedding) for one in outputs]
+            return [step.forward(peer) for peer in peers]
         stem = step.student.features[step.run.store["stage"]]
         embeddings = [step.apply(peer, stem) for peer in peers]
-        return [step.apply(cast(nn.Module, peer.head), h_a) for peer, h_a in zip(peers, embeddings, strict=True)], embeddings
+        return [Outputs(step.apply(cast(nn.Module, peer.head), h_a), embedding=h_a) for peer, h_a in zip(peers, embeddings, strict=True)]

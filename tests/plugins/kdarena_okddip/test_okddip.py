@@ -5,10 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from kdarena_okddip import variants
-from kdarena_okddip.peers import PeerAttention, diversity, mixed, ramp
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +20,10 @@ T = 2.0
 
 def started(name, **params):
     run = make_run(PLUGINS[name], toy_task(), {"temperature": T, "ramp_up": 0.0, **params})
+    # as drawn, the attention of toy peers is all but uniform
+    with torch.no_grad():
+        for parameter in run.store["attention"].parameters():
+            parameter.mul_(6)
     return run, new_step(run)
 
 
@@ -127,71 +128,27 @@ class TestLoss:
         expected = T * (torch.softmax(step.student.logits / T, dim=1) - t_m) / len(step.targets)
         assert torch.allclose(gradient, expected, atol=1e-6)
 
+    def test_the_leader_takes_no_part_in_the_attention(self):
+        run, step = started("okddip")
+        before = PLUGINS["okddip"].loss(step)["dis1"].item()
+        with torch.no_grad():
+            for parameter in run.learner.student.parameters():
+                parameter.mul_(3)
+        assert PLUGINS["okddip"].loss(new_step(run, batch=step._present))["dis1"].item() == before
+
+    def test_the_plain_loss_of_the_task_is_left_where_distillation_weighs_nothing(self):
+        run, step = started("okddip", w=0.0)
+        total = sum(PLUGINS["okddip"].loss(step).values())
+        parameters = list(run.learner.student.parameters())
+        found, plain = gradients(total, parameters), gradients(run.task.loss(step.student, step.targets), parameters)
+        assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
+
     def test_two_students_have_an_attention_of_one_and_no_first_term(self):
         run, step = started("okddip", students=2)
         terms = PLUGINS["okddip"].loss(step)
         assert abs(terms["dis1"].item()) < 1e-6
         assert torch.equal(run.store["attention"](torch.randn(5, 1, 6)), torch.ones(5, 1, 1))
         take_steps(run, 2)
-
-
-class TestAttention:
-    @given(st.integers(0, 1000), st.integers(1, 5))
-    def test_rows_sum_to_one(self, seed, peers):
-        torch.manual_seed(seed)
-        alpha = PeerAttention(8, 4)(torch.randn(7, peers, 8))
-        assert torch.allclose(alpha.sum(dim=2), torch.ones(7, peers), atol=1e-6)
-        assert bool((alpha >= 0).all())
-
-    def test_equal_features_get_equal_weights(self):
-        alpha = PeerAttention(8, 4)(torch.randn(7, 1, 8).expand(7, 3, 8))
-        assert torch.allclose(alpha, torch.full((7, 3, 3), 1 / 3), atol=1e-6)
-
-    def test_a_query_of_zero_makes_every_target_the_leaders(self):
-        attention = PeerAttention(8, 4)
-        torch.nn.init.zeros_(attention.query.weight)
-        z = torch.randn(7, 3, 5)
-        t = mixed(attention(torch.randn(7, 3, 8)), z, T, "prob")
-        t_m = mixed(torch.full((1, 1, 3), 1 / 3), z, T, "prob")
-        assert torch.allclose(torch.softmax(t / T, dim=2), torch.softmax(z / T, dim=2).mean(dim=1, keepdim=True).expand(-1, 3, -1), atol=1e-6)
-        assert torch.allclose(t, t_m.expand_as(t), atol=1e-5)
-
-    def test_permuted_peers_permute_rows_and_columns(self):
-        attention, h, order = PeerAttention(8, 4), torch.randn(7, 4, 8), torch.tensor([2, 0, 3, 1])
-        assert torch.allclose(attention(h[:, order]), attention(h)[:, order][:, :, order], atol=1e-6)
-
-    def test_it_is_not_symmetric_and_differs_by_sample(self):
-        alpha = PeerAttention(8, 4)(3 * torch.randn(7, 3, 8))
-        assert not torch.allclose(alpha, alpha.transpose(1, 2), atol=1e-3)
-        assert not torch.allclose(alpha[0], alpha[1], atol=1e-3)
-
-    def test_scores_are_not_scaled(self):
-        attention = PeerAttention(4, 2)
-        with torch.no_grad():
-            attention.query.weight.fill_(0.5)
-            attention.key.weight.fill_(0.5)
-        h = torch.tensor([[[1.0, 0, 0, 0], [2.0, 0, 0, 0]]])
-        # L(h_a) E(h_b) = 2 entries of 0.25 a b
-        expected = torch.softmax(torch.tensor([[0.5, 1.0], [1.0, 2.0]]), dim=1)
-        assert torch.allclose(attention(h)[0], expected, atol=1e-6)
-
-
-class TestMixing:
-    def test_mixed_logits_are_the_normalised_geometric_mean(self):
-        z, alpha = torch.randn(6, 3, 5).double(), torch.softmax(torch.randn(6, 3, 3).double(), dim=2)
-        q = torch.softmax(z / T, dim=2)
-        geometric = torch.stack([torch.prod(q ** alpha[:, a, :, None], dim=1) for a in range(3)], dim=1)
-        found = torch.softmax(mixed(alpha, z, T, "logit") / T, dim=2)
-        assert torch.allclose(found, geometric / geometric.sum(dim=2, keepdim=True))
-
-    def test_mixed_probabilities_are_the_arithmetic_mean(self):
-        z, alpha = torch.randn(6, 3, 5).double(), torch.softmax(torch.randn(6, 3, 3).double(), dim=2)
-        found = torch.softmax(mixed(alpha, z, T, "prob") / T, dim=2)
-        assert torch.allclose(found, torch.einsum("bac,bcn->ban", alpha, torch.softmax(z / T, dim=2)))
-
-    def test_a_probability_that_underflows_gives_a_finite_target(self):
-        z = torch.tensor([[[0.0, 800.0], [0.0, 800.0]]])
-        assert bool(torch.isfinite(mixed(torch.full((1, 2, 2), 0.5), z, 1.0, "prob")).all())
 
 
 class TestGradients:
@@ -302,31 +259,18 @@ class TestRun:
         assert all(math.isfinite(value) for step in take_steps(run, 3) for value in step.values())
 
 
-class TestDiversity:
-    def test_equal_peers_have_none(self):
-        assert diversity(torch.softmax(torch.randn(9, 1, 4), dim=2).expand(9, 3, 4)) == pytest.approx(0.0, abs=1e-7)
-
-    def test_opposite_peers_are_the_root_of_two_apart(self):
-        assert diversity(torch.eye(2).expand(9, 2, 2)) == pytest.approx(math.sqrt(2))
-
-    def test_one_peer_has_none(self):
-        assert diversity(torch.ones(9, 1, 4) / 4) == 0.0
-
-
-class TestRamp:
-    @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0067), (20, 0.060), (40, 0.2865), (80, 1.0), (299, 1.0)])
-    def test_it_is_the_codes_at_its_epochs_of_300(self, epoch, expected):
-        assert ramp(epoch / 300, 80 / 300) == pytest.approx(expected, abs=5e-4)
-
-    def test_a_length_of_zero_is_one_from_the_start(self):
-        assert ramp(0.0, 0.0) == 1.0
-
-
 class TestApplies:
     @BOTH
     def test_a_leader_without_peers_is_refused(self, name):
         method = PLUGINS[name].method
         assert "two students" in method.applies(toy_task().card, method.Params(students=1))
+
+    @BOTH
+    def test_numbers_that_make_no_sense_are_refused(self, name):
+        method = PLUGINS[name].method
+        assert "factor" in method.applies(toy_task().card, method.Params(factor=0))
+        assert "temperature" in method.applies(toy_task().card, method.Params(temperature=0.0))
+        assert method.applies(toy_task().card, method.Params(students=2)) is None
 
     def test_branches_need_a_student_that_can_be_cut(self):
         method = PLUGINS["okddip-branch"].method

@@ -1,0 +1,36 @@
+"""What KSANC says where it can't run."""
+
+from dataclasses import replace
+
+import pytest
+from kdarena_ksanc import variants
+
+from kdarena.errors import MethodError
+from kdarena.testing import make_run, toy_task, toy_teacher
+
+(PLUGIN,) = variants
+
+
+def test_tasks_without_maps_are_refused():
+    assert "feature maps" in PLUGIN.method.applies(toy_task(feature_maps=False).card, PLUGIN.method.Params())
+    assert PLUGIN.method.applies(toy_task().card, PLUGIN.method.Params()) is None
+
+
+@pytest.mark.parametrize(
+    ("params", "named"), [({"critic_steps": 0}, "critic"), ({"width": 0}, "width=0"), ({"dimension": 0}, "dimension=0"), ({"share": 1.0}, "share=1")]
+)
+def test_numbers_that_make_no_sense_are_refused(params, named):
+    assert named in PLUGIN.method.applies(toy_task().card, PLUGIN.method.Params(**params))
+
+
+def test_batches_of_one_sample_are_refused():
+    assert "two samples" in PLUGIN.method.applies(toy_task(batch_size=1).card, PLUGIN.method.Params())
+
+
+def test_unequal_numbers_of_stages_are_refused_with_both():
+    task = toy_task()
+    shallow = toy_teacher(task)
+    shapes = task.shapes
+    task.shapes = lambda network: replace(shapes(network), features=dict(list(shapes(network).features.items())[: 2 if network is shallow else 3]))
+    with pytest.raises(MethodError, match="student offers 3, the teacher 2"):
+        make_run(PLUGIN, task, teachers=[shallow])
