@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdarena.tracks.classification.uncertainty import detection_metrics, softmax_scores
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.task import Outputs, Part
 
@@ -62,8 +63,6 @@ class PartEvaluation:
 
 def detection(evaluation: PartEvaluation, network: nn.Module, outliers: Mapping[str, Outputs], scores: Scores | None) -> dict[str, float]:
     """How well uncertainty tells errors from hits and outliers from the part, by softmax's scores and a method's own."""
-    from kdarena.tracks.classification.uncertainty import detection_metrics, softmax_scores
-
     outputs = evaluation.outputs(network)
     correct = outputs.logits.argmax(dim=1) == evaluation.targets
 

@@ -25,6 +25,7 @@ from kdarena.tracks.classification.capture import Capture
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.metrics import all_metrics
 from kdarena.tracks.classification.models import create
+from kdarena.tracks.classification.robustness import robustness_metrics
 from kdarena.tracks.classification.scoring import PartEvaluation, Scores, detection, gap, outputs_of
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.task import Batch, Outputs, Part, Setting, Shapes, Task, synchronize
@@ -263,8 +264,6 @@ class ClassificationTask(Task):
             return self.detection(network, "test", seed, protocol)
         if group != "robustness":
             return super().further_metrics(group, network, seed, protocol)
-        from kdarena.tracks.classification.robustness import robustness_metrics
-
         images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
         with evaluating(network, gradients=True):
             return robustness_metrics(self._predictor(network), images, self.labels("test", seed, protocol).to(self.device), _generator(0, "robustness"))
