@@ -135,7 +135,7 @@ def calibrate(
     """
     run = new_run()
     phases, _ = hooks.build(run)
-    augmented = run.task.batches(run.seed, run.protocol, "augmented")
+    augmented = run.batches("augmented")
     reference = _student_block(student_hooks, new_student_run()) if timed else None
     measures: list[PhaseMeasure] = []
     student_times: list[float] = []
@@ -158,7 +158,7 @@ def calibrate(
 
 def _student_block(hooks: Hooks, run: Run) -> _Block:
     phases, _ = hooks.build(run)
-    return _Block(hooks, run, phases[0], {}, run.task.batches(run.seed, run.protocol, "augmented"))
+    return _Block(hooks, run, phases[0], {}, run.batches("augmented"))
 
 
 class _Block:

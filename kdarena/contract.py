@@ -111,6 +111,7 @@ class Method:
         tracks: the tracks of the paper's own experiments.
         extended: further tracks on which the equations hold, each with the mapping used; shown as extended.
         Params: a frozen dataclass of its hyper-parameters.
+        outputs: kinds of a task's outputs that its equations serve: ``"classes"`` (scores), ``"values"`` (a regression).
         labels: False where training must not see labels; reading ``step.targets`` is then an error.
         auxiliary: whether training takes the task's auxiliary inputs: shown as further supervision.
         teachers: the teachers it takes from the pool, given the task's card and its parameters.
@@ -124,6 +125,7 @@ class Method:
     tracks: tuple[str, ...] = ("classification",)
     extended: Mapping[str, str] = field(default_factory=dict)
     Params: type[Params] = Params
+    outputs: tuple[str, ...] = ("classes",)
     labels: bool = True
     auxiliary: bool = False
     teachers: Callable[[TaskCard, Any], Sequence[TeacherSpec]] = reference_teacher

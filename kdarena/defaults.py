@@ -23,6 +23,7 @@ class Defaults:
         paper=Paper("Deep Residual Learning for Image Recognition (the recipe of the plain student)", "CVPR", 2016, "https://arxiv.org/abs/1512.03385"),
         equations="L = the task's loss of the student (cross-entropy with the labels in classification)",
         tracks=("classification", "segmentation", "text", "speech"),
+        outputs=("classes", "values"),
         teachers=no_teachers,
     )
 

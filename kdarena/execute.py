@@ -213,7 +213,8 @@ class _Execution:
         parts += ["test"] if spec.purpose != "tune" else []
         metrics: dict[str, float] = {}
         for part in parts:
-            for name, value in task.evaluate(student, part, run.seed, run.protocol, reference).items():  # type: ignore[arg-type]
+            scored = task.evaluate(student, part, run.seed, run.protocol, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
+            for name, value in scored.items():
                 metrics[f"{part}/{name}"] = value
         if spec.purpose in ("final", "control"):
             metrics.update(self._evaluate_further(run, student, reference))
@@ -225,7 +226,10 @@ class _Execution:
         task, learner, place = self.task, run.learner, (run.seed, run.protocol)
         found: dict[str, float] = {}
         for name, network in learner.deploy.items():
-            found |= {f"deploy:{name}/{metric}": value for metric, value in task.evaluate(network, "test", *place, reference).items()}
+            # of teachers alone: it is scored on what teachers see
+            of_teachers = not any(parameter.requires_grad for parameter in network.parameters())
+            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=of_teachers)
+            found |= {f"deploy:{name}/{metric}": value for metric, value in scores_of_it.items()}
             found[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
             for name, scores in learner.uncertainties.items():
@@ -245,7 +249,8 @@ def build_run(found: Found, task: Task, bench: Bench, spec: RunSpec | Calibratio
     seed = spec.seed if isinstance(spec, RunSpec) else 0
     recipe: Mapping[str, float] = spec.recipe if isinstance(spec, RunSpec) else {}
     params = make_params(method.Params, spec.params)
-    return Run(task, method, params, seed=seed, recipe=recipe, protocol=spec.protocol, teachers=teachers, trains=spec.trains)
+    start = bench.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None
+    return Run(task, method, params, seed=seed, recipe=recipe, protocol=spec.protocol, teachers=teachers, trains=spec.trains, start=start)
 
 
 def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:

@@ -103,6 +103,8 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
         skip = None
         if card.track not in (*one.method.tracks, *one.method.extended):
             skip = f"its equations are not stated for the track {card.track!r}"
+        elif card.output not in one.method.outputs:
+            skip = f"its equations need scores of classes, and the task {card.name!r} has {card.output}"
         try:
             skip = skip or one.method.applies(card, params)
             teachers = () if skip else tuple(one.method.teachers(card, params))
@@ -199,6 +201,7 @@ def run_spec(
         recipe=entrant.recipe,
         teachers=tuple((teacher, keys[teacher]) for teacher in entrant.teachers),
         reference=keys[REFERENCE],
+        start=keys[REFERENCE] if ground.card.start == "teacher" else None,
         metric_groups=ground.metrics if purpose in ("final", "control") else (),
         protocol=ground.protocol,
         data=ground.data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
-    from kdarena.tracks.task import Task
+    from kdarena.tracks.task import Batch, Task
 
 
 class TeacherChanged(Exception):
@@ -51,6 +51,7 @@ class Run:
         protocol: str = "validated",
         teachers: Sequence[nn.Module] = (),
         trains: TeacherSpec | None = None,
+        start: nn.Module | None = None,
     ):
         self.task = task
         self.method = method
@@ -59,6 +60,7 @@ class Run:
         self.protocol = protocol
         self.recipe = {"lr": task.card.recipe.lr, "weight_decay": task.card.recipe.weight_decay, **(recipe or {})}
         self.trains = trains
+        self._start = start
         self.learner: Learner
         self.teacher: Any = NO_TEACHER
         self.store: dict[str, Any] = {}
@@ -88,11 +90,19 @@ class Run:
             raise ValueError("the method declares labels=False but reads run.targets")
         return self.task.targets(self.seed, self.protocol)
 
+    def batches(self, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+        """The task's training batches (:meth:`kdarena.Task.batches`); a teacher is trained on what teachers see."""
+        found = self.task.batches(self.seed, self.protocol, data)
+        if self.trains is None or not self.task.card.parallel:
+            return found
+        return (batch.seen_by_teacher() for batch in found)
+
     def new_student(self, *, generation: int = 0, peer: int = 0, architecture: str = "student") -> nn.Module:
         """A freshly initialised network of the task, seeded by run seed, generation and peer alone.
 
-        Whatever was built or drawn before changes nothing, so that all methods start from the same student. In a
-        teacher's own training ``"student"`` stands for the teacher that is trained.
+        Whatever was built or drawn before changes nothing, so that all methods start from the same student. On tasks whose
+        students start from the teacher it has the reference teacher's weights. In a teacher's own training ``"student"``
+        stands for the teacher that is trained.
 
         Args:
             generation: 0 for the first student of a run, 1, 2 … for those that follow it.
@@ -104,7 +114,10 @@ class Run:
             architecture, dropout = self.trains.architecture, self.trains.dropout
         named = self.task.card.architecture(architecture)
         with self._seeded("student", generation, peer):
-            return self.task.new_network(named, dropout=dropout)
+            network = self.task.new_network(named, dropout=dropout)
+        if self._start is not None and architecture == "student":
+            network.load_state_dict(self._start.state_dict())
+        return network
 
     @contextmanager
     def _seeded(self, *purpose: object) -> Iterator[None]:

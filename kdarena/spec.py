@@ -84,6 +84,7 @@ class RunSpec:
         costs: the calibrated costs of its phases, in order.
         teachers: what ``Method.teachers`` declared, each with the key of its training.
         reference: key of the reference teacher, for agreement metrics; None for a teacher's own run.
+        start: key of the teacher whose weights the student starts from; None: it is initialised afresh.
         trains: the network that a teacher's run trains; None: the task's student.
         protocol: ``validated`` trains on train without validation; ``published`` on all of it.
         data: digest of the data set.
@@ -106,6 +107,7 @@ class RunSpec:
     recipe: Mapping[str, float] = field(default_factory=dict)
     teachers: tuple[tuple[TeacherSpec, str], ...] = ()
     reference: str | None = None
+    start: str | None = None
     trains: TeacherSpec | None = None
     protocol: Literal["validated", "published"] = "validated"
     data: str = ""

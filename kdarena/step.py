@@ -31,7 +31,7 @@ class Step:
         run_progress: of the budget, in [0, 1).
     """
 
-    __slots__ = ("_batch", "_calls", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
+    __slots__ = ("_batch", "_calls", "_decodes", "_history", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
 
     def __init__(self, run: Run, phase: str):
         self.run = run
@@ -40,6 +40,8 @@ class Step:
         self.progress = 0.0
         self.run_progress = 0.0
         self._labels = run.method.labels
+        self._decodes = run.task.decodes
+        self._history: Tensor | None = None
         self._batch: Batch | None = None
         # what was called in this step, by network, inputs and arguments; the inputs are kept so that no id is used twice
         self._calls: dict[tuple[Any, ...], tuple[Any, nn.Module, tuple[Any, ...]]] = {}
@@ -51,6 +53,7 @@ class Step:
         self.progress = progress
         self.run_progress = run_progress
         self._calls.clear()
+        self._history = None
 
     def forget(self, stepped: frozenset[int]) -> None:
         """Drop what was computed through a module that has a parameter among ``stepped`` (ids)."""
@@ -102,6 +105,13 @@ class Step:
         return self._present.targets
 
     @property
+    def history(self) -> Tensor:
+        """What decoders are fed before each position [B, L]: the targets, from the start of the sentence on."""
+        if self._history is None:
+            self._history = self.task.history(self.targets)
+        return self._history
+
+    @property
     def auxiliary(self) -> Tensor:
         """Unlabelled auxiliary inputs [B', …], in phases with ``data="auxiliary"``."""
         found = self._present.auxiliary
@@ -134,8 +144,10 @@ class Step:
         """A network's outputs, computed once per network, inputs and arguments.
 
         Teachers run without gradients, on ``teacher_inputs`` unless inputs are given; all other networks with gradients,
-        whatever the caller's mode.
+        whatever the caller's mode. A decoder is fed :attr:`history`, unless the caller gives ``history`` as an argument.
         """
+        if self._decodes and "history" not in arguments:
+            arguments["history"] = self.history
         key = (id(network), id(inputs), tuple(sorted(arguments.items()))) if arguments else (id(network), id(inputs))
         called = self._calls.get(key)
         if called is not None:

@@ -143,7 +143,7 @@ class ToyTask(Task):
         """Cross-entropy."""
         return functional.cross_entropy(outputs.logits, targets)
 
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, None]:
+    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
         """One row a sample; all count."""
         return outputs.logits, None
 
@@ -165,7 +165,9 @@ class ToyTask(Task):
         features = {name: tuple(one.shape[1:]) for name, one in outputs.features.items()}
         return Shapes(tuple(outputs.logits.shape[1:]), features, tuple(outputs.embedding.shape[1:]))
 
-    def evaluate(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None) -> dict[str, float]:
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
         """Top-1 in percent, and with a reference teacher the agreement."""
         inputs, targets = self._parts[part]
         training = network.training

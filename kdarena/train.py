@@ -66,7 +66,7 @@ class Training:
         self.spent = 0.0
         self.steps = 0
         self.trained = Trained([], {}, 0.0, 0)
-        self._augmented = run.task.batches(run.seed, run.protocol, "augmented")
+        self._augmented = run.batches("augmented")
 
     def __call__(self) -> Trained:
         """Train; raises :class:`Diverged` with the step and the term where a loss is not finite."""
@@ -168,7 +168,7 @@ def enter(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate]
     if phase.data == "auxiliary":
         batches = _beside(augmented, run.task.auxiliary(run.seed))
     elif phase.data == "plain":
-        batches = run.task.batches(run.seed, run.protocol, "plain")
+        batches = run.batches("plain")
     elif phase.data == "none":
         batches = _nothing()
     return stepper, batches

@@ -36,6 +36,8 @@ class BoundUpdate:
         else:
             self.optimizer = run.optimizer(self.parameters) if update.optimizer is None else update.optimizer(self.parameters)
             self._base = [group["lr"] for group in self.optimizer.param_groups]
+        # a limit of the recipe's belongs to the recipe's optimiser; an update with an optimiser of its own states its own
+        self._clip = update.clip if update.clip is not None or update.optimizer is not None else run.task.card.recipe.clip
         self._curve: Curve = update.curve or run.task.curve
         self._factor: float | None = None
         self.ids = frozenset(id(parameter) for parameter in self.parameters)
@@ -58,8 +60,8 @@ class BoundUpdate:
         if gradients is not None:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
-        if self.update.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.update.clip)
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self.optimizer.step()
 
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from typing import Any
+
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
+
+TRACKS = ("classification",)
+
+
+def _listings() -> tuple[Any, ...]:
+    """Each track's module of cards: ``DATA_SETS``, the words before the colon of its tasks' names, ``cards`` and ``card``."""
+    return tuple(importlib.import_module(f"kdarena.tracks.{track}.cards") for track in TRACKS)
 
 
 def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
@@ -12,9 +23,7 @@ def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
     Args:
         data_root: where auxiliary and outlier sets are looked for.
     """
-    from kdarena.tracks.classification import cards as listed
-
-    return listed.cards(data_root)
+    return tuple(card for listing in _listings() for card in listing.cards(data_root))
 
 
 def card(name: str, data_root: str | None = None) -> TaskCard:
@@ -23,9 +32,14 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
     Raises:
         UserError: no track knows the name.
     """
-    from kdarena.tracks.classification import cards as listed
-
-    try:
-        return listed.card(name, data_root)
-    except ValueError as error:
-        raise UserError(f"{error} (see: kdarena tasks)") from None
+    data_set = name.lower().replace("_", "-").partition(":")[0]
+    listings = _listings()
+    for listing in listings:
+        if data_set in listing.DATA_SETS:
+            try:
+                found: TaskCard = listing.card(name, data_root)
+            except ValueError as error:
+                raise UserError(f"{error} (see: kdarena tasks)") from None
+            return found
+    known = ", ".join(known for listing in listings for known in listing.DATA_SETS)
+    raise UserError(f"unknown task {name!r}; known: {known}, and DATA_SET:TEACHER-STUDENT for other pairs (see: kdarena tasks)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kdarena.params import Tunable
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a task trains a network: SGD with steps of the learning rate at fixed progress.
+    """How a task trains a network.
 
     Attributes:
         lr, weight_decay: the common knobs, tuned alike for every method.
         momentum, nesterov, batch_size: fixed.
-        milestones, gamma: the learning rate is multiplied by gamma at each of these fractions of the schedule.
+        optimizer: SGD with momentum, Adam or AdamW.
+        decay: how the learning rate falls over the schedule: in ``steps`` (multiplied by ``gamma`` at each of the fractions
+            ``milestones``), ``poly`` ((1 − progress) to the power of 0.9), ``linear`` or by a ``cosine`` to zero.
+        clip: largest norm of the gradient of an update that brings no optimiser of its own, or None.
         warmup: fraction of the schedule over which the learning rate rises linearly from zero.
         teacher_epochs: epochs of a teacher's training.
         student_epochs: student-epochs of a run's full schedule: what a planner gives a run when time allows.
@@ -30,10 +33,13 @@ class Recipe:
     weight_decay: float
     momentum: float
     batch_size: int
-    milestones: tuple[float, ...]
-    gamma: float
     teacher_epochs: float
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
     student_epochs: float = 240.0
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    decay: Literal["steps", "poly", "linear", "cosine"] = "steps"
+    clip: float | None = None
     nesterov: bool = False
     warmup: float = 0.0
     teacher_lr: float | None = None
@@ -71,6 +77,11 @@ class TaskCard:
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
         notes: further facts for ``kdarena tasks``.
+        output: ``"classes"`` (scores of classes) or ``"values"`` (a regression, with ``classes`` = 1).
+        attentions: attention layers of its student whose probabilities are shown, 0 for none.
+        parallel: whether teachers see other inputs than the student.
+        decodes: whether its networks are decoders (:meth:`Task.history`).
+        start: ``"teacher"`` where every student starts from the reference teacher's weights.
         fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
         missing: given the data root (or None), what is missing and how to mend it, or None where the task is available.
         digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
@@ -100,6 +111,11 @@ class TaskCard:
     auxiliary: str | None = None
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()
+    output: Literal["classes", "values"] = "classes"
+    attentions: int = 0
+    parallel: bool = False
+    decodes: bool = False
+    start: Literal["teacher"] | None = None
     fast_bf16: bool = True
     notes: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -46,6 +46,10 @@ class Batch:
     teacher_inputs: Tensor | None = None
     auxiliary: Tensor | None = None
 
+    def seen_by_teacher(self) -> Batch:
+        """The same samples with what teachers see as their inputs."""
+        return self if self.teacher_inputs is None else replace(self, inputs=self.teacher_inputs)
+
 
 class FeatureMaps(Mapping[str, Tensor]):
     """Feature maps by name in the order of the network's stages, each in fp32 when it is read.
@@ -74,12 +78,17 @@ class Outputs:
     """What a network made of its inputs.
 
     Attributes:
-        logits: [B, C] in fp32.
-        features: feature maps by stage, ``stage1`` … ``stageN``, [B, C_i, H_i, W_i].
-        embedding: what the last linear layer sees [B, D], in fp32.
-        attentions: attention maps by layer, where there are any.
+        logits: in fp32: [B, C]; of segmentation [B, C, h, w], before they are scaled to the image; of a decoder [B, L, C].
+        features: feature maps by stage, ``stage1`` … ``stageN``, [B, C_i, H_i, W_i]; of a sequence each layer's states as a map of one
+            column [B, D, L, 1], zero at padding.
+        embedding: what the last linear layer sees [B, D], in fp32, where there is one a sample.
+        attentions: attention probabilities by layer, before dropout [B, heads, L, L], where there are any.
         exits: logits of the earlier exits, where there are any.
         exit_embeddings: what the last linear layer of each earlier exit sees [B, D].
+        hidden: hidden states [B, L, D]: ``hidden[0]`` of the embeddings, ``hidden[k]`` of layer k.
+        tokens: where attentions and hidden states belong to real positions and not to padding [B, L].
+        counted: positions of a decoder's logits up to the end of the sentence [B, L]; None where all logits count.
+        auxiliary: logits of an auxiliary head, of the same kind as ``logits``.
     """
 
     logits: Tensor
@@ -88,6 +97,10 @@ class Outputs:
     attentions: tuple[Tensor, ...] = ()
     exits: tuple[Tensor, ...] = ()
     exit_embeddings: tuple[Tensor, ...] = ()
+    hidden: tuple[Tensor, ...] = ()
+    tokens: Tensor | None = None
+    counted: Tensor | None = None
+    auxiliary: Tensor | None = None
 
     @property
     def feature_map(self) -> Tensor:
@@ -114,10 +127,11 @@ class Evaluation(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """Its labels [P], on the CPU."""
+        """Labels of its rows [P], on the CPU."""
 
     def outputs(self, network: nn.Module) -> Outputs:
-        """A network's outputs on the whole part in eval mode, on the CPU: logits, exits and embedding, no feature maps."""
+        """A network's outputs on the whole part in eval mode, on the CPU: logits and exits of the rows [P, C] and, where a row is a
+        sample, its embedding; no feature maps."""
 
     def operations(self, network: nn.Module) -> float:
         """Floating-point operations of one sample's forward pass."""
@@ -128,6 +142,9 @@ class Task(abc.ABC):
 
     card: TaskCard
     setting: Setting
+
+    decodes: bool = False
+    """Whether its networks are decoders, which are fed the tokens before each position (``history``)."""
 
     @property
     def device(self) -> torch.device:
@@ -189,8 +206,20 @@ class Task(abc.ABC):
         """The task's own loss, a scalar in fp32."""
 
     @abc.abstractmethod
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do."""
+    def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
+        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do.
+
+        Raises:
+            ValueError: the task's outputs are values and no scores of classes.
+        """
+
+    def row_targets(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Labels of those rows [P], −100 where a row has none."""
+        return targets
+
+    def history(self, targets: Tensor) -> Tensor:
+        """What a decoder is fed before each position [B, L]: the targets shifted by the start of the sentence."""
+        raise ValueError(f"networks of task {self.card.name} are no decoders")
 
     @abc.abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
@@ -205,8 +234,14 @@ class Task(abc.ABC):
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
 
     @abc.abstractmethod
-    def evaluate(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None) -> dict[str, float]:
-        """Metrics of a network in eval mode on a part, unaugmented; with agreement and KL where a reference teacher is given."""
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
+        """Metrics of a network in eval mode on a part, unaugmented; with agreement and KL where a reference teacher is given.
+
+        Args:
+            teacher_inputs: score it on what teachers see, where that differs; the reference always is.
+        """
 
     def evaluation(self, part: Part, seed: int, protocol: str) -> Evaluation:
         """A part for a method's own report."""

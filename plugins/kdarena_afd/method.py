@@ -116,7 +116,7 @@ class AFD:
     def _logit(self, step: Step) -> dict[str, Tensor]:
         params = cast(AFDParams, step.params)
         outputs = [step.forward(network) for network in self._networks(step.learner)]
-        rows = [step.task.rows(output, step.targets) for output in outputs]
+        rows = [step.task.rows(output) for output in outputs]
         terms: dict[str, Tensor] = {}
         for k, (z_k, mask) in enumerate(rows):
             z_prev, _ = rows[k - 1]

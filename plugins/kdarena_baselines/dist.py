@@ -85,8 +85,8 @@ class DIST:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE and both correlations."""
         params = cast(DISTParams, step.params)
-        z_s, mask = step.task.rows(step.student, step.targets)
-        z_t, _ = step.task.rows(step.teacher, step.targets)
+        z_s, mask = step.task.rows(step.student)
+        z_t, _ = step.task.rows(step.teacher)
         inter, intra = l_inter_intra(z_s, z_t, params.temperature, mask)
         factor = params.temperature**2
         return {"ce": step.task.loss(step.student, step.targets), "inter": factor * params.beta * inter, "intra": factor * params.gamma * intra}

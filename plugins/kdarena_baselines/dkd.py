@@ -86,8 +86,8 @@ class DKD:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE, and both parts, whose weights warm up."""
         params = cast(DKDParams, step.params)
-        z_s, mask = step.task.rows(step.student, step.targets)
-        z_t, _ = step.task.rows(step.teacher, step.targets)
+        z_s, mask = step.task.rows(step.student)
+        z_t, _ = step.task.rows(step.teacher)
         parts = tckd_nckd(z_s, z_t, step.targets, params.temperature)
         tckd, nckd = (rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1) for rows in parts)
         factor = params.temperature**2 * warmup_factor(step.progress, params.warmup)

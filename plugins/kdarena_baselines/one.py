@@ -122,10 +122,10 @@ class ONE:
             branch = helpers[f"branch{i}"]
             logits.append(step.apply(cast(nn.Module, branch.head), step.apply(branch, x)))
         ensemble = Outputs(ensemble_logits(step.apply(helpers["gate"], x), logits))
-        z_e, mask = step.task.rows(ensemble, step.targets)
+        z_e, mask = step.task.rows(ensemble)
         terms = {"ce_ensemble": step.task.loss(ensemble, step.targets)}
         r = ramp(step.run_progress, params.ramp_up)
         for i, z_i in enumerate(logits):
             terms[f"ce{i}"] = step.task.loss(Outputs(z_i), step.targets)
-            terms[f"kl{i}"] = r * losses.kl(z_e.detach(), step.task.rows(Outputs(z_i), step.targets)[0], params.temperature, mask)
+            terms[f"kl{i}"] = r * losses.kl(z_e.detach(), step.task.rows(Outputs(z_i))[0], params.temperature, mask)
         return terms

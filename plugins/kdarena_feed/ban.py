@@ -98,14 +98,14 @@ class BAN:
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """−T² Σ_c p_c^{k−1} ln p_c^k + λ · CE."""
         params = cast(BANParams, step.params)
-        z_s, mask = step.task.rows(step.student, step.targets)
+        z_s, mask = step.task.rows(step.student)
         p_t = self.target(step, params.temperature)
         ban = params.temperature**2 * losses.soft_cross_entropy(p_t, z_s / params.temperature, mask)
         return {"ban": ban, "ce": params.label_weight * step.task.loss(step.student, step.targets)}
 
     def target(self, step: Step, temperature: float) -> Tensor:
         """p^{k−1} [P, C]."""
-        z_t, _ = step.task.rows(step.teacher, step.targets)
+        z_t, _ = step.task.rows(step.teacher)
         return torch.softmax(z_t / temperature, dim=1)
 
 
@@ -120,7 +120,7 @@ class CWTM(BAN):
 
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """Σ_b w_b · CE_b."""
-        z_s, _ = step.task.rows(step.student, step.targets)
+        z_s, _ = step.task.rows(step.student)
         weights = teacher_confidence_weights(self.target(step, 1.0))
         return {"cwtm": (weights * functional.cross_entropy(z_s, step.targets, reduction="none")).sum()}
 

@@ -58,7 +58,7 @@ class DML:
         params = cast(DMLParams, step.params)
         networks = step.learner.modules()
         outputs = [step.forward(network) for network in networks]
-        rows = [step.task.rows(output, step.targets) for output in outputs]
+        rows = [step.task.rows(output) for output in outputs]
         terms: dict[str, Tensor] = {}
         for k, (z_k, mask) in enumerate(rows):
             terms[f"ce{k}"] = step.task.loss(outputs[k], step.targets)

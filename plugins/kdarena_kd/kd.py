@@ -56,8 +56,8 @@ class KD:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE and KL, weighted."""
         params = cast(KDParams, step.params)
-        z_s, mask = step.task.rows(step.student, step.targets)
-        z_t, _ = step.task.rows(step.teacher, step.targets)
+        z_s, mask = step.task.rows(step.student)
+        z_t, _ = step.task.rows(step.teacher)
         ce = step.task.loss(step.student, step.targets)
         kl = losses.kl(z_t, z_s, params.temperature, mask)
         return {"ce": (1 - params.a) * ce, "kl": params.a * kl}

@@ -57,8 +57,8 @@ class KDEnsemble:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE and KL to the ensemble's mean, weighted."""
         params = cast(KDEnsembleParams, step.params)
-        z_s, mask = step.task.rows(step.student, step.targets)
-        log_mean = mean_log_probability([step.task.rows(teacher, step.targets)[0] for teacher in step.teachers], params.temperature)
+        z_s, mask = step.task.rows(step.student)
+        log_mean = mean_log_probability([step.task.rows(teacher)[0] for teacher in step.teachers], params.temperature)
         ce = step.task.loss(step.student, step.targets)
         # T · ln p̄ are logits whose softened probabilities are p̄
         kl = losses.kl(params.temperature * log_mean, z_s, params.temperature, mask)

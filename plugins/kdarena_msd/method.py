@@ -116,7 +116,7 @@ class MSD:
         """The three losses, the labels' by exit."""
         params = cast(MSDParams, step.params)
         logits, features = _exits(step)
-        rows = [step.task.rows(Outputs(a_n), step.targets) for a_n in logits]
+        rows = [step.task.rows(Outputs(a_n)) for a_n in logits]
         terms = {f"ce{n}": (1 - params.alpha) * step.task.loss(Outputs(a_n), step.targets) for n, a_n in enumerate(logits, start=1)}
         factor = params.tau**2 if params.tau_squared else 1.0
         terms["distillation"] = params.alpha * factor * loss_2([a_n for a_n, _ in rows], params.tau, params.detach, rows[-1][1])

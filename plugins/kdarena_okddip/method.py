@@ -104,7 +104,7 @@ class OKDDip:
         """CE of all students; KL of each peer to its mixture, and of the leader to the mean."""
         params = cast(OKDDipParams, step.params)
         peers = self._peers(step)
-        z_m, _ = step.task.rows(step.student, step.targets)
+        z_m, _ = step.task.rows(step.student)
         terms = {"ce_leader": step.task.loss(step.student, step.targets)}
         for a, peer in enumerate(peers, start=1):
             terms[f"ce{a}"] = step.task.loss(peer, step.targets)

@@ -190,7 +190,7 @@ def test_an_ensemble_of_certain_members_that_disagree_is_finite_and_even():
 
 def test_an_ensemble_is_scored_as_any_network(digits: ClassificationTask):
     networks = [digits.new_network("digits-student") for _ in range(2)]
-    inputs = torch.cat(list(digits.inputs_of("test", 0, "validated")))
+    inputs = torch.cat([batch.inputs for batch in digits.part_batches("test", 0, "validated")])
     with torch.no_grad():
         mean = sum(network.eval()(inputs).softmax(1) for network in networks)
     correct = (mean.argmax(1) == digits.labels("test", 0, "validated")).double().mean()

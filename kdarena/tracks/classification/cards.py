@@ -40,6 +40,7 @@ CIFAR100_PAIRS = (
 )
 """The public benchmark's pairs (Tian et al. 2020, arXiv 1910.10699, tables 1 and 2), the default first."""
 PAIRS = {"cifar10": CIFAR10_PAIRS, "cifar100": CIFAR100_PAIRS}
+DATA_SETS = ("digits", *PAIRS)
 
 
 def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:

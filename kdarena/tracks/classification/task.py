@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import SGD, Optimizer
 
 from kdarena.seeds import derive
 from kdarena.tracks.branch import Branch, cut
@@ -21,25 +16,23 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
-from kdarena.tracks.classification.capture import Capture
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.metrics import all_metrics
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
-from kdarena.tracks.classification.scoring import PartEvaluation, Scores, detection, gap, outputs_of
+from kdarena.tracks.classification.scoring import gap
+from kdarena.tracks.evaluation import Scores, detection, outputs_of
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.task import Batch, Outputs, Part, Setting, Shapes, Task, synchronize
+from kdarena.tracks.sampled import SampledTask, Split, generator
+from kdarena.tracks.task import Batch, Outputs, Part, Setting
 
-EVALUATION_BATCH = 500
 DRAWN_VALUES = 2**18
 """Numbers in the images of the epochs that are drawn at once; the same on every device, so that a seed's stream is."""
-LATENCY_RUNS = 30
-LATENCY_SECONDS = 1.0
 CHANNELS_LAST_FROM = 3
 """Channels of the images from which channels_last pays; with one channel both layouts are the same bytes."""
 
 
-class ClassificationTask(Task):
+class ClassificationTask(SampledTask):
     """Data, networks, loss and evaluation of one data set and one pair of architectures on one device.
 
     Args:
@@ -51,8 +44,7 @@ class ClassificationTask(Task):
     """
 
     def __init__(self, card: TaskCard, setting: Setting, data: DataSet, streaming: bool | None = None):
-        self.card = card
-        self.setting = setting
+        super().__init__(card, setting, train=len(data.train_labels), test=len(data.test_labels))
         self._data = data
         *_, width, self._channels = data.train_images.shape
         self._image = (self._channels, *data.train_images.shape[1:3])
@@ -66,30 +58,26 @@ class ClassificationTask(Task):
         self._test: Source = kind(data.test_images, data.test_labels, setting.device)
         self._beside: dict[str, Source] = {}
         self._sizes: dict[str, int] = {}
-        self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, int, str], Tensor]] = WeakKeyDictionary()
 
     # data
-    def size(self, part: Part, seed: int, protocol: str) -> int:
-        """Number of samples of a part; ``published`` leaves no validation part."""
-        return len(self._rows(part, seed, protocol))
-
-    def _rows(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """Rows of the data set's split that make up a part, in ascending order."""
-        if part == "test":
-            return torch.arange(len(self._data.test_labels))
-        total = len(self._data.train_labels)
-        held_out = 0 if protocol == "published" else self.card.validation
-        order = torch.randperm(total, generator=_generator(seed, "split"))
-        chosen = order[:held_out] if part == "validation" else order[held_out:]
-        return chosen.sort().values
-
     def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """Endless training batches, see :meth:`Task.batches`; ``index`` counts the samples of the run's training part."""
-        passes = self._passes(self._rows("train", seed, protocol), seed, data == "augmented")
+        passes = self._passes(self.part_rows("train", seed, protocol), seed, data == "augmented")
         return self._batches(self._train, passes, self.card.recipe.batch_size)
 
+    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`SampledTask.batch`."""
+        drawn = self._augmentation.draw(len(rows), random) if random is not None else None
+        source = self._test if split == "test" else self._train
+        return next(self._batches(source, [Pass(rows, positions, drawn)], len(rows)))
+
+    def one_batch(self) -> Batch:
+        """One image of zeros."""
+        nothing = torch.zeros(1, dtype=torch.long, device=self.device)
+        return Batch(self.one_input(), nothing, nothing)
+
     def _passes(self, rows: Tensor, seed: int, augmented: bool) -> Iterator[Pass]:
-        order_of, random = _generator(seed, "order", augmented), _generator(seed, "augmentation")
+        order_of, random = generator(seed, "order", augmented), generator(seed, "augmentation")
         if not len(rows):
             raise ValueError(f"{self.card.data_set}: nothing is left to train on beside {self.card.validation} validation samples")
         batch_size = self.card.recipe.batch_size
@@ -109,14 +97,12 @@ class ClassificationTask(Task):
         return self.labels("train", seed, protocol).to(self.device)
 
     def labels(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """Labels of a part [P] on the CPU, in the order of :meth:`inputs_of`."""
-        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self._rows(part, seed, protocol)]
+        """Labels of a part [P] on the CPU, in the order of :meth:`part_batches`."""
+        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self.part_rows(part, seed, protocol)]
 
-    def inputs_of(self, part: Part, seed: int, protocol: str) -> Iterator[Tensor]:
-        """A part's inputs, unaugmented, in batches."""
-        rows = self._rows(part, seed, protocol)
-        source = self._test if part == "test" else self._train
-        return (batch.inputs for batch in self._batches(source, [Pass(rows, rows, None)], EVALUATION_BATCH))
+    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
+        """See :meth:`SampledTask.part_targets`."""
+        return self.labels(part, seed, protocol)
 
     def auxiliary(self, seed: int) -> Iterator[Tensor]:
         """See :meth:`Task.auxiliary`; as many inputs a batch as training has."""
@@ -155,32 +141,22 @@ class ClassificationTask(Task):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
-    def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :meth:`Task.forward`; a network that declares no ``taps`` and ``head`` gives logits alone.
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """See :meth:`SampledTask.answer`; a network that declares no ``taps`` and ``head`` gives logits alone.
 
         A network may answer with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep.
         """
-        with Capture(network) as capture, self._autocast():
-            answer = network(inputs, **arguments)
+        answer, features, embedding = self.captured(network, inputs, **arguments)
         if isinstance(answer, Tensor):
-            return Outputs(answer.float(), capture.features(), capture.embedding())
+            return Outputs(answer.float(), features, embedding)
         logits, exits, embeddings = answer
-        return Outputs(
-            logits.float(),
-            capture.features(),
-            capture.embedding(),
-            exits=tuple(one.float() for one in exits),
-            exit_embeddings=tuple(one.float() for one in embeddings),
-        )
+        return Outputs(logits.float(), features, embedding, exits=tuple(one.float() for one in exits), exit_embeddings=tuple(one.float() for one in embeddings))
 
     def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
         """See :meth:`Task.branch`."""
         if not self.card.branches:
             raise ValueError(f"the stages of {self.card.student} can't be cut from one another")
         return cut(network, after, blocks)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.setting.precision == "bf16" else nullcontext()
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Cross-entropy, mean over samples; of a network with earlier exits the sum over all its exits, as such networks are trained."""
@@ -189,63 +165,21 @@ class ClassificationTask(Task):
             loss = loss + functional.cross_entropy(logits, targets)
         return loss
 
-    def rows(self, outputs: Outputs, targets: Tensor) -> tuple[Tensor, None]:
+    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
         """A row is a sample, and all count."""
         return outputs.logits, None
 
-    def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
-        """SGD with the recipe's momentum."""
-        recipe = self.card.recipe
-        fused = self.device.type in ("cpu", "cuda")
-        return SGD(parameters, lr=lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=weight_decay, fused=fused)
-
-    def curve(self, progress: float) -> float:
-        """Linear warm-up, then ``gamma`` at each milestone passed."""
-        recipe = self.card.recipe
-        if progress < recipe.warmup:
-            return progress / recipe.warmup
-        return float(recipe.gamma ** sum(progress >= milestone for milestone in recipe.milestones))
-
     # evaluation
-    def shapes(self, network: nn.Module) -> Shapes:
-        """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
-        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), evaluating(network):
-            outputs = self.forward(network, self.one_input())
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
-        embedding = tuple(outputs.embedding.shape[1:]) if outputs.embedding is not None else None
-        return Shapes(tuple(outputs.logits.shape[1:]), features, embedding)
-
-    def evaluate(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None) -> dict[str, float]:
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
         """See :meth:`Task.evaluate`: ``top1``, ``top5``, ``nll``, ``ece``; with a reference teacher ``agreement`` and ``teacher_kl``.
-
-        A reference's logits are kept for as long as the module lives, so it may not change.
 
         Raises:
             ValueError: the part is empty.
         """
-        rows = self._rows(part, seed, protocol)
-        if not len(rows):
-            raise ValueError(f"protocol {protocol!r} trains on all of train, so it has no {part} part")
-        logits = outputs_of(self, network, self.inputs_of(part, seed, protocol)).logits
-        return all_metrics(logits, self.labels(part, seed, protocol), self._logits_of_reference(reference, part, seed, protocol))
-
-    def _logits_of_reference(self, reference: nn.Module | None, part: Part, seed: int, protocol: str) -> Tensor | None:
-        if reference is None:
-            return None
-        kept = self._reference_logits.setdefault(reference, {})
-        # the test split is the same for every seed
-        key = (part, 0, "") if part == "test" else (part, seed, protocol)
-        if key not in kept:
-            kept[key] = outputs_of(self, reference, self.inputs_of(part, seed, protocol)).logits
-        return kept[key]
-
-    def evaluation(self, part: Part, seed: int, protocol: str) -> PartEvaluation:
-        """See :meth:`Task.evaluation`."""
-        return PartEvaluation(self, part, seed, protocol)
+        logits = outputs_of(self, network, self.part_batches(part, seed, protocol)).logits
+        return all_metrics(logits, self.labels(part, seed, protocol), self.reference_logits(reference, part, seed, protocol))
 
     def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Scores | None = None) -> dict[str, float]:
         """See :meth:`Task.detection`: ``prr/SCORE``, ``auroc/SET/SCORE`` and ``aupr/SET/SCORE``."""
@@ -253,7 +187,7 @@ class ClassificationTask(Task):
         found = {}
         for name in outliers.outliers_of(self._data.name, root):
             source, rows = self._images_beside(f"outliers/{name}", lambda name=name: outliers.outlier_images(name, root))  # type: ignore[misc]
-            found[name] = outputs_of(self, network, (batch.inputs for batch in self._batches(source, [Pass(rows, rows, None)], EVALUATION_BATCH)))
+            found[name] = outputs_of(self, network, self._batches(source, [Pass(rows, rows, None)], self.evaluation_batch))
         return detection(self.evaluation(part, seed, protocol), network, found, scores)
 
     def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
@@ -266,7 +200,7 @@ class ClassificationTask(Task):
             return super().further_metrics(group, network, seed, protocol)
         images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
         with evaluating(network, gradients=True):
-            return robustness_metrics(self._predictor(network), images, self.labels("test", seed, protocol).to(self.device), _generator(0, "robustness"))
+            return robustness_metrics(self._predictor(network), images, self.labels("test", seed, protocol).to(self.device), generator(0, "robustness"))
 
     def _predictor(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """A network as a function of raw images in [0, 1]: normalisation belongs to it."""
@@ -278,31 +212,10 @@ class ClassificationTask(Task):
 
         return predict
 
-    def latency_ms(self, network: nn.Module) -> float:
-        """Median time of one image's forward pass in milliseconds, over at most 30 passes and about a second."""
-        image = self.one_input()
-        times: list[float] = []
-        with evaluating(network):
-            for _ in range(3):
-                self.forward(network, image)
-            end = time.perf_counter() + LATENCY_SECONDS
-            while len(times) < LATENCY_RUNS and (len(times) < 3 or time.perf_counter() < end):
-                synchronize(self.device)
-                start = time.perf_counter()
-                self.forward(network, image)
-                synchronize(self.device)
-                times.append(time.perf_counter() - start)
-        return 1000 * statistics.median(times)
-
     def one_input(self) -> Tensor:
         """One image of zeros, as the networks take it."""
         image = torch.zeros(1, *self._image, device=self.device)
         return image.contiguous(memory_format=torch.channels_last) if self._channels_last else image
-
-
-def _generator(seed: int, *purpose: object) -> torch.Generator:
-    """A generator of one purpose's own, on the CPU, so that a seed means the same on every device."""
-    return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
 def _too_large(data: DataSet, device: torch.device) -> bool:

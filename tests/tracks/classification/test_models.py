@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdarena.tracks.classification.capture import Capture
+from kdarena.tracks.capture import Capture
 from kdarena.tracks.classification.models import ARCHITECTURES, create
 
 PARAMETERS = {

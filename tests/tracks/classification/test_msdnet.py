@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdarena.tracks.classification.capture import Capture
+from kdarena.tracks.capture import Capture
 from kdarena.tracks.classification.models.msdnet import MSDNet
 
 PUBLIC = {

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.classification.data import load_digits
-from kdarena.tracks.classification.scoring import detection, gap, outputs_of
+from kdarena.tracks.classification.scoring import gap
+from kdarena.tracks.evaluation import detection, outputs_of
 from kdarena.tracks.classification.task import ClassificationTask
 from kdarena.tracks.task import Outputs
 
@@ -67,9 +68,10 @@ def test_outputs_are_those_of_the_whole_part_in_eval_mode(digits: Classification
 
 
 def test_exits_are_joined_over_batches_shallow_to_deep(digits: ClassificationTask):
-    inputs = list(digits.inputs_of("test", *PLACE))
-    assert len(inputs) == 2
-    outputs = outputs_of(digits, Exits(), inputs)
+    batches = list(digits.part_batches("test", *PLACE))
+    assert len(batches) == 2
+    outputs = outputs_of(digits, Exits(), batches)
+    inputs = [batch.inputs for batch in batches]
     assert all(torch.equal(found, factor * outputs.logits) for found, factor in zip(outputs.exits, (2, 3), strict=True))
     assert all(torch.equal(found, torch.cat(inputs).flatten(1) + more) for found, more in zip(outputs.exit_embeddings, (0, 1), strict=True))
     assert outputs.embedding is None

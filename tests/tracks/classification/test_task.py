@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdarena.tracks.classification import task as module
+from kdarena.tracks import sampled as module
 from kdarena.tracks.classification.cards import card
 from kdarena.tracks.classification.data import load_cifar, load_digits
 from kdarena.tracks.classification.outliers import photograph
@@ -150,13 +150,13 @@ def test_labels_of_the_training_part_are_in_the_order_of_a_batchs_index(digits: 
 
 def test_a_parts_inputs_are_its_plain_samples_in_the_order_of_its_labels(digits: ClassificationTask):
     plain = {int(index): image for batch in first(digits, 8, data="plain") for index, image in zip(batch.index, batch.inputs, strict=True)}
-    inputs = torch.cat(list(digits.inputs_of("train", 0, "validated")))
+    inputs = torch.cat([batch.inputs for batch in digits.part_batches("train", 0, "validated")])
     assert all(torch.equal(image, plain[position]) for position, image in enumerate(inputs))
 
 
 def test_inputs_times_the_pixels_deviation_are_pixels_less_their_mean(digits: ClassificationTask):
     data = load_digits()
-    inputs = torch.cat(list(digits.inputs_of("test", 0, "validated")))
+    inputs = torch.cat([batch.inputs for batch in digits.part_batches("test", 0, "validated")])
     pixels = torch.from_numpy(data.test_images).permute(0, 3, 1, 2).float() / 16
     torch.testing.assert_close(inputs * digits.pixel_std, pixels - data.mean[0])
 
@@ -171,17 +171,17 @@ def test_the_predictor_of_raw_images_answers_as_the_network_does_to_normalised_o
     for task in (digits, colour):
         network = student(task).eval()
         images = torch.from_numpy(task._data.test_images[:9]).permute(0, 3, 1, 2).float() / task._data.peak
-        inputs = next(task.inputs_of("test", 0, "validated"))[:9]
+        inputs = next(task.part_batches("test", 0, "validated")).inputs[:9]
         torch.testing.assert_close(task._predictor(network)(images), task.forward(network, inputs).logits, atol=1e-4, rtol=1e-4)
 
 
 # splits
 def test_the_split_is_cut_by_seed_and_parts_do_not_overlap(digits: ClassificationTask):
     for seed in (0, 1):
-        train, validation = digits._rows("train", seed, "validated").tolist(), digits._rows("validation", seed, "validated").tolist()
+        train, validation = digits.part_rows("train", seed, "validated").tolist(), digits.part_rows("validation", seed, "validated").tolist()
         assert len(train) == 500 and len(validation) == 300
         assert sorted(train + validation) == list(range(800))
-    assert digits._rows("validation", 0, "validated").tolist() != digits._rows("validation", 1, "validated").tolist()
+    assert digits.part_rows("validation", 0, "validated").tolist() != digits.part_rows("validation", 1, "validated").tolist()
 
 
 def test_published_trains_on_all_and_leaves_no_validation(digits: ClassificationTask):

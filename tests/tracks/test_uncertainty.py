@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kdarena.tracks.classification.uncertainty import aupr, auroc, detection_metrics, prediction_rejection_ratio, softmax_scores
+from kdarena.tracks.uncertainty import aupr, auroc, detection_metrics, prediction_rejection_ratio, softmax_scores
 
 
 def generator(seed: int = 0) -> torch.Generator:
