@@ -110,6 +110,7 @@ class Method:
         equations: its loss in words, for ``kdarena plugins show``.
         tracks: the tracks of the paper's own experiments.
         extended: further tracks on which the equations hold, each with the mapping used; shown as extended.
+        excluded: tracks on which they don't hold, each with the reason.
         Params: a frozen dataclass of its hyper-parameters.
         outputs: kinds of a task's outputs that its equations serve: ``"classes"`` (scores), ``"values"`` (a regression).
         labels: False where training must not see labels; reading ``step.targets`` is then an error.
@@ -124,12 +125,21 @@ class Method:
     equations: str = ""
     tracks: tuple[str, ...] = ("classification",)
     extended: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
     Params: type[Params] = Params
     outputs: tuple[str, ...] = ("classes",)
     labels: bool = True
     auxiliary: bool = False
     teachers: Callable[[TaskCard, Any], Sequence[TeacherSpec]] = reference_teacher
     applies: Callable[[TaskCard, Any], str | None] = _applies_everywhere
+
+    def covers(self, track: str) -> bool:
+        """Whether its equations hold on a track, as the paper's own or extended."""
+        return track in self.tracks or track in self.extended
+
+    def exclusion(self, track: str) -> str:
+        """Why they don't."""
+        return self.excluded.get(track, f"its equations are not stated for the track {track!r}")
 
 
 @dataclass

@@ -101,8 +101,8 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
         own = {name: value for name, value in given.items() if name not in knobs}
         params = make_params(one.method.Params, own)
         skip = None
-        if card.track not in (*one.method.tracks, *one.method.extended):
-            skip = f"its equations are not stated for the track {card.track!r}"
+        if not one.method.covers(card.track):
+            skip = one.method.exclusion(card.track)
         elif card.output not in one.method.outputs:
             skip = f"its equations need scores of classes, and the task {card.name!r} has {card.output}"
         try:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kdarena.contract import TeacherSpec
     from kdarena.plan import Entrant, Ground
 
-TRACKS = ("classification", "segmentation", "text", "speech")
 
 
 def listing(as_json: bool, paths: Sequence[str]) -> None:
@@ -105,17 +104,16 @@ def _teachers(method: Method) -> str:
 
 def matrix(as_json: bool, paths: Sequence[str]) -> None:
     """Method by track; of the tracks that have a task."""
-    from kdarena.tracks import cards
+    from kdarena.tracks import TRACKS
 
-    present = [track for track in TRACKS if any(card.track == track for card in cards())]
     rows: list[dict[str, Any]] = []
     for one in discover(paths):
         if one.method is not None:
-            rows.append({"method": one.name, **{track: _applies(one.method, track) for track in present}})
+            rows.append({"method": one.name, **{track: _applies(one.method, track) for track in TRACKS}})
     if as_json:
         print_json(rows)
     else:
-        print_table(["method", *present], [list(row.values()) for row in rows])
+        print_table(["method", *TRACKS], [list(row.values()) for row in rows])
 
 
 def _applies(method: Method, track: str) -> str:
@@ -123,7 +121,7 @@ def _applies(method: Method, track: str) -> str:
         return "own"
     if track in method.extended:
         return f"extended: {method.extended[track]}"
-    return "not applicable: its equations are not stated for this track"
+    return f"not applicable: {method.exclusion(track)}"
 
 
 def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision: str, data_root: str | None) -> None:

@@ -27,10 +27,10 @@ def rows_of(task: Task, outputs: Outputs) -> Outputs:
         return (rows if mask is None else rows[mask]).cpu()
 
     exits = tuple(counted(task.rows(Outputs(logits=one, counted=outputs.counted))[0]) for one in outputs.exits)
-    embeddings = (outputs.embedding,) if outputs.embedding is not None else ()
+    embedding = outputs.embedding
     return Outputs(
         logits=counted(logits),
-        embedding=next((one.cpu() for one in embeddings if len(one) == len(logits)), None),
+        embedding=embedding.cpu() if embedding is not None and len(embedding) == len(logits) else None,
         exits=exits,
         exit_embeddings=tuple(one.cpu() for one in outputs.exit_embeddings),
     )

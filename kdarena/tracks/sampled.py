@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from kdarena.seeds import derive
+from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.evaluation import PartEvaluation, Scores, detection, joined, rows_of
@@ -119,8 +120,16 @@ class SampledTask(Task):
     # networks
     def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :meth:`Task.forward`."""
+        if isinstance(network, Ensemble):
+            return self._together([self.forward(member, inputs, **arguments) for member in network.networks])
         with self.autocast():
             return self.answer(network, inputs, **arguments)
+
+    def _together(self, members: list[Outputs]) -> Outputs:
+        """An ensemble's outputs: the logarithm of the mean of its members' probabilities, each member's logits as an exit."""
+        log_probabilities = [member.logits.log_softmax(dim=-1 if self.decodes else 1) for member in members]
+        mean = torch.stack(log_probabilities).logsumexp(dim=0) - math.log(len(members))
+        return Outputs(mean, exits=tuple(member.logits for member in members), counted=members[0].counted)
 
     def answered(self, network: nn.Module, batch: Batch, *, teacher_inputs: bool = False) -> Outputs:
         """A network's outputs on a batch; a decoder is fed its targets."""

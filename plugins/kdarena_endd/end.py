@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from kdarena import Choice, Flag, Float, Method, hookimpl, losses
-from kdarena_endd.ensemble import PAPER, EnsembleDistillation, EnsembleParams, applies, entropy, teachers, temperature_at
+from kdarena_endd.ensemble import EXCLUDED, EXTENDED, PAPER, EnsembleDistillation, EnsembleParams, applies, entropy, teachers, temperature_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,8 @@ class EnD(EnsembleDistillation):
             paper=PAPER,
             equations="L = T^2 KL(mean_m softmax(z_m / T) || softmax(z / T))",
             Params=EnDParams,
+            extended={} if auxiliary else EXTENDED,
+            excluded=EXCLUDED,
             labels=False,
             teachers=teachers,
             applies=lambda card, params: applies(card, params, auxiliary),

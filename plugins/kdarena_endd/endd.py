@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from kdarena import Float, Method, hookimpl
-from kdarena_endd.ensemble import PAPER, EnsembleDistillation, EnsembleParams, applies, entropy, teachers, temperature_at
+from kdarena_endd.ensemble import EXCLUDED, EXTENDED, PAPER, EnsembleDistillation, EnsembleParams, applies, entropy, teachers, temperature_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,8 @@ class EnDD(EnsembleDistillation):
             paper=PAPER,
             equations="L = -T^2 mean_m ln Dir(smoothed softmax(z_m / T); alpha), alpha = exp(z / T)",
             Params=EnDDParams,
+            extended={} if auxiliary else EXTENDED,
+            excluded=EXCLUDED,
             labels=False,
             teachers=teachers,
             applies=lambda card, params: applies_smoothed(card, params, auxiliary),

@@ -49,6 +49,10 @@ class EnsembleParams(Params):
     peak_lr: float = Float(1e-2, 1e-3, 3e-2, log=True, source="code", tune=False, help="of Adam, at a third of the run; a tenth of it at the start")
 
 
+EXTENDED = {"segmentation": "each pixel of the score map is a row of logits", "text": "each sequence is a row of logits"}
+EXCLUDED = {"speech": "it learns without labels, and a decoder would be fed them"}
+
+
 def temperature_at(progress: float, params: EnsembleParams) -> float:
     """T at a progress of the run in [0, 1]."""
     if not params.annealed or progress < params.hold:
@@ -135,7 +139,8 @@ class EnsembleDistillation:
         return [Phase("train", updates, data="auxiliary" if self.auxiliary else "augmented")]
 
     def logits(self, step: Step) -> tuple[Tensor, Tensor]:
-        """The members' z_m [B, M, N] and the student's z [B, N]; auxiliary inputs come behind the others in one forward pass."""
+        """The members' z_m [B, M, N] and the student's z [B, N], where B counts rows; auxiliary inputs come behind the others in one pass."""
         inputs = torch.cat([step.inputs, step.auxiliary]) if self.auxiliary else None
-        members = [step.forward(member, inputs).logits for member in step.run.teacher_modules()]
-        return torch.stack(members, dim=1), step.forward(step.learner.student, inputs).logits
+        members = [step.task.rows(step.forward(member, inputs))[0] for member in step.run.teacher_modules()]
+        z, _ = step.task.rows(step.forward(step.learner.student, inputs))
+        return torch.stack(members, dim=1), z

@@ -72,9 +72,24 @@ def permuted_dark_knowledge(p_t: Tensor, generator: torch.Generator) -> Tensor:
 class BAN:
     """Each generation matches its predecessor's distribution, and the labels."""
 
+    extended: Mapping[str, str] = {
+        "segmentation": "each pixel of the score map is a row of logits",
+        "text": "each sequence is a row of logits",
+        "speech": "each token up to the end of the sentence is a row of logits",
+    }
+    excluded: Mapping[str, str] = {}
+
     def __init__(self, name: str, title: str, equations: str, parameters: type[GenerationParams]):
         self.method = Method(
-            name=name, title=title, paper=PAPER, equations=f"generation k: {equations}", Params=parameters, teachers=no_teachers, applies=self.applies
+            name=name,
+            title=title,
+            paper=PAPER,
+            equations=f"generation k: {equations}",
+            extended=self.extended,
+            excluded=self.excluded,
+            Params=parameters,
+            teachers=no_teachers,
+            applies=self.applies,
         )
 
     def applies(self, card: TaskCard, params: GenerationParams) -> str | None:
@@ -112,11 +127,8 @@ class BAN:
 class CWTM(BAN):
     """The teacher only weights the labels, by its confidence."""
 
-    def applies(self, card: TaskCard, params: GenerationParams) -> str | None:
-        """Why it can't run on a task, or None."""
-        if card.track != "classification":
-            return "it weights one label a sample, which only classification has"
-        return super().applies(card, params)
+    extended: Mapping[str, str] = {}
+    excluded = dict.fromkeys(("segmentation", "text", "speech"), "it is stated for the images of a batch")
 
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """Σ_b w_b · CE_b."""

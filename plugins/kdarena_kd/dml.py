@@ -21,7 +21,7 @@ from kdarena_kd.kd import EXTENDED
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdarena import Run, Step
+    from kdarena import Run, Step, TaskCard
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class DMLParams(Params):
     networks: int = Int(2, 2, 5, source="paper", cost=True, help="K, networks that learn together, the student among them")
     w: float = Float(1.0, 0.1, 10.0, log=True, source="paper", help="weight of the peers' mean term")
     temperature: float = Float(1.0, 1.0, 8.0, log=True, source="paper", help="T, softens the distributions that are matched")
+
+
+def applies(card: TaskCard, params: DMLParams) -> str | None:
+    """Why it can't run on a task, or None."""
+    return "its networks would all start from the teacher's weights, as one" if card.start else None
 
 
 class DML:
@@ -44,6 +49,7 @@ class DML:
         extended=EXTENDED,
         Params=DMLParams,
         teachers=no_teachers,
+        applies=applies,
     )
 
     @hookimpl

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from kdarena import Step
 
 EXTENDED = {
-    "segmentation": "each labelled pixel is a row of logits",
+    "segmentation": "each pixel of the score map is a row of logits",
     "text": "each sequence is a row of logits",
-    "speech": "each valid frame or token is a row of logits",
+    "speech": "each token up to the end of the sentence is a row of logits",
 }
 
 

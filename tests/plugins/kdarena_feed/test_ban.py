@@ -109,10 +109,11 @@ def test_confidence_weighting_weights_each_samples_label_loss():
     assert float(terms["cwtm"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_confidence_weighting_is_refused_where_labels_are_not_one_a_sample():
-    params = CWTM.method.Params()
-    assert "classification" in CWTM.method.applies(toy_task(track="segmentation").card, params)
-    assert CWTM.method.applies(toy_task().card, params) is None
+def test_confidence_weighting_covers_no_track_whose_labels_are_not_one_a_sample():
+    assert CWTM.method.covers("classification")
+    assert not any(CWTM.method.covers(track) for track in ("segmentation", "text", "speech"))
+    assert "images of a batch" in CWTM.method.exclusion("segmentation")
+    assert BAN.method.covers("segmentation")
 
 
 def test_a_single_generation_is_refused():

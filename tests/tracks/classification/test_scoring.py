@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.classification.data import load_digits
 from kdarena.tracks.classification.scoring import gap
-from kdarena.tracks.evaluation import detection, outputs_of
 from kdarena.tracks.classification.task import ClassificationTask
+from kdarena.tracks.evaluation import detection, outputs_of
 from kdarena.tracks.task import Outputs
 
 PLACE = (0, "validated")
