@@ -57,17 +57,19 @@ class Arena:
             named: the user named the methods, so that one that can't run is an error and not a skipped row.
         """
         started = time.monotonic()
-        for number, card in enumerate(cards):
+        entered = [plan.enter(found, card, self.request) for card in cards]
+        # a task's share of the time that is left goes by its number of methods
+        weights = [sum(entrant.skip is None for entrant in entrants) for entrants in entered]
+        for number, (card, entrants) in enumerate(zip(cards, entered, strict=True)):
             left = (self.request.total or choose.DEFAULT_TOTAL) - (time.monotonic() - started)
-            self._task(found, card, named, left / (len(cards) - number))
+            self._task(entrants, card, named, left * weights[number] / max(1, sum(weights[number:])))
         return Outcome(tuple(self.ledger.failures.values()), self.ledger.trained)
 
     # one task, in order
-    def _task(self, found: Sequence[Found], card: TaskCard, named: bool, seconds: float) -> None:
+    def _task(self, entrants: Sequence[Entrant], card: TaskCard, named: bool, seconds: float) -> None:
         started = time.monotonic()
         request = self.request
         ground = Ground(card, self.machine, self.machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
-        entrants = plan.enter(found, card, request)
         runnable = [entrant for entrant in entrants if entrant.skip is None]
         self.ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(self.machine.devices)} x {self.machine.kind}, {ground.precision}")
         keys = self.pool.train(runnable, ground)
@@ -82,7 +84,9 @@ class Arena:
         if choice is None:
             seconds_costs = {name: plan.phase_costs(one, "s", student.student_s) for name, one in calibrations.items()} if timed else {}
             left = seconds - (time.monotonic() - started) - audit_seconds(calibrations)
-            choice = choose.choose(request, card, seconds_costs, student.student_s, student.steps_per_epoch, left, self.ledger.engine.capacity)
+            choice = choose.choose(
+                request, card, seconds_costs, student.student_s, student.steps_per_epoch, left, self.ledger.engine.capacity, self._overhead(keys)
+            )
             choice = replace(choice, notes=(*choice.notes, *self._detectable(ground, keys, choice)))
         costs = {name: plan.phase_costs(one, choice.unit, student.student_s) for name, one in calibrations.items()}
         refused = choose.check_budget(runnable, costs, choice, named)
@@ -235,6 +239,12 @@ class Arena:
             ]
             ratios[name] = spent_on(steps, [two for _, two in price]) / spent_on(steps, [one for one, _ in price])
         self.ledger.store.keep_audits(ground.card.name, ratios)
+
+    def _overhead(self, keys: Mapping[TeacherSpec, str]) -> float:
+        """Seconds that a run is expected to cost beside its training: what the reference teacher's own run did."""
+        teacher = self.ledger.recorded.get(keys[REFERENCE])
+        measured = 0.0 if teacher is None else sum(teacher.system.get(name, 0.0) for name in ("build_s", "evaluation_s"))
+        return max(choose.RUN_OVERHEAD, measured)
 
     # what the user is told
     def _detectable(self, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice) -> tuple[str, ...]:

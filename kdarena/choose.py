@@ -21,7 +21,7 @@ DEFAULT_TOTAL = 600.0
 TUNING_SHARE = 1.5
 """Default tuning budget in budgets of a final run: three trials."""
 RUN_OVERHEAD = 0.25
-"""Seconds that a run costs beside its training, as planned with."""
+"""Seconds that a run costs beside its training at least, as planned with."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,15 @@ def choose(
     steps_per_epoch: int,
     seconds_left: float,
     workers: int,
+    overhead: float = RUN_OVERHEAD,
 ) -> Choice:
     """Seeds, budget and trials for one task.
 
     With ``--budget`` all is as stated. Without, the job is fitted to the time that is left: five seeds first, then the
     budget of a run up to the task's own full schedule, then trials, which cost a second set of finals.
+
+    Args:
+        overhead: seconds that a run costs beside its training.
     """
     seeds = request.seeds or DEFAULT_SEEDS
     if request.budget is not None:
@@ -79,7 +83,7 @@ def choose(
             tuning = 0.0  # there is no validation part to tune on
         return Choice(amount, unit, seeds, tuning, str(request.budget))
     assert student_s is not None
-    return _fit(request, card, costs, student_s, steps_per_epoch, seconds_left, workers, seeds)
+    return _fit(request, card, costs, student_s, steps_per_epoch, seconds_left, workers, seeds, overhead)
 
 
 def _fit(
@@ -91,6 +95,7 @@ def _fit(
     seconds_left: float,
     workers: int,
     seeds: int,
+    overhead: float,
 ) -> Choice:
     notes = []
     epoch_s = steps_per_epoch * student_s
@@ -105,7 +110,7 @@ def _fit(
         controls = seeds * len(LADDER)
         trials = methods * round(TUNING_SHARE / TRIAL_SHARE) if tuned else 0
         budgets = runs + seeds * sum(LADDER) + trials * TRIAL_SHARE
-        return (device_seconds - (runs + controls + trials) * RUN_OVERHEAD) / budgets
+        return (device_seconds - (runs + controls + trials) * overhead) / budgets
 
     tuned = request.tuning_budget is None or request.tuning_budget.value > 0
     tuned = tuned and request.protocol != "published"

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -126,6 +127,8 @@ class _Execution:
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.evaluation_s = 0.0
         self.processor_started = time.process_time()
+        if bench.report is not None:
+            self.task.alive = partial(bench.report, 1.0)
 
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task

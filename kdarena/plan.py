@@ -35,7 +35,7 @@ class Request:
     """
 
     plugins: str = "all"
-    tasks: str = "digits"
+    tasks: str = "all"
     budget: Amount | None = None
     tuning_budget: Amount | None = None
     teacher_budget: Amount | None = None

@@ -30,7 +30,7 @@ OUT = Path("kdarena-out")
 def run(
     plugins: Annotated[str, typer.Option("--plugins", metavar="all|A,B", help="Methods to run; the controls student and kd always run.")] = "all",
     plugin_path: PluginPath = None,
-    tasks: Annotated[str, typer.Option("--tasks", metavar="all|A,B", help="Tasks; all: every embedded task.")] = "digits",
+    tasks: Annotated[str, typer.Option("--tasks", metavar="all|A,B", help="Tasks; all: every embedded task.")] = "all",
     budget: Annotated[str | None, typer.Option("--budget", help="Of a training run: 10m, 60se (student-epochs), 3e15flop or 60epochs.")] = None,
     tuning_budget: Annotated[str | None, typer.Option("--tuning-budget", help="Of each method's tuning, in the unit of --budget; 0: none.")] = None,
     teacher_budget: Annotated[

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kdarena.plan import Entrant, Ground
 
 
-
 def listing(as_json: bool, paths: Sequence[str]) -> None:
     """Every method, broken ones with the reason."""
     rows = [_row(one) for one in discover(paths)]

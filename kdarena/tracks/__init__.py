@@ -9,7 +9,7 @@ from typing import Any
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
 
-TRACKS = ("classification",)
+TRACKS = ("classification", "segmentation", "text", "speech")
 
 
 def _listings() -> tuple[Any, ...]:

@@ -48,6 +48,7 @@ class SampledTask(Task):
     """Samples that are evaluated at once."""
 
     def __init__(self, card: TaskCard, setting: Setting, *, train: int | None = None, test: int | None = None, fixed_validation: bool = False):
+        super().__init__()
         self.card = card
         self.setting = setting
         self.decodes = card.decodes
@@ -111,6 +112,7 @@ class SampledTask(Task):
             raise ValueError(f"protocol {protocol!r} trains on all of train, so it has no {part} part")
         split: Split = "test" if part == "test" else "train"
         for chosen in rows.split(self.evaluation_batch):
+            self.alive()
             yield self.batch(split, chosen, chosen, None)
 
     def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:

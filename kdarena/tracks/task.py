@@ -146,6 +146,10 @@ class Task(abc.ABC):
     decodes: bool = False
     """Whether its networks are decoders, which are fed the tokens before each position (``history``)."""
 
+    def __init__(self) -> None:
+        self.alive: Callable[[], None] = lambda: None
+        """Called at every batch that is evaluated: a large part on a slow machine takes longer than a silent worker may."""
+
     @property
     def device(self) -> torch.device:
         """Where its tensors live."""

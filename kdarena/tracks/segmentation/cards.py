@@ -1,0 +1,193 @@
+"""The track's tasks as cards: neither torch nor any data is touched before a card's functions are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.segmentation import benchmarks, camvid, data, nyu, scenes
+from kdarena.tracks.segmentation.models import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Setting, Task
+
+TRACK = "segmentation"
+METRIC_GROUPS = ("gap", "uncertainty")
+
+SCENES_RECIPE = Recipe(lr=0.1, weight_decay=5e-4, momentum=0.9, batch_size=8, decay="poly", teacher_epochs=30, student_epochs=30)
+DEPTH_RECIPE = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=8, decay="poly", teacher_epochs=30, student_epochs=30)
+
+
+def _paper(epochs: float) -> Recipe:
+    """SGD with the learning rate, decay, weight decay and batch of Liu et al. 2020, arXiv 1903.04197."""
+    return Recipe(lr=0.01, weight_decay=5e-4, momentum=0.9, batch_size=8, decay="poly", teacher_epochs=epochs, student_epochs=epochs)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a card says of one data set.
+
+    Attributes:
+        pairs: teachers and students that are listed, the default first.
+        sizes: numbers of samples for training, validation and test.
+        recipe: how networks are trained.
+        missing, digest, read: of the data, given a data root.
+        classes: number of classes; 1 where targets are distances.
+        output: classes, or values (distances).
+        embedded: carried by scikit-learn.
+        notes: further facts.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    sizes: tuple[int, int, int]
+    recipe: Recipe
+    missing: Callable[[str | None], str | None]
+    digest: Callable[[str | None], str]
+    read: Callable[[str | None], data.DenseSet]
+    classes: int
+    output: Literal["classes", "values"] = "classes"
+    embedded: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _missing_scikit_learn(data_root: str | None) -> str | None:
+    import importlib.util
+
+    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
+
+
+REAL_PAIRS = (("pspnet18", "pspnet18-quarter"), ("pspnet-small", "pspnet-tiny"), ("unet-small", "unet-tiny"), ("deeplabv3-resnet50", "lraspp-mobilenetv3"))
+EMBEDDED_NOTES = ("scikit-learn's digits over the photographs that it carries; 48 x 48 pixels",)
+
+LISTED: Mapping[str, Listed] = {
+    "scenes": Listed(
+        pairs=(("pspnet-small", "pspnet-tiny"),),
+        sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
+        recipe=SCENES_RECIPE,
+        missing=_missing_scikit_learn,
+        digest=lambda data_root: scenes.digest(),
+        read=lambda data_root: data.scenes_set(),
+        classes=len(scenes.CLASSES),
+        embedded=True,
+        notes=EMBEDDED_NOTES,
+    ),
+    "scenes-depth": Listed(
+        pairs=(("pspnet-small", "pspnet-tiny"),),
+        sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
+        recipe=DEPTH_RECIPE,
+        missing=_missing_scikit_learn,
+        digest=lambda data_root: scenes.digest(),
+        read=lambda data_root: data.scenes_depth_set(),
+        classes=1,
+        output="values",
+        embedded=True,
+        notes=EMBEDDED_NOTES,
+    ),
+    "camvid": Listed(
+        pairs=REAL_PAIRS,
+        sizes=tuple(camvid.PARTS.values()),  # type: ignore[arg-type]
+        recipe=_paper(200),
+        missing=camvid.missing,
+        digest=camvid.digest,
+        read=camvid.read,
+        classes=len(camvid.CLASSES),
+    ),
+    "voc": Listed(
+        pairs=REAL_PAIRS,
+        sizes=(1318, 146, benchmarks.VOC_PARTS["val"]),
+        recipe=_paper(100),
+        missing=benchmarks.voc_missing,
+        digest=benchmarks.voc_digest,
+        read=benchmarks.read_voc,
+        classes=len(benchmarks.VOC_CLASSES),
+        notes=("the official validation part is the test",),
+    ),
+    "cityscapes": Listed(
+        pairs=REAL_PAIRS,
+        sizes=(2678, 297, benchmarks.CITYSCAPES_PARTS["val"]),
+        recipe=_paper(108),  # 40,000 steps
+        missing=benchmarks.cityscapes_missing,
+        digest=benchmarks.cityscapes_digest,
+        read=benchmarks.read_cityscapes,
+        classes=len(benchmarks.CITYSCAPES_CLASSES),
+        notes=("the official validation part is the test",),
+    ),
+    "nyuv2": Listed(
+        pairs=REAL_PAIRS,
+        sizes=(715, 80, nyu.PARTS["test"]),
+        recipe=_paper(100),
+        missing=nyu.missing,
+        digest=nyu.digest,
+        read=nyu.read,
+        classes=1,
+        output="values",
+    ),
+}
+DATA_SETS = tuple(LISTED)
+
+
+def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
+    """The tasks that are listed; :func:`card` knows every other pair of architectures too."""
+    return tuple(_card(name, teacher, student) for name, listed in LISTED.items() for teacher, student in listed.pairs)
+
+
+def card(name: str, data_root: str | None = None) -> TaskCard:
+    """The task of that name: ``scenes``, ``camvid`` (its default pair) or ``camvid:TEACHER-STUDENT``.
+
+    Raises:
+        ValueError: in one line: no such task, or no such pair of architectures.
+    """
+    data_set, _, pair = name.lower().replace("_", "-").partition(":")
+    if data_set not in LISTED:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(LISTED)}, and DATA_SET:TEACHER-STUDENT for other pairs")
+    return _card(data_set, *(_split_pair(name, pair) if pair else LISTED[data_set].pairs[0]))
+
+
+def _split_pair(name: str, pair: str) -> tuple[str, str]:
+    """The one cut of ``pspnet18-pspnet18-quarter`` at a hyphen that leaves a known architecture on both sides."""
+    words = pair.split("-")
+    for cut in range(1, len(words)):
+        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
+        if teacher in ARCHITECTURES and student in ARCHITECTURES:
+            return teacher, student
+    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(ARCHITECTURES)}")
+
+
+def _card(data_set: str, teacher: str, student: str) -> TaskCard:
+    listed = LISTED[data_set]
+    train, validation, test = listed.sizes
+    values = listed.output == "values"
+    return TaskCard(
+        # an embedded task goes by its data set's name alone
+        name=data_set if listed.embedded and (teacher, student) == listed.pairs[0] else f"{data_set}:{teacher}-{student}",
+        track=TRACK,
+        data_set=data_set,
+        teacher=teacher,
+        student=student,
+        classes=listed.classes,
+        train=train,
+        validation=validation,
+        test=test,
+        metric="delta1" if values else "miou",
+        recipe=listed.recipe,
+        missing=listed.missing,
+        digest=listed.digest,
+        load=_load,
+        embedded=listed.embedded,
+        pixels=True,
+        teacher_dropout=True,
+        metric_groups=() if values else METRIC_GROUPS,
+        output=listed.output,
+        fast_bf16=not listed.embedded,
+        notes=listed.notes,
+    )
+
+
+def _load(card: TaskCard, setting: Setting) -> Task:
+    from kdarena.tracks.segmentation.depth import DepthTask
+    from kdarena.tracks.segmentation.task import SegmentationTask
+
+    found = LISTED[card.data_set].read(setting.data_root)
+    return (DepthTask if card.output == "values" else SegmentationTask)(card, setting, found)

@@ -1,0 +1,152 @@
+"""What segmentation and depth share: images, augmentation, networks and their score maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.sampled import SampledTask, Split
+from kdarena.tracks.segmentation import augment
+from kdarena.tracks.segmentation.data import DenseSet
+from kdarena.tracks.segmentation.models import create
+from kdarena.tracks.segmentation.models.resample import upsampled
+from kdarena.tracks.segmentation.sources import Decoded, Resident, Source, ahead, fits
+from kdarena.tracks.task import Batch, Outputs, Part, Setting
+
+AUXILIARY_WEIGHT = 0.4
+"""Of the auxiliary head's loss (Zhao et al. 2017, arXiv 1612.01105)."""
+EVALUATED_PIXELS = 2**19
+"""Pixels that are evaluated at once."""
+KEPT_SCORES = 2**29
+"""Bytes of a reference teacher's score maps that are kept; of larger parts they are computed anew."""
+
+
+class DenseTask(SampledTask):
+    """Data and networks of one data set and one pair of architectures on one device; the loss and the metrics are a subclass's.
+
+    Args:
+        card: of the task.
+        setting: device, precision and data root.
+        data: both lists of samples.
+    """
+
+    unknown: float
+    """The target of pixels that don't count."""
+
+    def __init__(self, card: TaskCard, setting: Setting, data: DenseSet):
+        super().__init__(card, setting, train=len(data.train), test=len(data.test), fixed_validation=data.fixed_validation)
+        self.data = data
+        height, width = data.test.size
+        self.evaluation_batch = max(1, EVALUATED_PIXELS // (height * width))
+        self._streamed = not (fits(data.train) and fits(data.test))
+        kind = Decoded if self._streamed else Resident
+        self._sources: dict[Split, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
+        self._mean, self._std = (torch.tensor(values, device=setting.device).view(-1, 1, 1) for values in (data.mean, data.std))
+        # bytes to inputs in one multiplication and one addition
+        self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
+        self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, int, str], list[Tensor]]] = WeakKeyDictionary()
+
+    # data
+    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+        """See :meth:`Task.batches`; files are decoded ahead."""
+        found = super().batches(seed, protocol, data)
+        return ahead(found) if self._streamed else found
+
+    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`SampledTask.batch`."""
+        images, targets = self._sources[split].take(rows)
+        inputs = torch.addcmul(self._shift, images.float(), self._factor)
+        if random is not None:
+            inputs, targets = augment.apply(self.data.augmentation, inputs, targets, augment.draw(len(rows), random), self.unknown)
+        return Batch(self._arranged(inputs), self.as_targets(targets), positions.to(self.device))
+
+    def as_targets(self, stored: Tensor) -> Tensor:
+        """Targets in the type that losses take."""
+        return stored
+
+    def one_batch(self) -> Batch:
+        """One image of the mean colour, whose pixels don't count."""
+        height, width = self.data.test.size
+        inputs = self._arranged(torch.zeros(1, len(self.data.mean), height, width, device=self.device))
+        targets = torch.full((1, height, width), self.unknown, device=self.device)
+        return Batch(inputs, self.as_targets(targets), torch.zeros(1, dtype=torch.long, device=self.device))
+
+    def _arranged(self, inputs: Tensor) -> Tensor:
+        return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs.contiguous()
+
+    @property
+    def pixel_std(self) -> Tensor:
+        """See :meth:`Task.pixel_std`."""
+        return self._std
+
+    # networks
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
+        """See :meth:`Task.new_network`; raises ``ValueError`` for an unknown architecture.
+
+        It is initialised on the CPU, so that a seed gives the same network on every device.
+        """
+        network = create(architecture, self.classes, dropout).to(self.device)
+        if self.device.type == "cuda":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """See :meth:`SampledTask.answer`.
+
+        A network may answer with its scores [B, C, h, w], with ``(scores, auxiliary scores or None)``, with torchvision's
+        mapping of ``out`` and ``aux``, or with ``(scores, exits, …)``, the exits a tuple of scores.
+        """
+        answer, features, _ = self.captured(network, inputs, **arguments)
+        if isinstance(answer, Tensor):
+            return Outputs(answer.float(), features)
+        scores, beside, *_ = (answer["out"], answer.get("aux")) if isinstance(answer, Mapping) else answer
+        if isinstance(beside, tuple):
+            return Outputs(scores.float(), features, exits=tuple(one.float() for one in beside))
+        return Outputs(scores.float(), features, auxiliary=None if beside is None else beside.float())
+
+    # losses and scores
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """The loss at the targets' size of the scores, of 0.4 times the auxiliary head's, and of every exit's."""
+        loss = self.pixel_loss(upsampled(outputs.logits, self._size(targets)), targets)
+        if outputs.auxiliary is not None:
+            loss = loss + AUXILIARY_WEIGHT * self.pixel_loss(upsampled(outputs.auxiliary, self._size(targets)), targets)
+        for scores in outputs.exits:
+            loss = loss + self.pixel_loss(upsampled(scores, self._size(targets)), targets)
+        return loss
+
+    def pixel_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The mean over pixels that count, of scores [B, C, H, W] and targets [B, H, W]; 0 where none does."""
+        raise NotImplementedError
+
+    def scored(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """A part batch by batch: scores and targets at the targets' size, and the reference teacher's scores [B, C, H, W]."""
+        maps = iter(self._maps(reference, part, seed, protocol)) if reference is not None else None
+        for batch, outputs in self.outputs_on(network, part, seed, protocol):
+            size = self._size(batch.targets)
+            theirs = None if maps is None else upsampled(next(maps).to(self.device), size)
+            yield upsampled(outputs.logits, size), batch.targets, theirs
+
+    def _maps(self, reference: nn.Module, part: Part, seed: int, protocol: str) -> Iterator[Tensor]:
+        """A reference teacher's score maps of a part, batch by batch; kept for as long as the module lives, so it may not change."""
+        kept = self._reference_maps.setdefault(reference, {})
+        key: tuple[Part, int, str] = (part, 0, "") if part == "test" or self._fixed_validation else (part, seed, protocol)
+        if key in kept:
+            yield from kept[key]
+            return
+        found, total = [], 0
+        for _, outputs in self.outputs_on(reference, part, seed, protocol):
+            total += outputs.logits.nbytes
+            if total <= KEPT_SCORES:
+                found.append(outputs.logits.cpu())
+            yield outputs.logits
+        if total <= KEPT_SCORES:
+            kept[key] = found
+
+    @staticmethod
+    def _size(targets: Tensor) -> tuple[int, int]:
+        return targets.shape[-2], targets.shape[-1]

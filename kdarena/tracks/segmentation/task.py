@@ -1,0 +1,88 @@
+"""The segmentation task: each pixel of an image to one of C classes."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdarena.tracks.segmentation.data import IGNORED
+from kdarena.tracks.segmentation.dense import DenseTask
+from kdarena.tracks.segmentation.metrics import Confusion, TeacherDistance
+from kdarena.tracks.task import Outputs, Part
+
+NO_LABEL = -100
+
+
+class SegmentationTask(DenseTask):
+    """Labels in [0, C), 255 where a pixel doesn't count; see :class:`DenseTask`."""
+
+    unknown = float(IGNORED)
+
+    def as_targets(self, stored: Tensor) -> Tensor:
+        """Labels [B, H, W] of int64."""
+        return stored.long()
+
+    def pixel_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy."""
+        total = functional.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
+        return total / (targets != IGNORED).sum().clamp(min=1)
+
+    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
+        """A row is a pixel of the score map, image by image and line by line, and all count: distillation needs no labels."""
+        return _pixels(outputs.logits), None
+
+    def row_targets(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Labels of those rows: of the nearest pixels, where the map's corners are the mask's, as when it is scaled up."""
+        height, width = outputs.logits.shape[2:]
+        rows, columns = (_nearest(now, size, targets.device) for now, size in ((height, targets.shape[1]), (width, targets.shape[2])))
+        labels = targets[:, rows[:, None], columns].flatten()
+        return labels.masked_fill(labels == IGNORED, NO_LABEL)
+
+    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
+        """See :meth:`SampledTask.part_targets`: labels on the grid of the student's score map."""
+        like = Outputs(torch.empty(1, *self._score_map))
+        return torch.cat([self.row_targets(like, batch.targets).cpu() for batch in self.part_batches(part, seed, protocol)])
+
+    @functools.cached_property
+    def _score_map(self) -> tuple[int, ...]:
+        with torch.random.fork_rng(devices=[]):
+            return self.shapes(self.new_network(self.card.student)).logits
+
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
+        """See :meth:`Task.evaluate`: ``miou``, ``pixel_accuracy`` and ``iou/CLASS`` at the masks' size; with a reference teacher
+        ``agreement`` and ``teacher_kl`` over the labelled pixels.
+
+        Raises:
+            ValueError: the part is empty.
+        """
+        confusion, distance = Confusion(self.data.classes, IGNORED), TeacherDistance()
+        for scores, targets, theirs in self.scored(network, part, seed, protocol, reference):
+            confusion.add(scores.argmax(dim=1), targets)
+            if theirs is not None:
+                distance.add(scores, theirs, targets != IGNORED)
+        return {**confusion.metrics(), **(distance.metrics() if reference is not None else {})}
+
+    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
+        """See :meth:`Task.further_metrics`: ``gap`` (``train_miou``, and how far test lies below it) or ``uncertainty`` (``prr/SCORE`` of the rows)."""
+        if group == "gap":
+            train, test = (self.evaluate(network, part, seed, protocol)["miou"] for part in ("train", "test"))  # type: ignore[arg-type]
+            return {"train_miou": train, "generalisation": train - test}
+        if group == "uncertainty":
+            return self.detection(network, "test", seed, protocol)
+        return super().further_metrics(group, network, seed, protocol)
+
+
+def _pixels(scores: Tensor) -> Tensor:
+    """[B, C, h, w] to [B·h·w, C]."""
+    return scores.permute(0, 2, 3, 1).reshape(-1, scores.shape[1])
+
+
+def _nearest(count: int, size: int, device: torch.device) -> Tensor:
+    """The pixels nearest to ``count`` places from the first to the last of ``size``."""
+    places = torch.arange(count, device=device, dtype=torch.float64) * ((size - 1) / max(1, count - 1))
+    return (places + 0.5).floor().long()

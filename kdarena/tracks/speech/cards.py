@@ -1,0 +1,154 @@
+"""The track's tasks as cards: neither torch nor any data is touched before a card's functions are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.speech import librispeech_layout
+from kdarena.tracks.speech.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Setting, Task
+
+TRACK = "speech"
+TONES_RECIPE = Recipe(
+    lr=3e-3,
+    weight_decay=1e-6,
+    momentum=0.0,
+    batch_size=32,
+    optimizer="adam",
+    decay="cosine",
+    clip=1.0,
+    warmup=0.05,
+    teacher_epochs=16,
+    student_epochs=40,
+)
+FSDD_RECIPE = Recipe(
+    lr=2e-3,
+    weight_decay=1e-6,
+    momentum=0.0,
+    batch_size=32,
+    optimizer="adam",
+    decay="cosine",
+    clip=1.0,
+    warmup=0.05,
+    teacher_epochs=30,
+    student_epochs=40,
+)
+LIBRISPEECH_RECIPE = Recipe(
+    lr=3e-4,
+    weight_decay=1e-6,
+    momentum=0.0,
+    batch_size=32,
+    optimizer="adam",
+    decay="cosine",
+    clip=1.0,
+    warmup=0.05,
+    teacher_epochs=60,
+    student_epochs=20,
+)
+DEFAULTS = {"tones": "aed32", "fsdd": "aed64", "librispeech": "aed256"}
+"""The architecture of teacher and student."""
+DATA_SETS = tuple(DEFAULTS)
+
+
+def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
+    """The tasks that are listed; :func:`card` knows other pairs of architectures too."""
+    return tuple(card(name, data_root) for name in DATA_SETS)
+
+
+def card(name: str, data_root: str | None = None) -> TaskCard:
+    """The task of that name: ``tones``, ``fsdd`` or ``librispeech``, also as ``DATA_SET:TEACHER-STUDENT``.
+
+    Raises:
+        ValueError: in one line: no such task, or no such pair of architectures.
+    """
+    data_set, _, pair = name.lower().replace("_", "-").partition(":")
+    if data_set not in DEFAULTS:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(DATA_SETS)}")
+    teacher, hyphen, student = pair.partition("-") if pair else (DEFAULTS[data_set], "-", DEFAULTS[data_set])
+    if not hyphen or teacher not in ARCHITECTURES or student not in ARCHITECTURES:
+        raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(ARCHITECTURES)}")
+    facts = {"tones": _tones, "fsdd": _fsdd, "librispeech": _librispeech}[data_set](data_root)
+    return TaskCard(
+        name=f"{data_set}:{teacher}-{student}" if pair else data_set,
+        track=TRACK,
+        data_set=data_set,
+        teacher=teacher,
+        student=student,
+        metric="word_accuracy",
+        load=_load,
+        teacher_dropout=True,
+        parallel=True,
+        decodes=True,
+        # a student of another size can't take the teacher's weights
+        start="teacher" if teacher == student else None,
+        fast_bf16=False,
+        **facts,
+    )
+
+
+def _tones(data_root: str | None) -> dict[str, Any]:
+    return {
+        "classes": 11,
+        "train": 1000,
+        "validation": 150,
+        "test": 400,
+        "recipe": TONES_RECIPE,
+        "missing": lambda data_root: None,
+        "digest": lambda data_root: _data("tones", data_root).digest,
+        "embedded": True,
+        "notes": ("strings of two to five spoken digits from a formant synthesiser, close-talk and in simulated rooms with noise",),
+    }
+
+
+def _fsdd(data_root: str | None) -> dict[str, Any]:
+    return {
+        "classes": 11,
+        "train": 2000,
+        "validation": 300,
+        "test": 500,
+        "recipe": FSDD_RECIPE,
+        "missing": _missing_fsdd,
+        "digest": lambda data_root: _data("fsdd", data_root).digest,
+        "notes": ("strings of two to five recorded digits, speakers split, far-field simulated",),
+    }
+
+
+def _librispeech(data_root: str | None) -> dict[str, Any]:
+    train, validation, test = librispeech_layout.sizes(data_root).values()
+    return {
+        "classes": 29,
+        "train": train,
+        "validation": validation,
+        "test": test,
+        "recipe": LIBRISPEECH_RECIPE,
+        "missing": librispeech_layout.missing,
+        "digest": _librispeech_digest,
+        "notes": ("train-clean-100, dev-clean and test-clean in characters, far-field simulated or from the twin folder LibriSpeech-far",),
+    }
+
+
+def _missing_fsdd(data_root: str | None) -> str | None:
+    from kdarena.tracks.speech import fsdd
+
+    return fsdd.missing(data_root)
+
+
+def _librispeech_digest(data_root: str | None) -> str:
+    from kdarena.tracks.speech import librispeech
+
+    return librispeech.digest(data_root)
+
+
+def _data(data_set: str, data_root: str | None) -> Any:
+    from kdarena.tracks.speech import fsdd, librispeech, tones
+
+    return {"tones": lambda: tones.load(), "fsdd": lambda: fsdd.load(data_root), "librispeech": lambda: librispeech.load(data_root)}[data_set]()
+
+
+def _load(card: TaskCard, setting: Setting) -> Task:
+    from kdarena.tracks.speech.task import SpeechTask
+
+    return SpeechTask(card, setting, _data(card.data_set, setting.data_root))

@@ -1,0 +1,186 @@
+"""The speech task: far-field audio to token sequences, with the same utterances as close-talk audio for teachers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdarena.tracks.branch import Ensemble
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.evaluation import joined, rows_of
+from kdarena.tracks.modes import evaluating
+from kdarena.tracks.sampled import SampledTask, Split
+from kdarena.tracks.speech.architectures import architecture
+from kdarena.tracks.speech.data import Frames, SpeechData
+from kdarena.tracks.speech.data import Split as Utterances
+from kdarena.tracks.speech.decoding import decode
+from kdarena.tracks.speech.metrics import token_metrics, word_error_rate
+from kdarena.tracks.speech.models import Recogniser, Recognition
+from kdarena.tracks.speech.tokens import PADDING
+from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
+
+
+class SpeechTask(SampledTask):
+    """Data, networks, decoding, loss and evaluation of one data set on one device.
+
+    Args:
+        card: of the task.
+        setting: device, precision and data root.
+        data: both splits.
+    """
+
+    def __init__(self, card: TaskCard, setting: Setting, data: SpeechData):
+        counted = replace(card, train=len(data.train) - data.validation, validation=data.validation, test=len(data.test))
+        super().__init__(counted, setting, fixed_validation=True)
+        self.vocabulary = data.vocabulary
+        self._normalisation = tuple(torch.from_numpy(part).to(setting.device) for part in data.normalisation())
+        self._features = len(self._normalisation[0])
+        self._splits = {"train": _Parallel(data, data.train, setting.device), "test": _Parallel(data, data.test, setting.device)}
+
+    # data
+    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`SampledTask.batch`; nothing is augmented. The tensors are as long as the longest utterance."""
+        chosen = self._splits[split]
+        rows = rows.to(self.device)
+        far, close = (self._inputs(frames, rows) for frames in (chosen.far, chosen.close))
+        return Batch(far, chosen.targets_of(rows), positions.to(self.device), close)
+
+    def _inputs(self, frames: _OnDevice, rows: Tensor) -> Tensor:
+        """Normalised features of utterances [B, T, 1 + F], zero at padding; channel 0 is 1 at real frames."""
+        values, real = frames.padded(rows)
+        mean, std = self._normalisation
+        mask = real.unsqueeze(2)
+        return torch.cat([mask.float(), (values.float() - mean) / std * mask], dim=2)
+
+    def one_batch(self) -> Batch:
+        """The first utterance of the training part."""
+        first = torch.zeros(1, dtype=torch.long)
+        return self.batch("train", first, first, None)
+
+    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
+        """Tokens of a part in the order of its rows that count [P] on the CPU."""
+        every = [batch.targets.flatten() for batch in self.part_batches(part, seed, protocol)]
+        return torch.cat([targets[targets != PADDING] for targets in every]).cpu()
+
+    # networks
+    def new_network(self, architecture_: str, *, dropout: float = 0.0) -> nn.Module:
+        """See :meth:`Task.new_network`; raises ``ValueError`` for an unknown architecture.
+
+        It is initialised on the CPU, so that a seed gives the same network on every device.
+        """
+        size = architecture(architecture_)
+        return Recogniser(size, self._features, self.classes, dropout or None).to(self.device)
+
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """See :meth:`SampledTask.answer`; ``history`` [B, L] is what the decoder is fed. A network may answer with its logits alone."""
+        answer = network(inputs, **arguments)
+        counted = self.counted(arguments["history"])
+        if not isinstance(answer, Recognition):
+            return Outputs(answer.float(), counted=counted)
+        maps = {f"stage{number}": states.transpose(1, 2).unsqueeze(3) for number, states in enumerate(answer.hidden[1:], 1)}
+        hidden = tuple(states.float() for states in answer.hidden)
+        return Outputs(answer.logits.float(), FeatureMaps(maps), hidden=hidden, tokens=answer.tokens, counted=counted)
+
+    # sequences
+    def history(self, targets: Tensor) -> Tensor:
+        """See :meth:`Task.history`; behind the end of a sentence stands the end again."""
+        end, start = self.vocabulary.end, self.vocabulary.start
+        before = torch.cat([torch.full_like(targets[:, :1], start), targets[:, :-1]], dim=1)
+        return before.masked_fill(before == PADDING, end)
+
+    def counted(self, history: Tensor) -> Tensor:
+        """Positions up to and with the end of the sentence [B, L]: those in whose history it has not come yet."""
+        return (history == self.vocabulary.end).cumsum(dim=1) == 0
+
+    def decode(self, network: nn.Module, inputs: Tensor, beam: int = 1) -> Tensor:
+        """The token sequences that a network hears [B, L]; each ends with the end of the sentence and is padded with −100.
+
+        Args:
+            network: a recogniser of the track, or an ensemble of some; it keeps its mode.
+            inputs: [B, T, 1 + F].
+            beam: 1: greedy.
+
+        Raises:
+            ValueError: the network can't decode position by position.
+        """
+        members = list(network.networks) if isinstance(network, Ensemble) else [network]
+        other = next((member for member in members if not isinstance(member, Recogniser)), None)
+        if other is not None:
+            raise ValueError(f"{type(other).__name__} can't decode: it is no {Recogniser.__name__}")
+        with self.autocast():
+            return decode(cast(list[Recogniser], members), inputs, end=self.vocabulary.end, beam=beam)
+
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Cross-entropy, mean over the tokens of the batch."""
+        return functional.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING)
+
+    def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
+        """A row is a position of a sequence; those up to its end count."""
+        counted = outputs.counted
+        return outputs.logits.flatten(0, 1), None if counted is None else counted.flatten()
+
+    def row_targets(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """See :meth:`Task.row_targets`."""
+        return targets.flatten()
+
+    # evaluation
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
+        """See :meth:`Task.evaluate`: ``word_accuracy`` = 100 − ``wer`` of greedy decoding; behind the true tokens ``token_accuracy``, ``nll``
+        and, with a reference teacher, ``agreement`` and ``teacher_kl``.
+
+        Raises:
+            ValueError: the part is empty.
+        """
+        said, recognised, found = list[str](), list[str](), list[Outputs]()
+        with evaluating(network):
+            for batch in self.part_batches(part, seed, protocol):
+                seen = batch.seen_by_teacher() if teacher_inputs else batch
+                said += self._texts(batch.targets)
+                recognised += self._texts(self.decode(network, seen.inputs))
+                found.append(rows_of(self, self.answered(network, seen)))
+        errors = word_error_rate(said, recognised)
+        logits, targets = joined(found).logits, self.part_targets(part, seed, protocol)
+        known = self.reference_logits(reference, part, seed, protocol)
+        return {"word_accuracy": 100 - errors, "wer": errors, **token_metrics(logits, targets, known)}
+
+    def _texts(self, sequences: Tensor) -> list[str]:
+        return [self.vocabulary.text(sequence) for sequence in sequences.tolist()]
+
+
+class _OnDevice:
+    """Features of many utterances one behind the other, of which any are taken as one padded tensor."""
+
+    def __init__(self, frames: Frames, device: torch.device):
+        self._values = torch.from_numpy(frames.values).to(device)
+        self._lengths = torch.from_numpy(frames.lengths).to(device)
+        self._starts = self._lengths.cumsum(0) - self._lengths
+
+    def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, F] of the rows, and which frames are real [B, T]; what stands at the others means nothing."""
+        lengths = self._lengths[rows].unsqueeze(1)
+        positions = torch.arange(int(lengths.max()), device=rows.device)
+        real = positions < lengths
+        return self._values[self._starts[rows].unsqueeze(1) + torch.minimum(positions, lengths - 1)], real
+
+
+class _Parallel:
+    """A split on the device."""
+
+    def __init__(self, data: SpeechData, split: Utterances, device: torch.device):
+        self.close, self.far = _OnDevice(split.close, device), _OnDevice(split.far, device)
+        encoded = [data.vocabulary.encode(transcript) for transcript in split.transcripts]
+        self._targets = torch.full((len(encoded), max(map(len, encoded))), PADDING)
+        for row, ids in enumerate(encoded):
+            self._targets[row, : len(ids)] = torch.tensor(ids)
+        self._targets = self._targets.to(device)
+        self._lengths = (self._targets != PADDING).sum(dim=1)
+
+    def targets_of(self, rows: Tensor) -> Tensor:
+        """Ids of the rows [B, L], padded with −100 to the longest of them."""
+        return self._targets[rows, : int(self._lengths[rows].max())]

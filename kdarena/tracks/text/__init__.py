@@ -1,0 +1,1 @@
+"""Sentences and pairs of sentences to one of C classes, by encoders with attention."""

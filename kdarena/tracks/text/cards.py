@@ -1,0 +1,132 @@
+"""The track's tasks as cards: neither torch nor any data is touched before a card's functions are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.text import agreement, checkpoint, data, glue
+from kdarena.tracks.text.architectures import architecture
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Setting, Task
+
+TRACK = "text"
+DATA_SETS = ("agreement", *glue.LAYOUTS)
+METRIC_GROUPS = ("uncertainty",)
+LARGEST_VALIDATION = 5_000
+
+BERT: dict[str, Any] = {"momentum": 0.9, "batch_size": 32, "optimizer": "adamw", "decay": "linear", "warmup": 0.1, "clip": 1.0}
+"""What BERT's fine-tuning and training from scratch have in common (arXiv 1810.04805, appendix A)."""
+AGREEMENT_RECIPE = Recipe(lr=3e-3, weight_decay=0.01, teacher_epochs=2, student_epochs=2, teacher_lr=1e-3, **BERT)
+SCRATCH_RECIPE = Recipe(lr=5e-4, weight_decay=0.01, teacher_epochs=10, student_epochs=10, **BERT)
+CHECKPOINT_RECIPE = Recipe(lr=5e-5, weight_decay=0.01, teacher_epochs=4, student_epochs=10, **BERT)
+
+AGREEMENT_PAIR = ("bert-4-64", "bert-2-64")
+PAIRS = (("bert-4-128", "bert-2-128"), ("bert-12", "bert-6"))
+"""Of GLUE's data sets: small ones that train from scratch on a CPU, and the sizes of the internal representations' paper; the default first."""
+
+
+def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
+    """The tasks that are listed; :func:`card` knows every other pair too."""
+    return (_agreement(), *(_glue(name, *pair, data_root) for name in glue.LAYOUTS for pair in PAIRS))
+
+
+def card(name: str, data_root: str | None = None) -> TaskCard:
+    """The task of that name: ``agreement``, ``cola`` (its default pair) or ``cola:TEACHER:STUDENT``.
+
+    Each of the two is an architecture (``bert-4-128``) or the folder of a local checkpoint (``/models/bert-base``).
+
+    Raises:
+        ValueError: in one line: no such task, architecture or checkpoint.
+    """
+    data_set, _, pair = name.partition(":")
+    data_set = data_set.lower()
+    if data_set == "agreement" and not pair:
+        return _agreement()
+    if data_set not in glue.LAYOUTS:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(DATA_SETS)}, and {', '.join(f'{known}:TEACHER:STUDENT' for known in glue.LAYOUTS)}")
+    networks = tuple(pair.split(":")) if pair else PAIRS[0]
+    if len(networks) != 2 or not all(networks):
+        raise ValueError(f"task {name!r}: expected TEACHER:STUDENT after the data set, each an architecture or the folder of a checkpoint")
+    return _glue(data_set, networks[0], networks[1], data_root)
+
+
+def _agreement() -> TaskCard:
+    teacher, student = AGREEMENT_PAIR
+    return TaskCard(
+        name="agreement",
+        track=TRACK,
+        data_set="agreement",
+        teacher=teacher,
+        student=student,
+        classes=2,
+        train=2 * agreement.TRAIN_PAIRS,
+        validation=2 * agreement.VALIDATION_PAIRS,
+        test=2 * agreement.TEST_PAIRS,
+        metric="accuracy",
+        recipe=AGREEMENT_RECIPE,
+        missing=lambda data_root: None,
+        digest=lambda data_root: data.agreement_digest(),
+        load=_load_agreement,
+        embedded=True,
+        attentions=layers_of(student),
+        teacher_dropout=True,
+        metric_groups=METRIC_GROUPS,
+        fast_bf16=False,
+        notes=("generated English minimal pairs: subject and verb, reflexives, determiners; no content word of test is in train",),
+    )
+
+
+def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskCard:
+    checkpoints = tuple(dict.fromkeys(network for network in (teacher, student) if checkpoint.is_folder(network)))
+    test = glue.size(name, "test", data_root)
+    validation = min(test, LARGEST_VALIDATION)
+    layers_of(teacher)
+
+    def missing(data_root: str | None) -> str | None:
+        problems = (glue.missing_files(name, data_root), *map(checkpoint.missing, checkpoints))
+        return next((problem for problem in problems if problem is not None), None)
+
+    def load(card: TaskCard, setting: Setting) -> Task:
+        from kdarena.tracks.text.task import TextTask
+
+        return TextTask(card, setting, data.load_glue(name, setting.data_root, checkpoints))
+
+    return TaskCard(
+        name=f"{name}:{teacher}:{student}",
+        track=TRACK,
+        data_set=name,
+        teacher=teacher,
+        student=student,
+        classes=len(glue.LAYOUTS[name].labels),
+        train=glue.size(name, "train", data_root) - validation,
+        validation=validation,
+        test=test,
+        metric=glue.LAYOUTS[name].metric,
+        recipe=CHECKPOINT_RECIPE if checkpoint.is_folder(student) else SCRATCH_RECIPE,
+        missing=missing,
+        digest=lambda data_root: data.glue_digest(name, data_root, checkpoints),
+        load=load,
+        attentions=layers_of(student),
+        teacher_dropout=True,
+        metric_groups=METRIC_GROUPS,
+        notes=("test is GLUE's dev, whose labels are public; validation is cut from train",),
+    )
+
+
+def layers_of(network: str) -> int:
+    """Layers of an architecture or of a checkpoint, whose folder need not be there before it is used.
+
+    Raises:
+        ValueError: in one line: no such architecture, or a folder of another kind of model.
+    """
+    if not checkpoint.is_folder(network):
+        return architecture(network).layers
+    return int(checkpoint.config(network).get("num_hidden_layers", 12))
+
+
+def _load_agreement(card: TaskCard, setting: Setting) -> Task:
+    from kdarena.tracks.text.task import TextTask
+
+    return TextTask(card, setting, data.load_agreement())

@@ -1,0 +1,103 @@
+"""The track's data sets as token ids; imports neither torch nor the field's libraries before they are used."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdarena.tracks.text import agreement, checkpoint, glue
+from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A split.
+
+    Attributes:
+        ids: of all sentences one behind the other, without padding.
+        lengths: tokens of each sentence [N].
+        labels: [N] of int64.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """Both splits; validation is a part of ``train``.
+
+    Attributes:
+        vocabulary: number of token ids.
+        separator: id of the token that ends each sentence.
+        fixed_validation: whether the last samples of ``train`` are the validation part.
+    """
+
+    train: Tokens
+    test: Tokens
+    vocabulary: int
+    separator: int
+    fixed_validation: bool
+
+
+@functools.cache
+def load_agreement() -> TextData:
+    """The generated minimal pairs, with the wrong labels of the training part."""
+    found, vocabulary = agreement.sentences(), Morphemes()
+
+    def tokens(*parts: str) -> Tokens:
+        chosen = [sentence for part in parts for sentence in found[part]]
+        labels = [sentence.label for sentence in chosen]
+        return _tokens(vocabulary.encode(sentence.morphemes for sentence in chosen), labels)
+
+    return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, fixed_validation=True)
+
+
+def agreement_digest() -> str:
+    """16 hexadecimal digits of the sha256 of all sentences and labels."""
+    found = hashlib.sha256()
+    for part, sentences in agreement.sentences().items():
+        for sentence in sentences:
+            found.update(f"{part}\t{sentence.label}\t{' '.join(sentence.morphemes)}\n".encode())
+    return found.hexdigest()[:16]
+
+
+def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> TextData:
+    """One of GLUE's data sets, in the checkpoints' vocabulary or in one of its own training split.
+
+    Raises:
+        ValueError: in one line: a file is missing or has bad rows, or the checkpoints have different vocabularies.
+    """
+    train, test = (glue.read(name, split, data_root) for split in glue.FILES)
+    vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
+    splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
+    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, fixed_validation=False)
+
+
+def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:
+    """16 hexadecimal digits of the sha256 of both files' rows and of the checkpoints."""
+    parts = (*(glue.read(name, split, data_root).digest for split in glue.FILES), *map(checkpoint.digest, checkpoints))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _shared_vocabulary(checkpoints: Sequence[str]) -> WordPieces:
+    first, *others = (checkpoint.vocabulary(folder) for folder in checkpoints)
+    for folder, other in zip(checkpoints[1:], others, strict=True):
+        if other.tokens() != first.tokens():
+            raise ValueError(f"{folder}: its vocabulary differs from that of {checkpoints[0]}; teacher and student have to share one")
+    return first
+
+
+def _tokens(ids: Sequence[Sequence[int]], labels: Sequence[int]) -> Tokens:
+    import numpy as np
+
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    flat = np.fromiter((one for each in ids for one in each), dtype=np.int32, count=int(lengths.sum()))
+    return Tokens(flat, lengths, np.asarray(labels, dtype=np.int64))

@@ -1,0 +1,178 @@
+"""GLUE's single sentences and pairs from their public tsv files (Wang et al. 2019, arXiv 1804.07461).
+
+The public test files carry no labels, so ``dev.tsv`` is the test split, and each seed cuts its validation part from
+``train.tsv``. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+Split = Literal["train", "test"]
+FILES: Mapping[Split, str] = MappingProxyType({"train": "train.tsv", "test": "dev.tsv"})
+ROOTS = ("", "text", "glue", "GLUE", "glue_data")
+"""Folders below the data root in which the data sets' folders are looked for."""
+NAMED_ROWS = 5
+"""Bad rows that an error names."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One data set's files.
+
+    Attributes:
+        folder: its usual name.
+        columns: of a row.
+        texts: names of the columns of the sentence, or of the two.
+        label: name of the label's column.
+        labels: their names in the files, in the order of the classes.
+        train, test: numbers of rows of the original files.
+        metric: what it is ranked by.
+        header: whether the first row names the columns.
+    """
+
+    folder: str
+    columns: tuple[str, ...]
+    texts: tuple[str, ...]
+    label: str
+    train: int
+    test: int
+    metric: str
+    labels: tuple[str, ...] = ("0", "1")
+    header: bool = True
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "cola": Layout("CoLA", ("source", "label", "mark", "sentence"), ("sentence",), "label", 8_551, 1_043, "matthews", header=False),
+        "sst2": Layout("SST-2", ("sentence", "label"), ("sentence",), "label", 67_349, 872, "accuracy"),
+        "mrpc": Layout("MRPC", ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"), ("#1 String", "#2 String"), "Quality", 3_668, 408, "accuracy"),
+        "rte": Layout(
+            "RTE",
+            ("index", "sentence1", "sentence2", "label"),
+            ("sentence1", "sentence2"),
+            "label",
+            2_490,
+            277,
+            "accuracy",
+            labels=("entailment", "not_entailment"),
+        ),
+        "qqp": Layout(
+            "QQP", ("id", "qid1", "qid2", "question1", "question2", "is_duplicate"), ("question1", "question2"), "is_duplicate", 363_846, 40_430, "f1"
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A split: sentences, or pairs, and their classes."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...] | None
+    labels: tuple[int, ...]
+    digest: str = field(repr=False)
+
+    def texts(self) -> tuple[str, ...]:
+        """All sentences."""
+        return self.first if self.second is None else (*self.first, *self.second)
+
+
+def folder_of(name: str, data_root: str | None) -> Path | None:
+    """Where a data set lies below the data root, or None."""
+    if data_root is None:
+        return None
+    places = (Path(data_root) / root / LAYOUTS[name].folder for root in ROOTS)
+    return next((place for place in places if all((place / file).is_file() for file in FILES.values())), None)
+
+
+def missing_files(name: str, data_root: str | None) -> str | None:
+    """What is missing below the data root, and how to mend it, in one line; None where all is there."""
+    folder = LAYOUTS[name].folder
+    if data_root is None:
+        return f"no data root for {folder}: give --data-root DIR with {folder}/train.tsv and {folder}/dev.tsv as GLUE publishes them (gluebenchmark.com)"
+    if folder_of(name, data_root) is None:
+        return f"{Path(data_root) / folder} lacks train.tsv or dev.tsv: give --data-root DIR with GLUE's files (gluebenchmark.com)"
+    return None
+
+
+def size(name: str, split: Split, data_root: str | None) -> int:
+    """Rows of a split: of the file where it is there, else of the original."""
+    layout, folder = LAYOUTS[name], folder_of(name, data_root)
+    if folder is None:
+        return layout.train if split == "train" else layout.test
+    path = folder / FILES[split]
+    return _count(str(path), _stamp(path)) - layout.header
+
+
+@functools.lru_cache(maxsize=16)
+def _count(path: str, stamp: tuple[int, int]) -> int:
+    content = Path(path).read_bytes()
+    return content.count(b"\n") + (not content.endswith(b"\n"))
+
+
+def read(name: str, split: Split, data_root: str | None) -> Rows:
+    """A split of a data set; kept in memory.
+
+    Raises:
+        ValueError: in one line: a file is missing, or rows have the wrong columns, no text or an unknown label.
+    """
+    problem, folder = missing_files(name, data_root), folder_of(name, data_root)
+    if folder is None:
+        raise ValueError(problem)
+    path = (folder / FILES[split]).resolve()
+    return _read(name, str(path), _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=16)
+def _read(name: str, path: str, stamp: tuple[int, int]) -> Rows:
+    layout = LAYOUTS[name]
+    wanted = [layout.columns.index(column) for column in (layout.label, *layout.texts)]
+    found: list[list[str]] = []
+    problems: list[str] = []
+    try:
+        # as GLUE is read everywhere: without quoting, and MRPC's dev.tsv begins with a byte order mark
+        with Path(path).open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if layout.header and (header := next(reader, [])) != list(layout.columns):
+                raise ValueError(f"{path}: row 1: the columns are {', '.join(header) or 'none'}; expected {', '.join(layout.columns)}")
+            for row in reader:
+                problem = _problem(row, layout)
+                if problem is not None:
+                    problems.append(f"row {reader.line_num}: {problem}")
+                else:
+                    found.append([row[column] for column in wanted])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: no tsv file in UTF-8: {error}") from None
+    if problems:
+        more = f" and {len(problems) - NAMED_ROWS} more" if len(problems) > NAMED_ROWS else ""
+        raise ValueError(f"{path}: {'; '.join(problems[:NAMED_ROWS])}{more}: mend or remove them")
+    if not found:
+        raise ValueError(f"{path}: it has no rows")
+    names, first, *second = zip(*found, strict=True)
+    digest = hashlib.sha256("\n".join("\t".join(row) for row in found).encode()).hexdigest()
+    return Rows(first, second[0] if second else None, tuple(layout.labels.index(name) for name in names), digest)
+
+
+def _problem(row: list[str], layout: Layout) -> str | None:
+    if len(row) != len(layout.columns):
+        return f"{len(row)} columns instead of {len(layout.columns)}"
+    values = dict(zip(layout.columns, row, strict=True))
+    blank = next((column for column in layout.texts if not values[column].strip()), None)
+    if blank is not None:
+        return f"no text in column {blank!r}"
+    if values[layout.label] not in layout.labels:
+        return f"label {values[layout.label]!r} is none of {', '.join(layout.labels)}"
+    return None

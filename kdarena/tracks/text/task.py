@@ -1,0 +1,144 @@
+"""The text task: sentences, or pairs, to one of C classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.sampled import SampledTask, Split
+from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
+from kdarena.tracks.text import architectures, checkpoint
+from kdarena.tracks.text.data import TextData, Tokens
+from kdarena.tracks.text.metrics import all_metrics
+from kdarena.tracks.text.models import Encoding, load_encoder, new_encoder
+from kdarena.tracks.text.vocabulary import PADDING
+
+
+class LayerMaps(FeatureMaps):
+    """``layer1`` … ``layerN``: each layer's hidden states as a map of one column [B, D, L, 1], zero at padding, made when it is read."""
+
+    def __init__(self, hidden: tuple[Tensor, ...], tokens: Tensor):
+        super().__init__({f"layer{number}": states for number, states in enumerate(hidden) if number})
+        self._tokens = tokens
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._made:
+            self._made[name] = (super().__getitem__(name) * self._tokens[..., None]).transpose(1, 2)[..., None]
+        return self._made[name]
+
+
+class Sentences:
+    """A split's tokens and labels on the device, without padding."""
+
+    def __init__(self, tokens: Tokens, device: torch.device):
+        self._lengths = torch.from_numpy(tokens.lengths)
+        ends = self._lengths.cumsum(dim=0)
+        self._ids = torch.from_numpy(tokens.ids).to(device)
+        self._starts, self._on_device = (ends - self._lengths).to(device), self._lengths.to(device)
+        self._labels = torch.from_numpy(tokens.labels).to(device)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids [B, L] of int64, 0 behind the end of a sentence, up to the longest one's; and labels [B]."""
+        longest, rows = int(self._lengths[rows].max()), rows.to(self._ids.device)
+        offsets = torch.arange(longest, device=rows.device)
+        padding = offsets >= self._on_device[rows, None]
+        places = (self._starts[rows, None] + offsets).masked_fill(padding, 0)
+        return self._ids[places].long().masked_fill(padding, PADDING), self._labels[rows]
+
+    def typical(self) -> Tensor:
+        """Row of a sentence of median length [1]."""
+        return self._lengths.argsort(stable=True)[len(self) // 2 : len(self) // 2 + 1]
+
+
+class TextTask(SampledTask):
+    """Data, networks, loss and evaluation of one data set and one pair of encoders on one device.
+
+    Args:
+        card: of the task; its architectures are names or folders of checkpoints.
+        setting: device, precision and data root.
+        data: both splits.
+    """
+
+    evaluation_batch = 250
+
+    def __init__(self, card: TaskCard, setting: Setting, data: TextData):
+        super().__init__(card, setting, fixed_validation=data.fixed_validation)
+        self._vocabulary, self._separator = data.vocabulary, data.separator
+        self._splits: dict[Split, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
+
+    # data
+    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :class:`SampledTask`; nothing is augmented, and a batch is as long as its longest sentence."""
+        ids, labels = self._splits[split].padded(rows)
+        return Batch(ids, labels, positions.to(self.device))
+
+    def one_batch(self) -> Batch:
+        """A training sentence of median length."""
+        row = self._splits["train"].typical()
+        return self.batch("train", row, row, None)
+
+    def targets(self, seed: int, protocol: str) -> Tensor:
+        """See :meth:`Task.targets`."""
+        return self.part_targets("train", seed, protocol).to(self.device)
+
+    # networks
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
+        """See :meth:`Task.new_network`; with ``dropout`` in the place of the architecture's own rate.
+
+        It is initialised on the CPU, so that a seed gives the same network on every device.
+
+        Raises:
+            ValueError: in one line: no such architecture, or a folder that is no checkpoint.
+        """
+        rate = dropout or None
+        if checkpoint.is_folder(architecture):
+            return load_encoder(architecture, self.classes, self._separator, rate).to(self.device)
+        return new_encoder(architectures.architecture(architecture), self.classes, self._vocabulary, self._separator, rate).to(self.device)
+
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """See :class:`SampledTask`; a network that is no encoder answers with logits, or with (logits, exits, exit embeddings)."""
+        answer, _, embedding = self.captured(network, inputs, **arguments)
+        if isinstance(answer, Tensor):
+            return Outputs(answer.float(), embedding=embedding)
+        if not isinstance(answer, Encoding):
+            logits, exits, embeddings = answer
+            return Outputs(
+                logits.float(), embedding=embedding, exits=tuple(one.float() for one in exits), exit_embeddings=tuple(one.float() for one in embeddings)
+            )
+        tokens = inputs != PADDING
+        hidden = tuple(states.float() for states in answer.hidden)
+        attentions = tuple(probabilities.float() for probabilities in answer.attentions)
+        return Outputs(answer.logits.float(), LayerMaps(hidden, tokens), embedding, attentions, hidden=hidden, tokens=tokens)
+
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Cross-entropy, mean over sentences; of a network with earlier exits the sum over all its exits."""
+        loss = functional.cross_entropy(outputs.logits, targets)
+        for logits in outputs.exits:
+            loss = loss + functional.cross_entropy(logits, targets)
+        return loss
+
+    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
+        """A row is a sentence or pair, and all count."""
+        return outputs.logits, None
+
+    # evaluation
+    def evaluate(
+        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
+    ) -> dict[str, float]:
+        """See :meth:`Task.evaluate` and :func:`~kdarena.tracks.text.metrics.all_metrics`."""
+        evaluation = self.evaluation(part, seed, protocol)
+        return all_metrics(evaluation.outputs(network).logits, evaluation.targets, self.reference_logits(reference, part, seed, protocol))
+
+    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
+        """See :meth:`Task.further_metrics`: ``uncertainty``."""
+        if group == "uncertainty":
+            return self.detection(network, "test", seed, protocol)
+        return super().further_metrics(group, network, seed, protocol)

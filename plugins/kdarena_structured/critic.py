@@ -1,0 +1,85 @@
+"""The critic of the holistic loss: five convolutions with self-attention, of scores and the image they were made for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+LAST = 4
+"""Kernel of the last convolution."""
+SHORTEST = 3
+"""Side that a strided convolution has to leave."""
+
+
+class SelfAttention(nn.Module):
+    """SAGAN's: x + γ · (each place a mean of all places' values, weighted by softmax over keys of qᵀk), γ = 0 at first.
+
+    Args:
+        channels: C; queries and keys have C / 8.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, 1)
+        self.key = nn.Conv2d(channels, channels // 8, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
+        # not the fused attention: the gradient penalty needs its second derivative
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
+        attended: Tensor = value @ weights.transpose(1, 2)
+        return self.gamma * attended.view_as(x) + x
+
+
+def strides(size: tuple[int, int], layers: int = 4) -> tuple[int, ...]:
+    """Of the convolutions before the last: 2 as long as a side of 3 is left, then 1. 65 × 65 gives 2, 2, 2, 2."""
+    found = []
+    shortest = min(size)
+    for _ in range(layers):
+        found.append(2 if shortest // 2 >= SHORTEST else 1)
+        shortest //= found[-1]
+    return tuple(found)
+
+
+def fitted_width(width: int, size: tuple[int, int]) -> int:
+    """Channels of the first convolution: ``width`` on maps of 64 and more, on smaller ones in proportion to the shorter side; a multiple of 8."""
+    return max(8, 8 * round(width * min(1.0, min(size) / 64) / 8))
+
+
+class Critic(nn.Module):
+    """D(Q | I): high where it takes a score map for the teacher's.
+
+    Batch norm on the input; four convolutions with spectral norm and LeakyReLU(0.1), of w, 2w, 4w and 8w channels, with
+    self-attention behind the third and the fourth; a last convolution 4 × 4 without padding and without spectral norm. Those
+    with stride 2 are 4 × 4; on maps too small for four of them the later ones are 3 × 3 with stride 1.
+    On maps that leave more than one place, D is the mean over places.
+
+    Args:
+        channels: of the scores, and of the image where it is concatenated.
+        size: height and width of the score map.
+        width: w.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], width: int = 64):
+        super().__init__()
+        widths = [channels, width, 2 * width, 4 * width, 8 * width]
+        layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
+        for number, stride in enumerate(strides(size)):
+            convolution = nn.Conv2d(widths[number], widths[number + 1], 4 if stride == 2 else 3, stride, padding=1)
+            layers += [spectral_norm(convolution), nn.LeakyReLU(0.1)]
+            if number >= 2:
+                layers.append(SelfAttention(widths[number + 1]))
+            size = (size[0] // stride, size[1] // stride)
+        layers.append(nn.Conv2d(widths[-1], 1, (min(LAST, size[0]), min(LAST, size[1]))))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, scores: Tensor, image: Tensor | None = None) -> Tensor:
+        """Q [B, C, h, w] and I [B, 3, h, w], or Q alone, to D [B], in fp32 whatever the precision of the run."""
+        with torch.autocast(scores.device.type, enabled=False):
+            seen = scores.float() if image is None else torch.cat([scores.float(), image.float()], dim=1)
+            answer: Tensor = self.layers(seen)
+            return answer.mean(dim=(1, 2, 3))

@@ -1,0 +1,53 @@
+"""Holistic: score maps of the student that a critic can't tell from the teacher's, given the image.
+
+Q^s, Q^t: score maps [B, C, h, w]; I: the image, scaled to h × w; D: the critic, high for the teacher's.
+
+    ℓ_ho = E D(Q^s | I) − E D(Q^t | I)
+    critic:  min_D  λ_d (ℓ_ho + λ_gp E (‖∇_x̂ D(x̂ | I)‖₂ − 1)²),  x̂ = u Q^t + (1 − u) Q^s,  u ~ U(0, 1) for each sample
+    student: min_S  −λ_d E D(Q^s | I)
+    hinge:   min_D  λ_d (E max(0, 1 − D(Q^t | I)) + E max(0, 1 + D(Q^s | I))), without a penalty
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def l_ho(d_s: Tensor, d_t: Tensor) -> Tensor:
+    """ℓ_ho of D(Q^s | I) and D(Q^t | I), each [B]."""
+    return d_s.mean() - d_t.mean()
+
+
+def hinge(d_s: Tensor, d_t: Tensor) -> Tensor:
+    """The critic's hinge loss of D(Q^s | I) and D(Q^t | I), each [B]."""
+    return functional.relu(1 - d_t).mean() + functional.relu(1 + d_s).mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], q_s: Tensor, q_t: Tensor, u: Tensor) -> Tensor:
+    """E (‖∇_x̂ D(x̂)‖₂ − 1)², differentiable in the critic's parameters.
+
+    Args:
+        critic: x̂ [B, C, h, w] to D [B].
+        q_s, q_t: [B, C, h, w]; no gradient reaches them.
+        u: [B], in [0, 1): the teacher's part of x̂.
+    """
+    u = u.view(-1, 1, 1, 1)
+    x_hat = (u * q_t.detach() + (1 - u) * q_s.detach()).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+    length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (length - 1).square().mean()
+
+
+def seen_scores(logits: Tensor, scores: Literal["logits", "softmax"]) -> Tensor:
+    """Q [B, C, h, w] as the critic sees it."""
+    return logits.softmax(dim=1) if scores == "softmax" else logits
+
+
+def scaled(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """I [B, 3, H, W] scaled to the score map's h × w, corners on corners."""
+    return functional.interpolate(image, size, mode="bilinear", align_corners=True)

@@ -1,0 +1,272 @@
+"""IT/S, CT/S and AT/S against independent derivations."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kdarena_adaptive_ts import variants
+from kdarena_adaptive_ts.labelled import adaptive_weights, conditional_weights, interpolated
+from torch.nn import functional
+
+from kdarena.params import tunables
+from kdarena.testing import make_run, new_step, take_steps, toy_task
+
+_, _, ITS, CTS, ATS = variants
+LABELLED = pytest.mark.parametrize("plugin", [ITS, CTS, ATS], ids=["its", "cts", "ats"])
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+UNHURRIED = settings(max_examples=60, deadline=None)
+
+probabilities = st.floats(0.001, 0.999)
+exponents = st.floats(0.1, 10.0)
+logits = st.lists(st.lists(st.floats(-8, 8), min_size=5, max_size=5), min_size=1, max_size=6).map(torch.tensor)
+seeds = st.integers(0, 10_000)
+
+
+def labels_for(z, seed):
+    return torch.randint(z.shape[1], (len(z),), generator=torch.Generator().manual_seed(seed))
+
+
+def logits_with(p, others=(0.5, 0.3, 0.2)):
+    """One row of four classes in float64 whose class 0 has probability p."""
+    return torch.tensor([[p, *((1 - p) * share for share in others)]], dtype=torch.float64).log()
+
+
+def weight(p, lam):
+    return float(adaptive_weights(logits_with(p), torch.tensor([0]), lam))
+
+
+class TestAdaptiveWeights:
+    @UNHURRIED
+    @given(probabilities, exponents)
+    def test_they_are_c_over_c_plus_d(self, p, lam):
+        c, d = p**lam, (1 - p) ** lam
+        assert weight(p, lam) == pytest.approx(c / (c + d), rel=1e-6, abs=1e-9)
+
+    @UNHURRIED
+    @given(probabilities)
+    def test_at_lambda_1_they_are_the_teachers_confidence(self, p):
+        assert weight(p, 1.0) == pytest.approx(p, rel=1e-9)
+
+    @UNHURRIED
+    @given(probabilities)
+    def test_towards_lambda_0_they_are_one_half(self, p):
+        assert weight(p, 1e-7) == pytest.approx(0.5, abs=1e-6)
+
+    @UNHURRIED
+    @given(probabilities.filter(lambda p: abs(p - 0.5) > 0.01))
+    def test_towards_infinite_lambda_they_ask_whether_p_exceeds_one_half(self, p):
+        assert weight(p, 1e6) == float(p > 0.5)
+
+    @UNHURRIED
+    @given(probabilities, probabilities, st.floats(0.1, 2.0))
+    def test_they_rise_strictly_with_p(self, p, q, lam):
+        low, high = sorted((p, q))
+        if high - low > 1e-6:
+            assert weight(low, lam) < weight(high, lam)
+
+    @UNHURRIED
+    @given(probabilities, exponents)
+    def test_of_p_and_of_1_minus_p_they_sum_to_1(self, p, lam):
+        assert weight(p, lam) + weight(1 - p, lam) == pytest.approx(1.0, abs=1e-9)
+
+    @UNHURRIED
+    @given(probabilities, exponents)
+    def test_they_depend_on_p_alone_not_on_how_the_rest_is_spread(self, p, lam):
+        spread, concentrated = (adaptive_weights(logits_with(p, others), torch.tensor([0]), lam) for others in ((0.4, 0.3, 0.3), (0.98, 0.01, 0.01)))
+        torch.testing.assert_close(spread, concentrated, rtol=1e-9, atol=1e-12)
+
+    @pytest.mark.parametrize("logit", [100.0, 1e4, math.inf])
+    def test_a_teacher_beyond_all_doubt_is_clamped_at_a_millionth(self, logit):
+        z = torch.tensor([[logit, 0.0, 0.0]])
+        found = [float(adaptive_weights(z, torch.tensor([label]), 1.0)) for label in (0, 1)]
+        assert found == pytest.approx([1 - 1e-6, 1e-6], rel=1e-3)
+
+    def test_in_fp32_they_stay_exact_where_p_rounds_to_1(self):
+        # p = 1 - 2 e^-13 / (1 + 2 e^-13)
+        z = torch.tensor([[13.0, 0.0, 0.0]])
+        odds = math.exp(13) / 2
+        doubt = 1 - adaptive_weights(z, torch.tensor([0]), 0.5).double()
+        assert float(doubt) == pytest.approx(1 / (1 + math.sqrt(odds)), rel=1e-3)
+
+
+class TestConditionalWeights:
+    @UNHURRIED
+    @given(logits, seeds)
+    def test_they_say_whether_the_most_probable_class_is_the_label(self, z, seed):
+        y = labels_for(z, seed)
+        expected = [float(max(range(5), key=row.__getitem__) == label) for row, label in zip(z.tolist(), y.tolist(), strict=True)]
+        assert conditional_weights(z, y).tolist() == expected
+
+    @UNHURRIED
+    @given(logits, seeds)
+    def test_infinite_lambda_is_stricter(self, z, seed):
+        y = labels_for(z, seed)
+        tie = z.topk(2, dim=1).values.diff(dim=1).abs().min() < 1e-3
+        if not tie:
+            assert bool((adaptive_weights(z, y, 1e7) <= conditional_weights(z, y) + 1e-6).all())
+
+    def test_an_argmax_below_one_half_counts_here_but_not_at_infinite_lambda(self):
+        z, y = torch.tensor([[0.4, 0.35, 0.25]]).log(), torch.tensor([0])
+        assert float(conditional_weights(z, y)) == 1.0
+        assert float(adaptive_weights(z, y, 1e6)) == 0.0
+
+
+class TestTargets:
+    @UNHURRIED
+    @given(logits, seeds, st.floats(0, 1), st.sampled_from([0.0, 0.1]))
+    def test_they_sum_to_1_and_none_is_negative(self, z, seed, w, smoothing):
+        target = interpolated(z, labels_for(z, seed), torch.full((len(z),), w), smoothing)
+        torch.testing.assert_close(target.sum(dim=1), torch.ones(len(z)))
+        assert float(target.min()) >= 0
+
+    @UNHURRIED
+    @given(logits, seeds, st.floats(0, 1))
+    def test_entry_by_entry_they_are_the_equation(self, z, seed, w):
+        y = labels_for(z, seed)
+        target = interpolated(z, y, torch.full((len(z),), w))
+        for row, label, found in zip(z.tolist(), y.tolist(), target, strict=True):
+            total = sum(map(math.exp, row))
+            expected = [w * math.exp(value) / total + (1 - w) * (u == label) for u, value in enumerate(row)]
+            torch.testing.assert_close(found, torch.tensor(expected), **CLOSE)
+
+    def test_at_w_0_and_1_they_are_exactly_the_label_and_the_posterior(self):
+        z, y = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 4, 0])
+        assert torch.equal(interpolated(z, y, torch.zeros(3)), functional.one_hot(y, 5).float())
+        assert torch.equal(interpolated(z, y, torch.ones(3)), torch.softmax(z, dim=1))
+
+    def test_smoothing_touches_the_one_hot_part_only(self):
+        z, y = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 4, 0])
+        assert torch.equal(interpolated(z, y, torch.ones(3), 0.1), torch.softmax(z, dim=1))
+        smoothed = -(interpolated(z, y, torch.zeros(3), 0.1) * z.log_softmax(dim=1)).sum(dim=1).mean()
+        torch.testing.assert_close(smoothed, functional.cross_entropy(z, y, label_smoothing=0.1))
+
+
+def term(plugin, step):
+    return plugin.loss(step)[plugin.method.name]
+
+
+def weight_by_hand(plugin, p_t, label, lam=2.0, w=0.3):
+    p = float(p_t[label])
+    return {"its": w, "cts": float(p_t.argmax() == label), "ats": p**lam / (p**lam + (1 - p) ** lam)}[plugin.method.name]
+
+
+PARAMS = {"its": {"w": 0.3}, "cts": {}, "ats": {"lam": 2.0}}
+
+
+class TestTokens:
+    @LABELLED
+    def test_the_loss_is_the_mean_over_tokens_with_both_decoders_fed_the_labels(self, spelling_run, plugin):
+        run = spelling_run(plugin, PARAMS[plugin.method.name])
+        run.learner.student.eval()
+        step = new_step(run)
+        values = []
+        for utterance, sequence in enumerate(step.targets.tolist()):
+            truth = [token for token in sequence if token != -100]
+            for position, label in enumerate(truth):
+                prefix = torch.tensor([[1, *truth[:position]]])
+                p_t = torch.softmax(run.teacher(step.teacher_inputs[utterance][None], prefix)[0, -1].double(), dim=0)
+                ln_p_s = torch.log_softmax(run.learner.student(step.inputs[utterance][None], prefix)[0, -1].double(), dim=0)
+                w = weight_by_hand(plugin, p_t, label)
+                values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label])
+        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+
+    @LABELLED
+    def test_the_gradient_on_a_tokens_logits_is_softmax_minus_target(self, spelling_run, plugin):
+        run = spelling_run(plugin, PARAMS[plugin.method.name])
+        step = new_step(run)
+        value, student = term(plugin, step), step.student
+        found = torch.autograd.grad(value, student.logits)[0]
+        p_t = torch.softmax(step.teacher.logits, dim=2)
+        expected = torch.zeros_like(found)
+        for utterance, position in (step.targets != -100).nonzero().tolist():
+            label = int(step.targets[utterance, position])
+            w = weight_by_hand(plugin, p_t[utterance, position], label)
+            target = w * p_t[utterance, position] + (1 - w) * functional.one_hot(torch.tensor(label), 7)
+            expected[utterance, position] = torch.softmax(student.logits[utterance, position], dim=0) - target
+        torch.testing.assert_close(found, expected / int((step.targets != -100).sum()), **CLOSE)
+
+    @LABELLED
+    def test_a_teacher_that_is_one_hot_at_the_labels_makes_it_the_tasks_cross_entropy(self, spelling_run, plugin):
+        run = spelling_run(plugin, PARAMS[plugin.method.name])
+        step = new_step(run)
+        step.teacher.logits = 100.0 * functional.one_hot(step.targets.clamp(min=0), 7)
+        torch.testing.assert_close(term(plugin, step), step.task.loss(step.student, step.targets), **CLOSE)
+
+    def test_at_w_0_its_is_the_tasks_cross_entropy(self, spelling_run):
+        step = new_step(spelling_run(ITS, {"w": 0.0}))
+        torch.testing.assert_close(term(ITS, step), step.task.loss(step.student, step.targets), **CLOSE)
+
+    def test_towards_lambda_0_ats_is_its_with_one_half(self, spelling_run):
+        its, ats = spelling_run(ITS, {"w": 0.5}), spelling_run(ATS, {"lam": 1e-7})
+        batch = next(its.augmented)
+        for run in (its, ats):
+            run.learner.student.eval()
+        torch.testing.assert_close(term(ATS, new_step(ats, batch=batch)), term(ITS, new_step(its, batch=batch)), **CLOSE)
+
+    @LABELLED
+    def test_no_gradient_goes_through_the_weight_or_the_posteriors(self, spelling_run, plugin):
+        step = new_step(spelling_run(plugin))
+        z_t = step.teacher.logits
+        assert not z_t.requires_grad
+        assert not plugin.weights(step.params, z_t.flatten(0, 1), step.targets.flatten().clamp(min=0)).requires_grad
+
+    @LABELLED
+    def test_training_lowers_the_loss_and_leaves_the_teacher_as_it_was(self, spelling_run, plugin):
+        run = spelling_run(plugin)
+        values = [next(iter(terms.values())) for terms in take_steps(run, 60)]
+        assert sum(values[-10:]) < sum(values[:10])
+        run.check_teachers()
+
+
+class TestOnOtherTracks:
+    @LABELLED
+    def test_a_sample_is_a_row_in_classification(self, plugin):
+        run = make_run(plugin, toy_task(), PARAMS[plugin.method.name])
+        step = new_step(run)
+        values = []
+        for z_s, z_t, label in zip(step.student.logits.double(), step.teacher.logits.double(), step.targets.tolist(), strict=True):
+            p_t, ln_p_s = torch.softmax(z_t, dim=0), torch.log_softmax(z_s, dim=0)
+            w = weight_by_hand(plugin, p_t, label)
+            values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label])
+        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+
+    def test_its_on_samples_is_hintons_distillation_at_temperature_1_but_for_the_teachers_entropy(self):
+        run = make_run(ITS, toy_task(), {"w": 0.3})
+        step = new_step(run)
+        p_t = torch.softmax(step.teacher.logits, dim=1)
+        entropy = torch.distributions.Categorical(probs=p_t).entropy().mean()
+        divergence = functional.kl_div(step.student.logits.log_softmax(dim=1), p_t, reduction="batchmean")
+        expected = 0.7 * functional.cross_entropy(step.student.logits, step.targets) + 0.3 * (divergence + entropy)
+        torch.testing.assert_close(term(ITS, step), expected, **CLOSE)
+
+    @LABELLED
+    def test_rows_without_a_label_count_for_nothing(self, plugin, monkeypatch):
+        run = make_run(plugin, toy_task())
+        run.learner.student.eval()
+        step = new_step(run)
+        kept = step.targets % 2 == 0
+        monkeypatch.setattr(run.task, "row_targets", lambda outputs, targets: targets.where(kept, -100), raising=False)
+        found = term(plugin, step)
+        monkeypatch.undo()
+        z_s, z_t, y = step.student.logits[kept], step.teacher.logits[kept], step.targets[kept]
+        target = interpolated(z_t, y, plugin.weights(step.params, z_t, y))
+        torch.testing.assert_close(found, -(target * z_s.log_softmax(dim=1)).sum(dim=1).mean(), **CLOSE)
+
+    @LABELLED
+    def test_the_tracks_to_which_it_is_extended_each_say_what_a_row_is(self, plugin):
+        assert plugin.method.tracks == ("speech",)
+        assert set(plugin.method.extended) == {"classification", "text", "segmentation"}
+        assert all("a row is" in mapping for mapping in plugin.method.extended.values())
+
+
+def test_defaults_and_ranges_are_as_documented():
+    w, lam = tunables(ITS.method.Params)["w"], tunables(ATS.method.Params)["lam"]
+    assert (w.default, w.low, w.high) == (0.5, 0.1, 0.9)
+    assert (lam.default, lam.low, lam.high, lam.log) == (1.0, 0.1, 10.0, True)
+    smoothing = tunables(CTS.method.Params)["smoothing"]
+    assert (smoothing.default, smoothing.choices) == (0.0, (0.0, 0.1))
+    beam = tunables(variants[0].method.Params)["beam"]
+    assert (beam.default, beam.choices, beam.cost) == (1, (1, 4, 8), True)
