@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -244,7 +245,7 @@ def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher
 
 
 def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
-    """An untrained teacher in eval mode, seeded by its spec, whose batch norm knows the toy data."""
+    """An untrained teacher in eval mode, seeded by its spec, whose batch norm knows the task's data."""
     spec = spec or TeacherSpec()
     named = task.card.architecture(spec.architecture)
     with torch.random.fork_rng(devices=[]):
@@ -252,8 +253,9 @@ def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
         network = task.new_network(named, dropout=spec.dropout)
         batches = task.batches(0, "validated", "plain")
         with torch.no_grad():
-            for _ in range(10):
-                task.forward(network.train(), next(batches).inputs)
+            for batch in islice(batches, 10):
+                fed = {"history": task.history(batch.targets)} if task.decodes else {}
+                task.forward(network.train(), batch.seen_by_teacher().inputs, **fed)
     return network.eval().requires_grad_(False)
 
 
@@ -276,7 +278,8 @@ def make_run(
     if teachers is None:
         teachers = [toy_teacher(task, spec) for spec in method.teachers(task.card, values)]
     torch.manual_seed(derive(seed, "global"))
-    run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers)
+    start = toy_teacher(task) if task.card.start else None
+    run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
     run.hooks = Hooks(Found(method.name, plugin, method))
     run.phases, _ = run.hooks.build(run)
     run.augmented = task.batches(seed, run.protocol, "augmented")

@@ -190,9 +190,11 @@ class SampledTask(Task):
     # evaluation
     def outputs_on(self, network: nn.Module, part: Part, seed: int, protocol: str, *, teacher_inputs: bool = False) -> Iterator[tuple[Batch, Outputs]]:
         """A part batch by batch, each with a network's outputs in eval mode."""
-        with evaluating(network):
-            for batch in self.part_batches(part, seed, protocol):
-                yield batch, self.answered(network, batch, teacher_inputs=teacher_inputs)
+        for batch in self.part_batches(part, seed, protocol):
+            # never around the yield: two networks evaluated side by side would put back each other's modes
+            with evaluating(network):
+                outputs = self.answered(network, batch, teacher_inputs=teacher_inputs)
+            yield batch, outputs
 
     def reference_logits(self, reference: nn.Module | None, part: Part, seed: int, protocol: str) -> Tensor | None:
         """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see.
