@@ -1,4 +1,4 @@
-"""What a row's runs measured beyond the ranked metric, and the reference rows of further networks that a method deploys."""
+"""What a row's runs measured beyond the ranked metric, and the reference rows: further networks that a method deploys, and the teacher."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kdarena.recorded import RecordedRun
 from kdarena.statistics import mean_interval, paired_difference
-from kdarena.variants import Variant
+from kdarena.variants import Board, Variant
 
+TEACHER = "teacher"
+"""Method of the row of the task's reference teacher."""
 DEPLOYED = "deploy:"
 OWN = "method/"
 
@@ -64,3 +67,41 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
             }
         )
     return found
+
+
+def teacher_row(board: Board, recorded: Iterable[RecordedRun], student: Variant | None, metric: str, known: Mapping[str, str]) -> dict[str, Any] | None:
+    """A row without a rank for the reference teacher that the board's runs were given; None where it was not trained here.
+
+    It is one network, so that its own value has no interval; its difference to the student is over the student's seeds.
+
+    Args:
+        recorded: all runs, the teachers' among them.
+        student: the student alone.
+        known: columns by the names of the metrics they hold.
+    """
+    run = next((run for run in recorded if board.reference and run.key == board.reference and f"test/{metric}" in run.result.metrics), None)
+    if run is None:
+        return None
+    value, metrics = run.result.metrics[f"test/{metric}"], run.result.metrics
+    alone = student.values(f"test/{metric}") if student is not None else {}
+    difference = paired_difference(dict.fromkeys(alone, value), alone)
+    return {
+        "task": board.task,
+        "track": run.facts.get("track"),
+        "method": TEACHER,
+        "metric": metric,
+        "mean": value,
+        "seeds": 1,
+        "delta_student": difference and difference.mean,
+        "delta_student_low": difference and difference.low,
+        "delta_student_high": difference and difference.high,
+        "spent_s": run.result.spent_s,
+        **{name: getattr(run.result, name) for name in ("steps", "samples", "flops")},
+        "params": run.result.parameters,
+        **{column: metrics.get(f"test/{measured}") for column, measured in known.items()},
+        **{name: getattr(board, name) for name in ("unit", "protocol", "device", "precision", "threads", "data", "reference")},
+        "budget": board.amount,
+        "validation": metrics.get(f"validation/{metric}"),
+        "status": "reference",
+        "run_ids": [run.run_id],
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdarena.contract import Method, TeacherSpec
-from kdarena.further import further_json, reference_rows
+from kdarena.further import further_json, reference_rows, teacher_row
 from kdarena.params import tunables
 from kdarena.recorded import RecordedRun
 from kdarena.spec import COMPLETE
@@ -137,7 +137,8 @@ def _board_rows(
     for number, row in enumerate(rows, 1):
         row["rank"] = number if row["status"] != "skipped" else None
         del row["_complete"]
-    return [*rows, *sorted(references, key=lambda row: row["method"])]
+    teacher = teacher_row(board, recorded, student[0] if student else None, metric, MEASURED)
+    return [*rows, *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
 
 
 def board_matches(board: Board, trial: RecordedRun) -> bool:

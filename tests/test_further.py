@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -145,3 +146,18 @@ def test_a_failed_seed_counts_in_no_further_metric(synthetic):
     runs = [run(synthetic, "kd", seed, 90.0, **{"test/generalisation": 5.0}) for seed in (0, 1)]
     broken = synthetic.run("kd", 2, status="diverged", metrics={"test/generalisation": 500.0})
     assert json.loads(by_name([*runs, broken])["kd"]["further_json"]) == {"generalisation": 5.0}
+
+
+def test_the_reference_teacher_has_a_row_with_its_difference_to_the_students_of_all_seeds(synthetic):
+    spec = synthetic.spec("student", purpose="teacher", reference=None)
+    students = synthetic.runs("student", STUDENT)
+    named = [replace(run, spec=replace(run.spec, reference=spec.key)) for run in students]
+    teacher = synthetic.recorded(spec, synthetic.result(spec, 97.0), "teacher")
+    row = by_name([*named, teacher])["teacher"]
+    assert (row["mean"], row["status"], row["rank"], row["ci_low"], row["run_ids"]) == (97.0, "reference", None, None, [teacher.run_id])
+    low, high = stats.t.interval(0.95, 2, loc=97 - sum(STUDENT) / 3, scale=stats.sem(STUDENT))
+    assert (row["delta_student_low"], row["delta_student_high"]) == pytest.approx((low, high))
+
+
+def test_a_teacher_that_was_given_as_a_file_has_no_row(synthetic):
+    assert "teacher" not in by_name(synthetic.runs("student", STUDENT))
