@@ -55,6 +55,8 @@ class AFDLargeParams(AFDParams):
 
 def applies(card: TaskCard, params: AFDParams) -> str | None:
     """Why it can't run on a task, or None."""
+    if card.start:
+        return "its networks would all start from the teacher's weights, as one"
     return None if card.feature_maps else "its networks have no feature maps [B, C, H, W] for a discriminator to see"
 
 
@@ -69,6 +71,11 @@ class AFD:
             title=f"online adversarial distillation on feature maps among {among}",
             paper=PAPER,
             equations="L_logit^k = CE + w T^2 KL(sg p_prev || p_k); L_Dk = (1 - D_k(f_prev))^2 + D_k(f_k)^2; L_Gk = (1 - D_k(f_k))^2 with an optimiser of its own",
+            extended={
+                "segmentation": "f_k is the last map before the score map; a row of logits is a pixel",
+                "text": "f_k is the last layer's states as a map of one column",
+                "speech": "f_k is the encoder's last states as a map of one column",
+            },
             Params=parameters,
             teachers=no_teachers,
             applies=applies,
@@ -80,10 +87,11 @@ class AFD:
         student = run.new_student()
         helpers: dict[str, nn.Module] = {f"peer{k}": run.new_student(peer=k, architecture=params.peer) for k in range(1, self.networks)}
         maps = [task.shapes(network).feature_map for network in (student, *helpers.values())]
-        common = (maps[0][0], min(height for _, height, _ in maps), min(width for _, _, width in maps))
-        if any(one != common for one in maps):
-            helpers |= {f"transfer{k}": TransferLayer(one[0], common).to(task.device) for k, one in enumerate(maps)}
-        helpers |= {f"critic{k}": Discriminator(common[0], params.depth).to(task.device) for k in range(self.networks)}
+        channels, grids = maps[0][0], {one[1:] for one in maps}
+        if len(set(maps)) > 1:
+            grid = None if len(grids) == 1 else (min(height for height, _ in grids), min(width for _, width in grids))
+            helpers |= {f"transfer{k}": TransferLayer(one[0], channels, grid).to(task.device) for k, one in enumerate(maps)}
+        helpers |= {f"critic{k}": Discriminator(channels, params.depth).to(task.device) for k in range(self.networks)}
         return Learner(student, helpers)
 
     @hookimpl
@@ -101,7 +109,7 @@ class AFD:
             critics = [parameter for k in range(self.networks) for parameter in helpers[f"critic{k}"].parameters()]
             return [
                 Update("logit", everything),
-                # optional: some networks have a convolution between the last map and the pooling, which no L_G reaches
+                # optional: no L_G reaches what lies behind the last map: a convolution before the pooling, a score layer, a decoder
                 Update("adversarial", extractors + transfers, adam(params.lr_adv), optional=True),
                 Update("critic", critics, adam(params.lr_d)),
             ]
@@ -125,16 +133,16 @@ class AFD:
         return terms
 
     def _adversarial(self, step: Step) -> dict[str, Tensor]:
-        critics = step.learner.helpers
-        return {f"g{k}": (1 - step.through(critics[f"critic{k}"], f_k)).square().mean() for k, f_k in enumerate(self._maps(step))}
+        critics, real = step.learner.helpers, self._real(step)
+        return {f"g{k}": (1 - step.through(critics[f"critic{k}"], f_k, *real)).square().mean() for k, f_k in enumerate(self._maps(step))}
 
     def _critic(self, step: Step) -> dict[str, Tensor]:
-        critics = step.learner.helpers
+        critics, positions = step.learner.helpers, self._real(step)
         maps = [f_k.detach() for f_k in self._maps(step)]
         terms: dict[str, Tensor] = {}
         for k, f_k in enumerate(maps):
             # real and fake in batches of their own, so that D's batch norm sees what it sees in L_G
-            real, fake = step.apply(critics[f"critic{k}"], maps[k - 1]), step.apply(critics[f"critic{k}"], f_k)
+            real, fake = (step.apply(critics[f"critic{k}"], one, *positions) for one in (maps[k - 1], f_k))
             terms[f"d{k}"] = (1 - real).square().mean() + fake.square().mean()
         return terms
 
@@ -142,7 +150,13 @@ class AFD:
         """f_k, or T_k(f_k) where there are transfer layers: K maps of the common shape."""
         maps = [step.forward(network).feature_map for network in self._networks(step.learner)]
         helpers = step.learner.helpers
-        return [step.apply(helpers[f"transfer{k}"], f_k) if f"transfer{k}" in helpers else f_k for k, f_k in enumerate(maps)]
+        real = self._real(step)
+        return [step.apply(helpers[f"transfer{k}"], f_k, *real) if f"transfer{k}" in helpers else f_k for k, f_k in enumerate(maps)]
+
+    def _real(self, step: Step) -> tuple[Tensor, ...]:
+        """Where a sequence's maps are no padding [B, 1, L, 1], the same for all networks; nothing for maps without any."""
+        tokens = step.student.tokens
+        return () if tokens is None else (tokens[:, None, :, None],)
 
     def _networks(self, learner: Learner) -> list[nn.Module]:
         return [learner.student, *(learner.helpers[f"peer{k}"] for k in range(1, self.networks))]

@@ -12,6 +12,7 @@ class Discriminator(nn.Module):
 
     Strided 3 × 3 convolutions with batch norm and LeakyReLU, each halving the grid, the channels halved from the second on;
     a convolution to one channel; the mean over positions; a sigmoid. The paper gives only its range; the layers are ours.
+    Of a sequence's map only the real positions count, in batch norm and mean as well.
 
     Args:
         channels: C.
@@ -28,27 +29,51 @@ class Discriminator(nn.Module):
             width = narrower
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """[B, C, H, W] to [B]."""
-        return torch.sigmoid(self.layers(feature_map).mean(dim=(1, 2, 3)))
+    def forward(self, feature_map: Tensor, real: Tensor | None = None) -> Tensor:
+        """[B, C, H, W] to [B]; where ``real`` [B, 1, H, W] is given, the map is zero at all other positions."""
+        if real is None:
+            return torch.sigmoid(self.layers(feature_map).mean(dim=(1, 2, 3)))
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d) and layer.stride[0] == 2:
+                # a place of the halved grid is real where the middle of what it sees is
+                real = real[:, :, ::2, ::2]
+            feature_map = padded(layer, feature_map, real)
+        return torch.sigmoid(feature_map.sum(dim=(1, 2, 3)) / real.sum(dim=(1, 2, 3)))
 
 
 class TransferLayer(nn.Module):
-    """T: a map to the common shape: 1 × 1 convolution, batch norm, ReLU, average pooling to the grid."""
+    """T: a map to the common shape: 1 × 1 convolution, batch norm, ReLU, and average pooling to the grid where the networks' grids differ.
 
-    def __init__(self, channels: int, common: tuple[int, int, int]):
+    Args:
+        channels: C_k.
+        common_channels: C.
+        grid: (H, W); None where all networks have the same, which a sequence's map changes from batch to batch.
+    """
+
+    def __init__(self, channels: int, common_channels: int, grid: tuple[int, int] | None):
         super().__init__()
-        common_channels, *grid = common
-        self.grid = (grid[0], grid[1])
+        self.grid = grid
         self.layers = nn.Sequential(nn.Conv2d(channels, common_channels, 1, bias=False), nn.BatchNorm2d(common_channels), nn.ReLU())
 
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """[B, C_k, H_k, W_k] to [B, C, H, W]."""
-        return functional.adaptive_avg_pool2d(self.layers(feature_map), self.grid)
+    def forward(self, feature_map: Tensor, real: Tensor | None = None) -> Tensor:
+        """[B, C_k, H_k, W_k] to [B, C, H, W]; where ``real`` [B, 1, H, W] is given, both are zero at all other positions."""
+        for layer in self.layers:
+            feature_map = layer(feature_map) if real is None else padded(layer, feature_map, real)
+        return feature_map if self.grid is None else functional.adaptive_avg_pool2d(feature_map, self.grid)
+
+
+def padded(layer: nn.Module, maps: Tensor, real: Tensor) -> Tensor:
+    """A layer's map with zeros but where ``real`` [B, 1, H, W] is true; batch norm has the statistics of those positions alone."""
+    if not isinstance(layer, nn.BatchNorm2d):
+        found: Tensor = layer(maps) * real
+        return found
+    places, columns = real.squeeze(1), maps.movedim(1, 3)
+    rows: Tensor = layer(columns[places][:, :, None, None])
+    return rows.new_zeros(columns.shape).masked_scatter(places.unsqueeze(3), rows).movedim(3, 1)
 
 
 def feature_extractor(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters of G_k: all of a network's but those of its last linear layer."""
+    """Parameters of G_k: all of a network's but those of its last linear layer, of which L_G trains those that its map depends on."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     head = {id(parameter) for parameter in linear[-1].parameters()} if linear else set()
     return [parameter for parameter in network.parameters() if id(parameter) not in head]

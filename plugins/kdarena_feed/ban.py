@@ -120,7 +120,7 @@ class BAN:
 
     def target(self, step: Step, temperature: float) -> Tensor:
         """p^{k−1} [P, C]."""
-        z_t, _ = step.task.rows(step.teacher)
+        z_t, _ = step.task.rows(generations.predecessor(step))
         return torch.softmax(z_t / temperature, dim=1)
 
 

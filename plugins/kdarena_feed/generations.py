@@ -11,7 +11,7 @@ from kdarena import NO_TEACHER, Learner, Phase
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdarena import Run
+    from kdarena import Outputs, Run, Step
 
 Helpers = dict[str, "nn.Module"]
 
@@ -24,6 +24,12 @@ def phases(count: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> list
         new_helpers: builds what learns along with the student of a later generation, given the run and that student.
     """
     return [Phase(f"generation{k}", begin=partial(_begin, generation=k, new_helpers=new_helpers)) for k in range(count)]
+
+
+def predecessor(step: Step) -> Outputs:
+    """What the generation before says of the student's inputs: it learned from the same, also where a given teacher sees others."""
+    (teacher,) = step.run.teacher_modules()
+    return step.forward(teacher, step.inputs)
 
 
 def _begin(run: Run, *, generation: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> None:

@@ -17,14 +17,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from kdarena import Choice, Flag, Float, Int, Learner, Method, Paper, Params, hookimpl, pool
-from kdarena_feed.transformation import NTL, l_feed
+from kdarena_feed.transformation import NTL, l_feed, real_positions
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from kdarena import Run, Step, Task, TaskCard
+    from kdarena import Outputs, Run, Step, Task, TaskCard
 
 PAPER = Paper("FEED: Feature-level Ensemble for Knowledge Distillation", "arXiv", 2019, "https://arxiv.org/abs/1909.10754")
+
+EXTENDED = {
+    "segmentation": "x is the last map before the score map",
+    "text": "x is the last layer's states as a map of one column",
+    "speech": "x is the encoder's last states as a map of one column",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,12 @@ class FEEDParams(Params):
     def new_ntl(self, channels: int, teacher_channels: int) -> NTL:
         """An NTL as these say."""
         return NTL(channels, teacher_channels, self.last_activation, self.width, self.batch_norm)
+
+    def term(self, step: Step, ntl: nn.Module, teacher: Outputs) -> Tensor:
+        """β · L_FEED_n of the student through an NTL."""
+        real = real_positions(step.student)
+        transformed = step.apply(ntl, step.student.feature_map, *(() if real is None else (real,)))
+        return self.beta * l_feed(teacher.feature_map, transformed, self.reduction, real)
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class PFEED:
         title="parallel feature-level ensemble of N teachers, one non-linear transformation each",
         paper=PAPER,
         equations="L = CE(y, s) + beta sum_n || x_n^T / ||x_n^T||_2 - NTL_n(x^S) / ||NTL_n(x^S)||_2 ||_1",
+        extended=EXTENDED,
         Params=PFEEDParams,
         teachers=lambda card, params: pool(params.teachers, params.architecture),
         applies=applies,
@@ -89,6 +102,5 @@ class PFEED:
         params = cast(PFEEDParams, step.params)
         terms = {"ce": step.task.loss(step.student, step.targets)}
         for n, teacher in enumerate(step.teachers):
-            transformed = step.apply(step.learner.helpers[f"ntl{n}"], step.student.feature_map)
-            terms[f"feed{n}"] = params.beta * l_feed(teacher.feature_map, transformed, params.reduction)
+            terms[f"feed{n}"] = params.term(step, step.learner.helpers[f"ntl{n}"], teacher)
         return terms

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from kdarena import NO_TEACHER, Int, Method, Phase, hookimpl, no_teachers
 from kdarena_feed import generations
-from kdarena_feed.pfeed import PAPER, FEEDParams, applies
-from kdarena_feed.transformation import l_feed
+from kdarena_feed.pfeed import EXTENDED, PAPER, FEEDParams, applies
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +40,7 @@ class SFEED:
         title="sequential feature-level distillation of a network into its successor",
         paper=PAPER,
         equations="generation k: L = CE(y, s) + beta || x^T / ||x^T||_2 - NTL_k(x^S) / ||NTL_k(x^S)||_2 ||_1, x^T of generation k - 1",
+        extended=EXTENDED,
         Params=SFEEDParams,
         teachers=no_teachers,
         applies=lambda card, params: f"it needs two generations at least, not {params.generations}" if params.generations < 2 else applies(card, params),
@@ -62,6 +62,5 @@ class SFEED:
         params = cast(SFEEDParams, step.params)
         terms = {"ce": step.task.loss(step.student, step.targets)}
         if step.run.teacher is not NO_TEACHER:
-            transformed = step.apply(step.learner.helpers["ntl"], step.student.feature_map)
-            terms["feed"] = params.beta * l_feed(step.teacher.feature_map, transformed, params.reduction)
+            terms["feed"] = params.term(step, step.learner.helpers["ntl"], generations.predecessor(step))
         return terms

@@ -91,6 +91,7 @@ class MSD:
             "MSD: Multi-Self-Distillation Learning via Multi-classifiers within Deep Neural Networks", "arXiv", 2019, "https://arxiv.org/abs/1911.09418"
         ),
         equations="L = (1 - alpha) sum_n CE(p^n, y) + alpha tau^2 / (N-1) sum_i sum_{j != i} KL(q^j || q^i) + beta sum_{n < N} ||F_n - F_N||^2",
+        excluded=dict.fromkeys(("segmentation", "text", "speech"), "its students have one exit, and can't be cut behind a stage"),
         Params=MSDParams,
         teachers=no_teachers,
         applies=applies,

@@ -2,7 +2,7 @@
 
 Chen, Mei, Wang, Feng, Chen: "Online Knowledge Distillation with Diverse Peers", AAAI 2020, https://arxiv.org/abs/1912.00350
 
-m students of one architecture: peers a = 1 … m − 1 and a leader. h_a: embedding [B, d]; z_a: logits [B, C]; q′_a = softmax(z_a / T).
+m students of one architecture: peers a = 1 … m − 1 and a leader. h_a: embedding [B, d]; z_a: logits [P, C]; q′_a = softmax(z_a / T).
 
     α_ab = exp(L(h_a)ᵀ E(h_b)) / Σ_f exp(L(h_a)ᵀ E(h_f))       L, E linear, shared; self included, the leader not
     t_a = Σ_b α_ab q′_b                                          (code: softmax(Σ_b α_ab z_b / T))
@@ -12,6 +12,9 @@ m students of one architecture: peers a = 1 … m − 1 and a leader. h_a: embed
 
 The leader is the student and alone is deployed; peers, L and E are thrown away. No target is detached (code): L and E learn
 through the targets alone. Rows: ``okddip``, m whole networks; ``okddip-branch``, m last stages and heads on one stem.
+
+Where a sample has several rows of logits (pixels), all have its α; where its network shows no embedding, h_a is the
+mean of its last map over the positions, as an embedding before a linear layer is.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ if TYPE_CHECKING:
     from kdarena import Evaluation, Run, Step, Task, TaskCard
 
 PAPER = Paper("Online Knowledge Distillation with Diverse Peers", "AAAI", 2020, "https://arxiv.org/abs/1912.00350")
+EXTENDED = {
+    "segmentation": "each pixel of the score map is a row of logits; alpha is one an image",
+    "text": "each sequence is a row of logits",
+}
+EXCLUDED = {"speech": "a token has no embedding, and all students start from the teacher's weights"}
+UNCUT = "its students can't be cut into a stem and last stages"
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,11 @@ class OKDDipParams(Params):
     detach: str = Choice("none", ("none", "logits_only", "all"), source="code", help="of the targets: nothing, the peers' logits, or the attention too")
 
 
+def embedding(outputs: Outputs) -> Tensor:
+    """h_a [B, d]: what the last linear layer sees, else the mean of the last map over its positions."""
+    return outputs.feature_map.mean(dim=(2, 3)) if outputs.embedding is None else outputs.embedding
+
+
 class OKDDip:
     """Each peer learns from its own mixture of all peers, the leader from their mean."""
 
@@ -56,6 +70,8 @@ class OKDDip:
             title=f"online distillation with diverse peers and a group leader, {members}",
             paper=PAPER,
             equations="t_a = sum_b alpha_ab q'_b; L = sum_a CE(y, z_a) + r w T^2 (sum_a KL(t_a, q'_a) + KL(mean_b q'_b, q'_m))",
+            extended={} if branches else EXTENDED,
+            excluded=dict.fromkeys(("segmentation", "text", "speech"), UNCUT) if branches else EXCLUDED,
             Params=OKDDipParams,
             teachers=no_teachers,
             applies=self.applies,
@@ -78,8 +94,9 @@ class OKDDip:
         """The leader, m − 1 peers, each from a seed of its own, and the attention."""
         leader = run.new_student()
         shapes = task.shapes(leader)
-        if shapes.embedding is None:
-            raise ValueError("it needs the embedding before the last linear layer, which the student does not show")
+        if shapes.embedding is None and not shapes.features:
+            raise ValueError("it needs the embedding before the last linear layer, or a feature map, and the student shows neither")
+        dimension = (shapes.embedding or shapes.feature_map)[0]
         whole = {f"peer{a}": run.new_student(peer=a) for a in range(1, params.students)}
         peers: dict[str, nn.Module] = dict(whole)
         if self.branches:
@@ -88,7 +105,7 @@ class OKDDip:
             together: nn.Module = PeerBranches(task.forward, leader, stage, list(peers.values()))
         else:
             together = PeerNetworks(task.forward, list(peers.values()))
-        attention = PeerAttention(shapes.embedding[0], params.factor).to(task.device)
+        attention = PeerAttention(dimension, params.factor).to(task.device)
 
         def report(evaluation: Evaluation) -> Mapping[str, float]:
             probabilities = torch.stack(evaluation.outputs(together).exits, dim=1).softmax(dim=2)
@@ -104,25 +121,27 @@ class OKDDip:
         """CE of all students; KL of each peer to its mixture, and of the leader to the mean."""
         params = cast(OKDDipParams, step.params)
         peers = self._peers(step)
-        z_m, _ = step.task.rows(step.student)
+        z_m, mask = step.task.rows(step.student)
         terms = {"ce_leader": step.task.loss(step.student, step.targets)}
         for a, peer in enumerate(peers, start=1):
             terms[f"ce{a}"] = step.task.loss(peer, step.targets)
-        z = torch.stack([peer.logits for peer in peers], dim=1)
-        h = torch.stack([cast(Tensor, peer.embedding) for peer in peers], dim=1)
+        z = torch.stack([step.task.rows(peer)[0] for peer in peers], dim=1)
+        h = torch.stack([embedding(peer) for peer in peers], dim=1)
         known = z if params.detach == "none" else z.detach()
-        alpha = step.apply(step.run.store["attention"], h)
+        # the rows of a sample stand together, and share its attention
+        alpha = step.apply(step.run.store["attention"], h).repeat_interleave(len(z) // len(h), dim=0)
         uniform = torch.full_like(alpha[:1, :1], 1 / len(peers))
         t = mixed(alpha.detach() if params.detach == "all" else alpha, known, params.temperature, params.mix)
         t_m = mixed(uniform, known, params.temperature, params.mix).squeeze(1)
         weight = ramp(step.run_progress, params.ramp_up) * params.w
         # KL is a mean over rows, here samples and peers; the sum over peers is m − 1 times that
-        terms["dis1"] = weight * len(peers) * losses.kl(t.flatten(0, 1), z.flatten(0, 1), params.temperature)
-        terms["dis2"] = weight * losses.kl(t_m, z_m, params.temperature)
+        of_peers = None if mask is None else mask.repeat_interleave(len(peers))
+        terms["dis1"] = weight * len(peers) * losses.kl(t.flatten(0, 1), z.flatten(0, 1), params.temperature, of_peers)
+        terms["dis2"] = weight * losses.kl(t_m, z_m, params.temperature, mask)
         return terms
 
     def _peers(self, step: Step) -> list[Outputs]:
-        """Logits z_a [B, C] and embedding h_a [B, d] of every peer."""
+        """Logits z_a and embedding h_a of every peer."""
         peers = [helper for name, helper in step.learner.helpers.items() if name != "attention"]
         if not self.branches:
             return [step.forward(peer) for peer in peers]

@@ -12,7 +12,8 @@ f_T: teacher's last map [B, C_T, H, W]; V: K words [K, C_T] (k-means over f_T of
     L = CE(y, z_S) + c_q · L_DIST
 
 Phases: ``collect`` (one plain pass of the teacher), ``kmeans`` (20 iterations), ``train``. Where the student's grid is smaller,
-the teacher's map is average-pooled to it before anything else, so that it has a vocabulary of its own.
+the teacher's map is average-pooled to it before anything else, so that it has a vocabulary of its own. In a sequence's map,
+whose grid differs from batch to batch, positions are tokens or frames, and padding is none.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, Phase, hookimpl, losses
-from kdarena_quest.vocabulary import KMeans, Points, Vocabulary, chunks_of, squared_distances
+from kdarena_quest.vocabulary import KMeans, Points, Vocabulary, chunks_of, positions, squared_distances
 
 if TYPE_CHECKING:
-    from kdarena import Run, Step, TaskCard
+    from kdarena import Outputs, Run, Step, TaskCard
 
 POINTS_A_WORD = 39
 """The reference k-means warns below so many points a cluster."""
+POINTS_A_STEP = 20
+"""Points for each step of a task's full schedule, at most, where no number of images is stated: k-means costs the square of the points,
+and would take more than all of a short schedule. CIFAR's has 17."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,15 @@ class QuestParams(Params):
     c_q: float = Float(1.0, 0.1, 20.0, log=True, source="code", help="weight of L_DIST")
     gamma0: float = Float(3.0, 1.0, 20.0, source="code", help="initial scale of the cosine similarity; it is learned")
     reduction: str = Choice("mean", ("mean", "sum"), source="code", help="L_DIST as mean (code) or sum (paper) over the grid")
-    images: int = Int(0, 0, 1_000_000, source="code", cost=True, tune=False, help="images that the vocabulary is learned from; 0: the whole training set")
+    images: int = Int(
+        0,
+        0,
+        1_000_000,
+        source="code",
+        cost=True,
+        tune=False,
+        help="images that the vocabulary is learned from; 0: the whole training set, or as many as give 20 points for each step of the full schedule",
+    )
     iterations: int = Int(20, 5, 50, source="code", cost=True, tune=False, help="of k-means")
 
 
@@ -66,20 +78,38 @@ class AssignmentPredictor(nn.Module):
         return self.gamma * cosine
 
 
+def smaller(grid: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+    """The grid with the fewer rows and the fewer columns of two."""
+    rows, columns = map(min, grid, other)
+    return rows, columns
+
+
 def pooled(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
     """A map average-pooled to a grid that is not larger than its own: [B, C, *grid]."""
     return feature_map if feature_map.shape[2:] == grid else functional.adaptive_avg_pool2d(feature_map, grid)
 
 
-def positions(feature_map: Tensor) -> Tensor:
-    """[B, C, H, W] to one row a position [B · H · W, C]."""
-    return feature_map.permute(0, 2, 3, 1).flatten(0, 2)
+def real_positions(outputs: Outputs) -> Tensor | None:
+    """Which rows of :func:`positions` of a sequence's map are no padding [B · L]; None for maps without any."""
+    return None if outputs.tokens is None else outputs.tokens.flatten()
 
 
-def l_dist(f_t: Tensor, words: Tensor, scores: Tensor, tau: float, reduction: str) -> Tensor:
-    """L_DIST of a teacher's map [B, C_T, H, W] and the student's scores [B, K, H, W]; always a mean over images."""
-    divergence = losses.kl(-squared_distances(positions(f_t), words) / tau, positions(scores))
-    return divergence * math.prod(scores.shape[2:]) if reduction == "sum" else divergence
+def l_dist(f_t: Tensor, words: Tensor, scores: Tensor, tau: float, reduction: str, real: Tensor | None = None) -> Tensor:
+    """L_DIST of a teacher's map [B, C_T, H, W] and the student's scores [B, K, H, W]; always a mean over images.
+
+    Args:
+        reduction: ``"mean"`` or ``"sum"`` over the grid.
+        real: which positions count [B · H · W]; None: all.
+    """
+    divergence = losses.kl(-squared_distances(positions(f_t), words) / tau, positions(scores), mask=real)
+    if reduction == "mean":
+        return divergence
+    return divergence * (math.prod(scores.shape[2:]) if real is None else real.sum() / len(scores))
+
+
+def affordable(run: Run, places: int) -> int:
+    """Images that give so many points as the task's full schedule pays for, with ``places`` points an image."""
+    return math.ceil(POINTS_A_STEP * run.task.card.recipe.student_epochs * run.steps_per_epoch / places)
 
 
 def applies(card: TaskCard, params: QuestParams) -> str | None:
@@ -95,6 +125,11 @@ class Quest:
         title="the teacher's features quantised to a visual vocabulary, predicted by the student",
         paper=Paper("QuEST: Quantized Embedding Space for Transferring Knowledge", "ECCV", 2020, "https://arxiv.org/abs/1912.01540"),
         equations="L = CE(y, z_S) + c_q KL(softmax(-||v_k - f_T||^2 / tau) || softmax(gamma cos(W_k, f_S))), over the positions of the last feature map",
+        extended={
+            "segmentation": "a word is that of a position of the last map before the score map",
+            "text": "a word is that of a token's state in the last layer",
+            "speech": "a word is that of a frame's state in the encoder's last layer",
+        },
         Params=QuestParams,
         applies=applies,
     )
@@ -105,23 +140,26 @@ class Quest:
         student = run.new_student()
         channels, *student_grid = run.task.shapes(student).feature_map
         teacher_channels, *teacher_grid = run.task.shapes(run.teacher_modules()[0]).feature_map
-        grid = tuple(min(sides) for sides in zip(student_grid, teacher_grid, strict=True))
-        count = min(params.images or run.train_size, run.train_size) * math.prod(grid)
+        grid = smaller(student_grid, teacher_grid)
+        images = min(params.images or affordable(run, math.prod(grid)), run.train_size)
+        # of sequences: as many as if all were as long as the task's typical one, so that every seed's steps are the same
+        count = images * math.prod(grid)
         words = max(1, min(params.words, count // POINTS_A_WORD))
-        run.store.update(grid=grid, count=count, channels=teacher_channels, words=words)
+        # equal grids stay as they are: a sequence's is another in every batch
+        run.store.update(grid=None if student_grid == teacher_grid else grid, images=images, count=count, channels=teacher_channels, words=words)
         return Learner(student, helpers={"predictor": AssignmentPredictor(channels, words, params.gamma0).to(run.task.device)})
 
     @hookimpl
     def schedule(self, params: QuestParams, run: Run) -> Sequence[Phase]:
         """The vocabulary first, offline; then the training."""
-        passes = run.steps_per_pass if params.images == 0 else math.ceil(params.images / run.train_size * run.steps_per_pass)
+        batches = math.ceil(run.store["images"] / run.task.card.recipe.batch_size)
         return [
-            Phase("collect", steps=min(passes, run.steps_per_pass), begin=_new_points, work=_collect, data="plain"),
+            Phase("collect", steps=batches, begin=_new_points, work=_collect, data="plain"),
             Phase(
                 "kmeans",
                 steps=params.iterations * chunks_of(run.store["count"]),
                 begin=_new_kmeans,
-                work=lambda step: step.run.store["kmeans"].step(),
+                work=_cluster,
                 data="none",
             ),
             Phase("train", begin=_freeze_vocabulary),
@@ -131,10 +169,11 @@ class Quest:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE of the student and L_DIST; the teacher's logits play no part."""
         params = cast(QuestParams, step.params)
-        store = step.run.store
-        f_t = pooled(step.teacher.feature_map, store["grid"])
-        scores = step.apply(step.learner.helpers["predictor"], pooled(step.student.feature_map, store["grid"]))
-        distillation = l_dist(f_t, store["vocabulary"].words, scores, params.tau, params.reduction)
+        f_t, f_s = step.teacher.feature_map, step.student.feature_map
+        grid = smaller(f_t.shape[2:], f_s.shape[2:])
+        scores = step.apply(step.learner.helpers["predictor"], pooled(f_s, grid))
+        words = step.run.store["vocabulary"].words
+        distillation = l_dist(pooled(f_t, grid), words, scores, params.tau, params.reduction, real_positions(step.student))
         return {"ce": step.task.loss(step.student, step.targets), "dist": params.c_q * distillation}
 
 
@@ -143,8 +182,9 @@ def _new_points(run: Run) -> None:
 
 
 def _collect(step: Step) -> None:
-    store = step.run.store
-    store["points"].add(pooled(step.teacher.feature_map, store["grid"]))
+    store, teacher = step.run.store, step.teacher
+    f_t = teacher.feature_map
+    store["points"].add(f_t if store["grid"] is None else pooled(f_t, store["grid"]), real_positions(teacher))
 
 
 def _new_kmeans(run: Run) -> None:

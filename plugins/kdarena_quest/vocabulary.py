@@ -16,6 +16,11 @@ CHUNK = 16384
 """Points that one step assigns, at most: 16384 × 4096 distances in fp32 are 268 MB."""
 
 
+def positions(feature_map: Tensor) -> Tensor:
+    """[B, C, H, W] to one row a position [B · H · W, C]."""
+    return feature_map.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 class Points:
     """The points [N, C_T] in fp32, collected batch by batch into a buffer that is allocated once."""
 
@@ -23,14 +28,16 @@ class Points:
         self.values = torch.zeros(count, channels, device=device)
         self.filled = 0
 
-    def add(self, feature_map: Tensor) -> None:
-        """Append every position of a map [B, C_T, H, W]; what does not fit any more is left out."""
-        points = feature_map.permute(0, 2, 3, 1).flatten(0, 2)[: len(self.values) - self.filled]
+    def add(self, feature_map: Tensor, real: Tensor | None = None) -> None:
+        """Append every position of a map [B, C_T, H, W], or those that are ``real`` [B · H · W]; what does not fit any more is left out."""
+        every = positions(feature_map)
+        points = (every if real is None else every[real])[: len(self.values) - self.filled]
         self.values[self.filled : self.filled + len(points)] = points
         self.filled += len(points)
 
     def complete(self) -> None:
-        """Repeat what is there until the buffer is full: after a collection that was cut short, as calibration's is, steps cost the same."""
+        """Repeat what is there until the buffer is full, so that steps cost the same: after a collection that was cut short, as calibration's is, or
+        of sequences that are shorter than the typical one."""
         if self.filled == 0:
             raise ValueError("no points were collected: the phase 'collect' has to come first")
         while self.filled < len(self.values):

@@ -30,7 +30,7 @@ def affine(how: Augmentation, size: tuple[int, int], drawn: Tensor) -> tuple[Ten
         crop, whole = how.crop[axis], scale * size[axis]
         room = whole - crop
         first = room.clamp(max=0) - how.margin
-        offset = first + drawn[:, 1 + place] * (room.abs() + 2 * how.margin)
+        offset = first + drawn[:, 1 + axis] * (room.abs() + 2 * how.margin)
         maps[:, place, place] = crop / whole
         maps[:, place, 2] = (crop + 2 * offset) / whole - 1
     if how.flip:

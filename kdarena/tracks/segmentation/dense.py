@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.modes import evaluating
 from kdarena.tracks.sampled import SampledTask, Split
 from kdarena.tracks.segmentation import augment
 from kdarena.tracks.segmentation.data import DenseSet
@@ -125,27 +127,29 @@ class DenseTask(SampledTask):
 
     def scored(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """A part batch by batch: scores and targets at the targets' size, and the reference teacher's scores [B, C, H, W]."""
-        maps = iter(self._maps(reference, part, seed, protocol)) if reference is not None else None
-        for batch, outputs in self.outputs_on(network, part, seed, protocol):
-            size = self._size(batch.targets)
-            theirs = None if maps is None else upsampled(next(maps).to(self.device), size)
+        kept = None if reference is None else self._kept_maps(reference, part, seed, protocol)
+        for number, (batch, outputs) in enumerate(self.outputs_on(network, part, seed, protocol)):
+            size, theirs = self._size(batch.targets), None
+            if reference is not None:
+                theirs = upsampled(self._map(reference, batch) if kept is None else kept[number].to(self.device), size)
             yield upsampled(outputs.logits, size), batch.targets, theirs
 
-    def _maps(self, reference: nn.Module, part: Part, seed: int, protocol: str) -> Iterator[Tensor]:
-        """A reference teacher's score maps of a part, batch by batch; kept for as long as the module lives, so it may not change."""
+    def _kept_maps(self, reference: nn.Module, part: Part, seed: int, protocol: str) -> list[Tensor] | None:
+        """A reference teacher's score maps of a part, batch by batch on the CPU, or None where they are too many to keep.
+
+        They are kept for as long as the module lives, so it may not change.
+        """
         kept = self._reference_maps.setdefault(reference, {})
         key: tuple[Part, int, str] = (part, 0, "") if part == "test" or self._fixed_validation else (part, seed, protocol)
-        if key in kept:
-            yield from kept[key]
-            return
-        found, total = [], 0
-        for _, outputs in self.outputs_on(reference, part, seed, protocol):
-            total += outputs.logits.nbytes
-            if total <= KEPT_SCORES:
-                found.append(outputs.logits.cpu())
-            yield outputs.logits
-        if total <= KEPT_SCORES:
-            kept[key] = found
+        if key not in kept:
+            if self.size(part, seed, protocol) * math.prod(self.shapes(reference).logits) * 4 > KEPT_SCORES:
+                return None
+            kept[key] = [self._map(reference, batch).cpu() for batch in self.part_batches(part, seed, protocol)]
+        return kept[key]
+
+    def _map(self, reference: nn.Module, batch: Batch) -> Tensor:
+        with evaluating(reference):
+            return self.answered(reference, batch).logits
 
     @staticmethod
     def _size(targets: Tensor) -> tuple[int, int]:

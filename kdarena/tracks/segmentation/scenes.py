@@ -55,7 +55,8 @@ SPREAD = 45.0
 """… from which a digit's channels differ by up to so much, so that the colour alone does not tell the class."""
 HALF_LIGHT = 6.0
 """Distance in metres at which half of the camera's flash is left."""
-NOISE = 6.0
+NOISE = 12.0
+"""Of the sensor, uniform up to so much in either direction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,15 +211,16 @@ class _Scene:
         """The picture with the sensor's noise, in bytes."""
         import numpy as np
 
-        # the sum of three uniform draws, since the normal ones pass through libm
-        noise = self._random.random_sample((3, SIDE, SIDE, 3)).sum(axis=0) - 1.5
-        return np.rint(np.clip(self._picture + 2 * NOISE * noise, 0, 255)).astype(np.uint8)
+        noise = self._random.uniform(-NOISE, NOISE, size=self._picture.shape)
+        pixels: np.ndarray = np.rint(np.clip(self._picture + noise, 0, 255)).astype(np.uint8)
+        return pixels
 
 
 def _lit(colours: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Colours [H, W, 3] or [3] in the light of a flash at the camera, at a distance [H, W]."""
-    share: np.ndarray = 1 / (1 + (distance / HALF_LIGHT) ** 2)
-    return share[..., None] * colours
+    share = 1 / (1 + (distance / HALF_LIGHT) ** 2)
+    lit: np.ndarray = share[..., None] * colours
+    return lit
 
 
 def _grown(inside: np.ndarray) -> np.ndarray:

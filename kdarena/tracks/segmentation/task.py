@@ -21,14 +21,22 @@ class SegmentationTask(DenseTask):
 
     unknown = float(IGNORED)
 
+    @functools.cached_property
+    def _weights(self) -> Tensor | None:
+        return None if self.data.weights is None else torch.tensor(self.data.weights, device=self.device)
+
     def as_targets(self, stored: Tensor) -> Tensor:
         """Labels [B, H, W] of int64."""
         return stored.long()
 
     def pixel_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy."""
-        total = functional.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
-        return total / (targets != IGNORED).sum().clamp(min=1)
+        """Cross-entropy, each pixel with the weight of its class where the data set has weights, over the sum of the weights."""
+        counted = targets != IGNORED
+        total = functional.cross_entropy(scores, targets, self._weights, ignore_index=IGNORED, reduction="sum")
+        if self._weights is None:
+            return total / counted.sum().clamp(min=1)
+        weight = (self._weights[targets.masked_fill(~counted, 0)] * counted).sum()
+        return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
         """A row is a pixel of the score map, image by image and line by line, and all count: distillation needs no labels."""

@@ -23,7 +23,7 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "aed32": Architecture(width=32, layers=2, together=2, dropout=0.1),
+    "aed32": Architecture(width=32, layers=2, together=3, dropout=0.1),
     "aed64": Architecture(width=64, layers=2, together=2),
     "aed128": Architecture(width=128, layers=2, together=2, dropout=0.1),
     "aed256": Architecture(width=256, layers=4, together=2, dropout=0.1),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TRACK = "speech"
 TONES_RECIPE = Recipe(
-    lr=3e-3,
+    lr=4e-3,
     weight_decay=1e-6,
     momentum=0.0,
     batch_size=32,
@@ -21,7 +21,7 @@ TONES_RECIPE = Recipe(
     decay="cosine",
     clip=1.0,
     warmup=0.05,
-    teacher_epochs=16,
+    teacher_epochs=24,
     student_epochs=40,
 )
 FSDD_RECIPE = Recipe(

@@ -88,11 +88,14 @@ class SpeechData:
     test: Split
     digest: str
 
-    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [F] of the close-talk features that are trained on: what a close-talk recogniser is built with."""
-        end = int(self.train.close.lengths[: len(self.train) - self.validation].sum())
-        values = self.train.close.values[:end].astype(np.float64)
-        return values.mean(axis=0).astype(np.float32), values.std(axis=0).astype(np.float32)
+    def deviation(self) -> np.ndarray:
+        """Standard deviation [F] of the close-talk features that are trained on, each from its utterance's mean."""
+        lengths = self.train.close.lengths[: len(self.train) - self.validation]
+        values = self.train.close.values[: int(lengths.sum())].astype(np.float32)
+        sums = np.add.reduceat(values, np.cumsum(lengths) - lengths, axis=0, dtype=np.float64)
+        squares = np.einsum("tf,tf->f", values, values, dtype=np.float64) - (sums**2 / lengths[:, None]).sum(axis=0)
+        found: np.ndarray = np.sqrt(squares / lengths.sum())
+        return found.astype(np.float32)
 
 
 def gather(utterances: Iterable[Utterance], rate: int, bands: int, digest: hashlib._Hash | None = None) -> Split:

@@ -170,7 +170,6 @@ def speak(strings: list[list[int]], voices: list[Voice], random: np.random.Rando
     speaker = np.repeat(speaker_of[utterance_of], frames)
     within = np.concatenate([(np.arange(count) + 0.5) / count for count in frames])
     place = (within * _POSITIONS).astype(int)
-    sounding = (digit != SILENCE)[:, None]
     chosen = np.ravel_multi_index((speaker, digit % len(DIGITS), place), pulses_filter.shape[:3])
     pulses = _pulses(np.repeat(utterance_of, frames), voices, random)
     noise = 0.3 * random.standard_normal(len(digit) * HOP)

@@ -23,6 +23,10 @@ from kdarena.tracks.speech.models import Recogniser, Recognition
 from kdarena.tracks.speech.tokens import PADDING
 from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
 
+EVALUATED_UTTERANCES = 500
+EVALUATED_FRAMES = 60_000
+"""Stacked frames, padding included, that are evaluated at once: what the paper's encoder keeps of them is about 2 GB."""
+
 
 class SpeechTask(SampledTask):
     """Data, networks, decoding, loss and evaluation of one data set on one device.
@@ -37,24 +41,29 @@ class SpeechTask(SampledTask):
         counted = replace(card, train=len(data.train) - data.validation, validation=data.validation, test=len(data.test))
         super().__init__(counted, setting, fixed_validation=True)
         self.vocabulary = data.vocabulary
-        self._normalisation = tuple(torch.from_numpy(part).to(setting.device) for part in data.normalisation())
-        self._features = len(self._normalisation[0])
-        self._splits = {"train": _Parallel(data, data.train, setting.device), "test": _Parallel(data, data.test, setting.device)}
+        self._deviation = torch.from_numpy(data.deviation()).to(setting.device)
+        self._features = len(self._deviation)
+        home = torch.device("cpu") if _too_large(data, setting.device) else setting.device
+        self._splits = {"train": _Parallel(data, data.train, home), "test": _Parallel(data, data.test, home)}
+        longest = max(int(frames.lengths.max()) for split in (data.train, data.test) for frames in (split.close, split.far))
+        self.evaluation_batch = max(1, min(EVALUATED_UTTERANCES, EVALUATED_FRAMES // longest))
 
     # data
     def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`SampledTask.batch`; nothing is augmented. The tensors are as long as the longest utterance."""
         chosen = self._splits[split]
-        rows = rows.to(self.device)
-        far, close = (self._inputs(frames, rows) for frames in (chosen.far, chosen.close))
-        return Batch(far, chosen.targets_of(rows), positions.to(self.device), close)
+        far, close = (self._inputs(*frames.padded(rows)) for frames in (chosen.far, chosen.close))
+        return Batch(far, chosen.targets_of(rows).to(self.device), positions.to(self.device), close)
 
-    def _inputs(self, frames: _OnDevice, rows: Tensor) -> Tensor:
-        """Normalised features of utterances [B, T, 1 + F], zero at padding; channel 0 is 1 at real frames."""
-        values, real = frames.padded(rows)
-        mean, std = self._normalisation
-        mask = real.unsqueeze(2)
-        return torch.cat([mask.float(), (values.float() - mean) / std * mask], dim=2)
+    def _inputs(self, values: Tensor, real: Tensor) -> Tensor:
+        """Features of utterances [B, T, 1 + F], zero at padding; channel 0 is 1 at real frames.
+
+        Each utterance's mean is taken off, and with it what a microphone or a room does to all its frames alike (Atal 1974).
+        """
+        mask = real.to(self.device).unsqueeze(2).float()
+        features = values.to(self.device).float() * mask
+        features = (features - features.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)) / self._deviation * mask
+        return torch.cat([mask, features], dim=2)
 
     def one_batch(self) -> Batch:
         """The first utterance of the training part."""
@@ -153,16 +162,21 @@ class SpeechTask(SampledTask):
         return [self.vocabulary.text(sequence) for sequence in sequences.tolist()]
 
 
-class _OnDevice:
-    """Features of many utterances one behind the other, of which any are taken as one padded tensor."""
+class _Padding:
+    """Features of many utterances one behind the other, of which any are taken as one padded tensor.
 
-    def __init__(self, frames: Frames, device: torch.device):
-        self._values = torch.from_numpy(frames.values).to(device)
-        self._lengths = torch.from_numpy(frames.lengths).to(device)
+    Args:
+        home: where they stay.
+    """
+
+    def __init__(self, frames: Frames, home: torch.device):
+        self._values = torch.from_numpy(frames.values).to(home)
+        self._lengths = torch.from_numpy(frames.lengths).to(home)
         self._starts = self._lengths.cumsum(0) - self._lengths
 
     def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, F] of the rows, and which frames are real [B, T]; what stands at the others means nothing."""
+        rows = rows.to(self._lengths.device)
         lengths = self._lengths[rows].unsqueeze(1)
         positions = torch.arange(int(lengths.max()), device=rows.device)
         real = positions < lengths
@@ -170,17 +184,26 @@ class _OnDevice:
 
 
 class _Parallel:
-    """A split on the device."""
+    """A split as tensors at their home."""
 
-    def __init__(self, data: SpeechData, split: Utterances, device: torch.device):
-        self.close, self.far = _OnDevice(split.close, device), _OnDevice(split.far, device)
+    def __init__(self, data: SpeechData, split: Utterances, home: torch.device):
+        self.close, self.far = _Padding(split.close, home), _Padding(split.far, home)
         encoded = [data.vocabulary.encode(transcript) for transcript in split.transcripts]
         self._targets = torch.full((len(encoded), max(map(len, encoded))), PADDING)
         for row, ids in enumerate(encoded):
             self._targets[row, : len(ids)] = torch.tensor(ids)
-        self._targets = self._targets.to(device)
+        self._targets = self._targets.to(home)
         self._lengths = (self._targets != PADDING).sum(dim=1)
 
     def targets_of(self, rows: Tensor) -> Tensor:
         """Ids of the rows [B, L], padded with −100 to the longest of them."""
+        rows = rows.to(self._targets.device)
         return self._targets[rows, : int(self._lengths[rows].max())]
+
+
+def _too_large(data: SpeechData, device: torch.device) -> bool:
+    """Whether the features would fill more than half of a GPU's free memory: then they stay in host memory."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(frames.values.nbytes for split in (data.train, data.test) for frames in (split.close, split.far)) > free / 2

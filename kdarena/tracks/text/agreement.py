@@ -23,16 +23,16 @@ T = TypeVar("T")
 
 SEED = 20261
 TRAIN_PAIRS, VALIDATION_PAIRS, TEST_PAIRS = 4000, 250, 1000
-PLURAL = {"train": 0.2, "validation": 0.5, "test": 0.5}
+PLURAL = {"train": 0.3, "validation": 0.5, "test": 0.5}
 """Probability of a plural subject."""
-WRONG = {"train": 0.05, "validation": 0.0, "test": 0.0}
+WRONG = {"train": 0.1, "validation": 0.0, "test": 0.0}
 """Probability that a sentence's label is wrong."""
 ADJECTIVE, ADVERB = 0.1, 0.1
 """Probabilities of an adjective in front of a noun, and of an adverb in front of a verb."""
 ATTRACTOR = 0.7
 """Probability that a modifier's noun has the other number than the subject."""
-MODIFIERS = ((), ("place",), ("whom",), ("who",), ("place", "place"))
-MODIFIER_SHARES = (0.4, 0.25, 0.15, 0.1, 0.1)
+MODIFIERS = ((), ("place",), ("whom",), ("who",))
+MODIFIER_SHARES = (0.4, 0.3, 0.15, 0.15)
 PHENOMENA = ("verb", "auxiliary", "perfect", "reflexive", "determiner", "object")
 PHENOMENON_SHARES = (0.25, 0.15, 0.1, 0.2, 0.2, 0.1)
 

@@ -18,11 +18,11 @@ LARGEST_VALIDATION = 5_000
 
 BERT: dict[str, Any] = {"momentum": 0.9, "batch_size": 32, "optimizer": "adamw", "decay": "linear", "warmup": 0.1, "clip": 1.0}
 """What BERT's fine-tuning and training from scratch have in common (arXiv 1810.04805, appendix A)."""
-AGREEMENT_RECIPE = Recipe(lr=3e-3, weight_decay=0.01, teacher_epochs=2, student_epochs=2, teacher_lr=1e-3, **BERT)
+AGREEMENT_RECIPE = Recipe(lr=5e-3, weight_decay=0.01, teacher_epochs=2.5, student_epochs=1, teacher_lr=2e-3, **BERT)
 SCRATCH_RECIPE = Recipe(lr=5e-4, weight_decay=0.01, teacher_epochs=10, student_epochs=10, **BERT)
 CHECKPOINT_RECIPE = Recipe(lr=5e-5, weight_decay=0.01, teacher_epochs=4, student_epochs=10, **BERT)
 
-AGREEMENT_PAIR = ("bert-4-64", "bert-2-64")
+AGREEMENT_PAIR = ("bert-4-32", "bert-2-32")
 PAIRS = (("bert-4-128", "bert-2-128"), ("bert-12", "bert-6"))
 """Of GLUE's data sets: small ones that train from scratch on a CPU, and the sizes of the internal representations' paper; the default first."""
 

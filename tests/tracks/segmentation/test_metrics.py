@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kdarena.tracks.segmentation.metrics import Confusion, DistanceErrors, TeacherDistance
 
 NAMES = ("a", "b", "c", "d")

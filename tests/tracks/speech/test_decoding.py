@@ -11,6 +11,7 @@ from kdarena.tracks.speech.models import Recogniser
 END, START = 2, 3
 
 
+@torch.no_grad()
 def log_probability(networks: list[Recogniser], inputs: Tensor, sequence: tuple[int, ...]) -> float:
     """Of a sequence that ends with END, teacher-forced; of several networks by the mean of their probabilities of each token."""
     history = torch.tensor([[START, *sequence[:-1]]])

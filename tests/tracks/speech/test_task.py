@@ -7,6 +7,7 @@ from torch import nn
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.modes import evaluating
+from kdarena.tracks.speech import tones
 from kdarena.tracks.speech.cards import card
 from kdarena.tracks.speech.metrics import word_error_rate
 from kdarena.tracks.speech.task import SpeechTask
@@ -24,17 +25,42 @@ def first(task: SpeechTask):
 
 # data
 def test_student_and_teacher_hear_the_same_utterances(tones_task: SpeechTask):
-    data = tones_task._splits["train"]
+    data, targets = tones.load().train, tones_task._splits["train"]._targets
     batch = first(tones_task)
-    mean, std = tones_task._normalisation
     assert batch.teacher_inputs is not None and batch.inputs.shape == batch.teacher_inputs.shape
     for row, utterance in enumerate(batch.index.tolist()):
         for inputs, frames in ((batch.inputs, data.far), (batch.teacher_inputs, data.close)):
-            values, _ = frames.padded(torch.tensor([utterance]))
-            length = values.shape[1]
-            torch.testing.assert_close(inputs[row, :length, 1:], (values[0].float() - mean) / std)
+            values = torch.from_numpy(frames[utterance]).float()
+            length = len(values)
+            torch.testing.assert_close(inputs[row, :length, 1:] * tones_task._deviation, values - values.mean(dim=0), atol=1e-4, rtol=1e-4)
             assert (inputs[row, :length, 0] == 1).all() and not inputs[row, length:].any()
-        assert torch.equal(batch.targets[row][batch.targets[row] >= 0], data._targets[utterance][data._targets[utterance] >= 0])
+        assert torch.equal(batch.targets[row][batch.targets[row] >= 0], targets[utterance][targets[utterance] >= 0])
+
+
+def test_a_louder_or_muffled_microphone_changes_nothing(tones_task: SpeechTask):
+    batch = first(tones_task)
+    real = batch.inputs[..., 0] > 0
+    values = batch.inputs[..., 1:] * tones_task._deviation
+    torch.testing.assert_close(tones_task._inputs(values + torch.randn(60), real), batch.inputs, atol=1e-5, rtol=1e-4)
+
+
+def test_training_inputs_of_teachers_have_deviation_1(tones_task: SpeechTask):
+    every = [batch.teacher_inputs for batch in tones_task.part_batches("train", 0, "validated")]
+    frames = torch.cat([inputs[inputs[..., 0] > 0] for inputs in every if inputs is not None])[:, 1:].double()
+    torch.testing.assert_close(frames.mean(dim=0), torch.zeros(60).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(frames.square().mean(dim=0), torch.ones(60).double(), atol=2e-3, rtol=0)
+
+
+def test_long_utterances_are_evaluated_fewer_at_once(tones_task: SpeechTask, monkeypatch: pytest.MonkeyPatch):
+    from kdarena.tracks.speech import task as module
+
+    assert tones_task.evaluation_batch == 500
+    longest = max(int(frames.lengths.max()) for frames in (tones.load().train.far, tones.load().test.far))
+    monkeypatch.setattr(module, "EVALUATED_FRAMES", 10 * longest)
+    few = SpeechTask(card("tones"), Setting(), tones.load())
+    assert few.evaluation_batch == 10
+    network = student(few)
+    assert few.evaluate(network, "validation", 0, "validated") == pytest.approx(tones_task.evaluate(network, "validation", 0, "validated"), rel=1e-4)
 
 
 def test_targets_end_with_the_end_of_the_sentence_and_are_padded(tones_task: SpeechTask):

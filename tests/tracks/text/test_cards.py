@@ -19,7 +19,7 @@ def test_every_listed_card_is_found_by_its_name():
 @pytest.mark.parametrize(
     ("name", "full", "teacher", "student", "attentions"),
     [
-        ("agreement", "agreement", "bert-4-64", "bert-2-64", 2),
+        ("agreement", "agreement", "bert-4-32", "bert-2-32", 2),
         ("cola", "cola:bert-4-128:bert-2-128", "bert-4-128", "bert-2-128", 2),
         ("SST2", "sst2:bert-4-128:bert-2-128", "bert-4-128", "bert-2-128", 2),
         ("rte:bert-12:bert-6", "rte:bert-12:bert-6", "bert-12", "bert-6", 6),
@@ -34,7 +34,7 @@ def test_a_name_says_data_set_teacher_and_student(name: str, full: str, teacher:
     ("name", "problem"),
     [
         ("mnli", "unknown task 'mnli'; known: agreement, cola"),
-        ("agreement:bert-4-64:bert-2-64", "unknown task 'agreement:"),
+        ("agreement:bert-4-32:bert-2-32", "unknown task 'agreement:"),
         ("cola:bert-6", "expected TEACHER:STUDENT"),
         ("cola:bert-6:bert-3:bert-1", "expected TEACHER:STUDENT"),
         ("cola:bert-6:gpt-2", "unknown architecture 'gpt-2'"),

@@ -90,7 +90,7 @@ def test_outputs_show_hidden_states_attentions_and_maps(agreement_task: TextTask
     found = agreement_task.forward(network, batch.inputs)
     length = batch.inputs.shape[1]
     assert found.logits.shape == (32, 2) and len(found.hidden) == 3 and len(found.attentions) == agreement_task.card.attentions == 2
-    assert all(states.shape == (32, length, 64) for states in found.hidden)
+    assert all(states.shape == (32, length, 32) for states in found.hidden)
     assert all(probabilities.shape == (32, 4, length, length) for probabilities in found.attentions)
     assert found.tokens is not None and torch.equal(found.tokens, batch.inputs != 0)
     assert list(found.features) == ["layer1", "layer2"] and found.feature_map is found.features["layer2"]
@@ -126,8 +126,8 @@ def test_shapes_are_of_one_sentence_and_change_no_generator(agreement_task: Text
     before = torch.random.get_rng_state()
     shapes = agreement_task.shapes(network)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert shapes.logits == (2,) and shapes.embedding == (64,)
-    assert {name: (shape[0], shape[2]) for name, shape in shapes.features.items()} == {"layer1": (64, 1), "layer2": (64, 1)}
+    assert shapes.logits == (2,) and shapes.embedding == (32,)
+    assert {name: (shape[0], shape[2]) for name, shape in shapes.features.items()} == {"layer1": (32, 1), "layer2": (32, 1)}
     assert agreement_task.latency_ms(network) > 0
 
 

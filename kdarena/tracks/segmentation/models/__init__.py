@@ -35,9 +35,9 @@ class Architecture:
 
 
 def _small(stem: int, widths: tuple[int, ...], blocks: tuple[int, ...], psp: int) -> Architecture:
-    """Output stride 4, so that digits of a dozen pixels keep three positions of the score map."""
+    """Output stride 4, so that the smallest digits of the scenes keep four positions of the score map."""
     sizes = {"stem": stem, "widths": widths, "blocks": blocks, "psp": psp}
-    return Architecture("pspnet", "PSPNet", {**sizes, "strides": (2, 1, 1, 1), "dilations": (1, 1, 2, 2)})
+    return Architecture("pspnet", "PSPNet", {**sizes, "strides": (2, 1, 1, 1), "dilations": (1, 1, 1, 1)})
 
 
 def _residual(blocks: tuple[int, ...], share: float = 1.0) -> Architecture:
@@ -52,8 +52,8 @@ def _unet(widths: tuple[int, ...], blocks: tuple[int, ...]) -> Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "pspnet-tiny": _small(8, (8, 12, 16, 16), (1, 1, 1, 1), 16),
-    "pspnet-small": _small(16, (16, 24, 32, 32), (1, 2, 2, 2), 32),
+    "pspnet-tiny": _small(12, (16, 16, 24, 24), (1, 1, 1, 1), 24),
+    "pspnet-small": _small(16, (32, 32, 48, 48), (1, 2, 2, 2), 48),
     "pspnet18-quarter": _residual((2, 2, 2, 2), 0.25),
     "pspnet18-half": _residual((2, 2, 2, 2), 0.5),
     "pspnet18": _residual((2, 2, 2, 2)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdarena.tracks.segmentation.models.resample import average_pooled, upsampled
+from kdarena.tracks.segmentation.models.resample import average_pooled, spread
 
 Taps = tuple[tuple[str, str], ...]
 """Stage name and path of the submodule that puts out its feature map, shallow to deep."""
@@ -81,13 +81,14 @@ class PyramidPooling(nn.Module):
         self.bins = tuple(bins)
         share = max(1, channels // len(self.bins))
         # without batch norm: at one bin and a batch of one there would be a single value a channel
-        self.levels = nn.ModuleList(nn.Sequential(nn.Conv2d(channels, share, 1), nn.ReLU(inplace=True)) for _ in self.bins)
+        self.levels = nn.ModuleList(nn.Sequential(nn.Conv1d(channels, share, 1), nn.ReLU(inplace=True)) for _ in self.bins)
         self.bottleneck = ConvolutionUnit(channels + share * len(self.bins), out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C', H, W]."""
         size = (x.shape[2], x.shape[3])
-        pooled = [upsampled(level(average_pooled(x, bins).to(x.dtype)), size).to(x.dtype) for level, bins in zip(self.levels, self.bins, strict=True)]
+        cells = average_pooled(x, self.bins).split([bins * bins for bins in self.bins], dim=2)
+        pooled = [spread(level(one), size).to(x.dtype) for level, one in zip(self.levels, cells, strict=True)]
         together: Tensor = self.bottleneck(torch.cat([x, *pooled], dim=1))
         return together
 
@@ -105,7 +106,7 @@ def initialise(network: nn.Module, score_layers: Sequence[str]) -> None:
     """
     last = {id(network.get_submodule(path)) for path in score_layers}
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)):
             if id(module) in last:
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
             else:

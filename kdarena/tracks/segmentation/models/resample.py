@@ -1,12 +1,14 @@
 """Bilinear resizing and adaptive average pooling as products with two small matrices.
 
-Both are linear and separable, so that they are ``R x Cᵀ`` with a matrix for rows and one for columns. Their gradients are
-products as well: on a CPU more than ten times as fast as those of ``torch.nn.functional.interpolate``, and deterministic on a GPU.
+Both are linear and separable, so that they are ``R x Cᵀ`` with a matrix for rows and one for columns, or, where the grids of a
+pyramid are small, one product with their Kronecker product. Their gradients are products as well: on a CPU more than ten times as
+fast as those of ``torch.nn.functional.interpolate``, and deterministic on a GPU.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -20,10 +22,19 @@ def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return _product(interpolation(height, size[0], maps.device), maps, interpolation(width, size[1], maps.device))
 
 
-def average_pooled(maps: Tensor, bins: int) -> Tensor:
-    """Maps [B, C, h, w] to the means of ``bins`` × ``bins`` regions, as ``adaptive_avg_pool2d`` in fp32."""
-    height, width = maps.shape[2:]
-    return _product(regions(height, bins, maps.device), maps, regions(width, bins, maps.device))
+def average_pooled(maps: Tensor, bins: tuple[int, ...]) -> Tensor:
+    """Maps [B, C, h, w] to the means of b × b regions for each b of ``bins``, as ``adaptive_avg_pool2d`` in fp32, side by side [B, C, Σ b²]."""
+    with torch.autocast(maps.device.type, enabled=False):
+        cells: Tensor = maps.float().flatten(2) @ pyramid(maps.shape[2], maps.shape[3], bins, maps.device)
+    return cells
+
+
+def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """A grid's b × b cells [B, C, b²] to maps [B, C, H, W] in fp32, as :func:`upsampled` does."""
+    bins = math.isqrt(cells.shape[2])
+    with torch.autocast(cells.device.type, enabled=False):
+        maps: Tensor = (cells.float() @ spreading(bins, *size, cells.device)).unflatten(2, size)
+    return maps
 
 
 def _product(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
@@ -53,3 +64,18 @@ def regions(before: int, bins: int, device: torch.device) -> Tensor:
         number, position = torch.arange(bins)[:, None], torch.arange(before)
         inside = (position >= number * before // bins) & (position < -(-(number + 1) * before // bins))
         return (inside.float() / inside.sum(dim=1, keepdim=True)).to(device)
+
+
+@functools.lru_cache(maxsize=32)
+def pyramid(height: int, width: int, bins: tuple[int, ...], device: torch.device) -> Tensor:
+    """The matrix [height · width, Σ b²] of means over the regions of all grids."""
+    with torch.inference_mode(False), torch.no_grad():
+        levels = [torch.kron(regions(height, each, device), regions(width, each, device)) for each in bins]
+        return torch.cat(levels).T.contiguous()
+
+
+@functools.lru_cache(maxsize=64)
+def spreading(bins: int, height: int, width: int, device: torch.device) -> Tensor:
+    """The matrix [bins², height · width] of bilinear interpolation."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.kron(interpolation(bins, height, device), interpolation(bins, width, device)).T.contiguous()

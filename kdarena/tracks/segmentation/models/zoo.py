@@ -44,7 +44,12 @@ class DeepLabV3(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images [B, 3, H, W] to scores [B, classes, H / 8, W / 8], and in train mode the auxiliary head's, else None."""
         maps: dict[str, Tensor] = self.backbone(x)  # type: ignore[operator]
-        return self.classifier(maps["out"]), self.auxiliary(maps["aux"]) if self.training else None  # type: ignore[operator]
+        scores: Tensor = self.classifier(maps["out"])
+        if not self.training:
+            return scores, None
+        auxiliary: Tensor = self.auxiliary(maps["aux"])  # type: ignore[operator]
+        # as in PSPNet: without a loss of its own this head's gradient is zero, not missing
+        return scores + 0 * auxiliary.mean(), auxiliary
 
 
 class LRASPP(nn.Module):
