@@ -13,7 +13,22 @@ import pytest
 
 # enough for 50 steps of hinton's kd in the FLOP currency, and for a few hundred of the student
 BUDGET = "5e9flop"
-COMMON = ["--plugins", "kd,dml,ban", "--budget", BUDGET, "--tuning-budget", "6e9flop", "--seeds", "2", "--teacher-budget", "8epochs", "--device", "cpu"]
+COMMON = [
+    "--tasks",
+    "digits",
+    "--plugins",
+    "kd,dml,ban",
+    "--budget",
+    BUDGET,
+    "--tuning-budget",
+    "6e9flop",
+    "--seeds",
+    "2",
+    "--teacher-budget",
+    "8epochs",
+    "--device",
+    "cpu",
+]
 IGNORED = {"spent_s", "tuning_s", "teacher_s", "latency_ms", "run_ids", "calibration_error", "started"}
 
 

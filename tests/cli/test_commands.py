@@ -38,7 +38,7 @@ def kdarena(monkeypatch, capsys):
     return call
 
 
-TINY = ["--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
+TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
 
 @pytest.mark.parametrize(
