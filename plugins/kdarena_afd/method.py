@@ -151,6 +151,11 @@ class AFD:
         maps = [step.forward(network).feature_map for network in self._networks(step.learner)]
         helpers = step.learner.helpers
         real = self._real(step)
+        lengths = {f_k.shape[2] for f_k in maps}
+        if real and len(lengths) > 1:
+            raise ValueError(
+                f"its networks make sequences of {' and '.join(map(str, sorted(lengths)))} positions of the same samples; choose a pair that makes as many"
+            )
         return [step.apply(helpers[f"transfer{k}"], f_k, *real) if f"transfer{k}" in helpers else f_k for k, f_k in enumerate(maps)]
 
     def _real(self, step: Step) -> tuple[Tensor, ...]:

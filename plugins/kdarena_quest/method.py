@@ -183,8 +183,12 @@ def _new_points(run: Run) -> None:
 
 def _collect(step: Step) -> None:
     store, teacher = step.run.store, step.teacher
-    f_t = teacher.feature_map
-    store["points"].add(f_t if store["grid"] is None else pooled(f_t, store["grid"]), real_positions(teacher))
+    f_t, real = teacher.feature_map, real_positions(teacher)
+    if real is not None and store["grid"] is not None:
+        raise ValueError(
+            "student and teacher make sequences of different lengths of the same samples, so that their positions are not the same; choose another pair"
+        )
+    store["points"].add(f_t if store["grid"] is None else pooled(f_t, store["grid"]), real)
 
 
 def _new_kmeans(run: Run) -> None:

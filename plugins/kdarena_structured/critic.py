@@ -4,12 +4,51 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn import functional
 
 LAST = 4
 """Kernel of the last convolution."""
 SHORTEST = 3
 """Side that a strided convolution has to leave."""
+
+
+FIRST_ITERATIONS = 15
+"""Power iterations before a spectral norm is first used."""
+
+
+class SpectralConvolution(nn.Conv2d):
+    """A convolution with its weight divided by an estimate of its largest singular value (Miyato et al. 2018, arXiv 1802.05957).
+
+    Each call in train mode takes one power iteration. Not torch's parametrisation: that hands the weight to a module of its own, and
+    where a step has several updates the counter of operations can't watch one whose input is a leaf.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int):
+        super().__init__(channels, out, kernel, stride, padding=1)
+        self.register_buffer("u", functional.normalize(torch.randn(out), dim=0))
+        self.register_buffer("v", torch.zeros(channels * kernel**2))
+        for _ in range(FIRST_ITERATIONS):
+            self._iterate()
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        matrix = self.weight.flatten(1)
+        self.v.copy_(functional.normalize(matrix.T @ self.u, dim=0))
+        self.u.copy_(functional.normalize(matrix @ self.v, dim=0))
+
+    def normalised(self) -> Tensor:
+        """The weight divided by uᵀ W v."""
+        # copies, since the next call changes both in place while this one's graph still holds them
+        return self.weight / torch.dot(self.u.clone(), self.weight.flatten(1) @ self.v.clone())
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, out, H', W']."""
+        if self.training:
+            self._iterate()
+        return functional.conv2d(input, self.normalised(), self.bias, self.stride, self.padding)
 
 
 class SelfAttention(nn.Module):
@@ -21,18 +60,18 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.query = nn.Conv2d(channels, channels // 8, 1)
-        self.key = nn.Conv2d(channels, channels // 8, 1)
-        self.value = nn.Conv2d(channels, channels, 1)
+        self.parts = (channels // 8, channels // 8, channels)
+        # the three convolutions 1 × 1 as one product of matrices: on small maps their calls would cost more than their arithmetic
+        self.query_key_value = nn.Linear(channels, sum(self.parts))
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same shape."""
         # not the fused attention: the gradient penalty needs its second derivative
-        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
-        attended: Tensor = value @ weights.transpose(1, 2)
-        return self.gamma * attended.view_as(x) + x
+        query, key, value = self.query_key_value(x.flatten(2).transpose(1, 2)).split(self.parts, dim=2)
+        weights = torch.softmax(query @ key.transpose(1, 2), dim=-1)
+        attended: Tensor = weights @ value
+        return self.gamma * attended.transpose(1, 2).reshape(x.shape) + x
 
 
 def strides(size: tuple[int, int], layers: int = 4) -> tuple[int, ...]:
@@ -69,8 +108,7 @@ class Critic(nn.Module):
         widths = [channels, width, 2 * width, 4 * width, 8 * width]
         layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
         for number, stride in enumerate(strides(size)):
-            convolution = nn.Conv2d(widths[number], widths[number + 1], 4 if stride == 2 else 3, stride, padding=1)
-            layers += [spectral_norm(convolution), nn.LeakyReLU(0.1)]
+            layers += [SpectralConvolution(widths[number], widths[number + 1], 4 if stride == 2 else 3, stride), nn.LeakyReLU(0.1)]
             if number >= 2:
                 layers.append(SelfAttention(widths[number + 1]))
             size = (size[0] // stride, size[1] // stride)

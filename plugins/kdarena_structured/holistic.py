@@ -38,7 +38,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], q_s: Tensor, q_t: Tenso
     """
     u = u.view(-1, 1, 1, 1)
     x_hat = (u * q_t.detach() + (1 - u) * q_s.detach()).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+    # a view, since hooks on modules (the counter of operations) can't watch a leaf that autograd.grad is asked for
+    (gradient,) = torch.autograd.grad(critic(x_hat.view_as(x_hat)).sum(), x_hat, create_graph=True)
     length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (length - 1).square().mean()
 

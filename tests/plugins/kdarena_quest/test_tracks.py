@@ -10,6 +10,7 @@ from kdarena_quest.method import l_dist
 from kdarena_quest.vocabulary import Points
 from torch import nn
 
+from kdarena.errors import MethodError
 from kdarena.testing import make_run, new_step, take_steps
 from kdarena.tracks import card as find_card
 from kdarena.tracks.task import Batch, Setting
@@ -103,6 +104,13 @@ def test_points_that_are_no_real_positions_are_left_out_in_order():
     points.add(torch.arange(12.0).reshape(2, 2, 3, 1), torch.tensor([True, True, False, True, False, False]))
     assert points.filled == 3
     assert torch.equal(points.values[:3], torch.tensor([[0.0, 3], [1, 4], [6, 9]]))
+
+
+def test_sequences_of_unequal_lengths_are_refused():
+    task = loaded("tones:aed64-aed32")  # they take two and three frames as one
+    run = make_run(QUEST, task, FEW, teachers=[task.new_network(task.card.teacher).eval()])
+    with pytest.raises(MethodError, match="different lengths"):
+        take_steps(run, 1, "collect")
 
 
 def test_steps_are_the_same_for_every_seed_though_the_sequences_are_not():

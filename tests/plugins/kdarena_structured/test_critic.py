@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from kdarena_structured.critic import Critic, SelfAttention, fitted_width, strides
+from kdarena_structured.critic import Critic, SelfAttention, SpectralConvolution, fitted_width, strides
 from torch import nn
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 def drawn(*shape, seed=0):
@@ -19,8 +20,9 @@ class TestSelfAttention:
     def test_it_is_attention_over_places_with_a_scale_of_one(self):
         layer, x = SelfAttention(16), drawn(2, 16, 3, 4)
         layer.gamma.data.fill_(0.7)
-        query, key, value = (one(x).flatten(2).transpose(1, 2) for one in (layer.query, layer.key, layer.value))
-        assert query.shape == (2, 12, 2)
+        weight, bias = layer.query_key_value.weight, layer.query_key_value.bias
+        rows = (slice(0, 2), slice(2, 4), slice(4, 20))
+        query, key, value = (nn.functional.conv2d(x, weight[part, :, None, None], bias[part]).flatten(2).transpose(1, 2) for part in rows)
         expected = scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2).reshape(2, 16, 3, 4)
         assert torch.allclose(layer(x), 0.7 * expected + x, atol=1e-5)
 
@@ -30,6 +32,39 @@ class TestSelfAttention:
         order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
         moved = x.flatten(2)[:, :, order].view_as(x)
         assert torch.allclose(layer(moved).flatten(2), layer(x).flatten(2)[:, :, order], atol=1e-5)
+
+
+class TestSpectralConvolution:
+    def test_once_settled_it_is_torchs_spectral_norm(self):
+        ours = SpectralConvolution(3, 8, 4, 2)
+        for _ in range(300):
+            ours._iterate()
+        theirs = nn.Conv2d(3, 8, 4, 2, padding=1)
+        theirs.load_state_dict({"weight": ours.weight.detach().clone(), "bias": ours.bias.detach().clone()})
+        theirs = spectral_norm(theirs)
+        theirs.parametrizations.weight[0]._u.copy_(ours.u)
+        theirs.parametrizations.weight[0]._v.copy_(ours.v)
+        x = drawn(2, 3, 8, 8)
+        for _ in range(2):
+            assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+        (down,) = torch.autograd.grad(ours(x).square().sum(), ours.weight)
+        (expected,) = torch.autograd.grad(theirs(x).square().sum(), theirs.parametrizations.weight.original)
+        assert torch.allclose(down, expected, rtol=1e-4, atol=1e-4)
+
+    def test_scaling_the_weight_changes_nothing(self):
+        layer, x = SpectralConvolution(3, 8, 3, 1).eval(), drawn(2, 3, 8, 8)
+        before = layer(x)
+        layer.weight.data.mul_(7)
+        assert torch.allclose(layer(x), before, atol=1e-5)
+
+    def test_its_vectors_rest_in_eval_mode(self):
+        layer, x = SpectralConvolution(3, 8, 3, 1), drawn(2, 3, 8, 8)
+        layer.weight.data.add_(drawn(*layer.weight.shape, seed=1))
+        before = layer.u.clone()
+        layer.eval()(x)
+        assert torch.equal(layer.u, before)
+        layer.train()(x)
+        assert not torch.equal(layer.u, before)
 
 
 class TestSizes:
@@ -89,7 +124,7 @@ class TestCritic:
         by_hand = critic.layers[0](x)
         rest = list(critic.layers)[1:]
         for convolution in [layer for layer in rest if isinstance(layer, nn.Conv2d)][:-1]:
-            by_hand = leaky_relu(nn.functional.conv2d(by_hand, convolution.weight, convolution.bias, stride=2, padding=1), 0.1)
+            by_hand = leaky_relu(nn.functional.conv2d(by_hand, convolution.normalised(), convolution.bias, stride=2, padding=1), 0.1)
         last = rest[-1]
         by_hand = (by_hand * last.weight).sum(dim=(1, 2, 3)) + last.bias
         assert torch.allclose(critic(x), by_hand, atol=1e-5)
@@ -99,9 +134,10 @@ class TestCritic:
         for _ in range(60):
             critic(drawn(2, 3, 65, 65))
         critic.eval()
-        norms = [float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) for layer in critic.layers if isinstance(layer, nn.Conv2d)]
-        assert norms[:4] == pytest.approx([1.0] * 4, rel=0.02)
-        assert abs(norms[4] - 1) > 0.05
+        convolutions = [layer for layer in critic.layers if isinstance(layer, nn.Conv2d)]
+        norms = [float(torch.linalg.matrix_norm(layer.normalised().detach().flatten(1), 2)) for layer in convolutions[:4]]
+        assert norms == pytest.approx([1.0] * 4, rel=0.02)
+        assert type(convolutions[4]) is nn.Conv2d
 
     def test_the_input_is_normalised(self):
         critic = Critic(3, (16, 16), 8)

@@ -7,6 +7,7 @@ import torch
 from kdarena_structured import variants
 from kdarena_structured.pair_wise import neighbours, nodes, pair_wise
 from torch.nn.functional import cross_entropy, interpolate
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdarena.errors import MethodError
 from kdarena.testing import make_run, new_step, take_steps
@@ -235,6 +236,15 @@ class TestTurns:
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "lambda_d": 1.0, "optimizer_d": "adam", "lr_d": 1e-3})
         history = take_steps(run, 40)
         assert sum(step["critic/ho"] + step["critic/gp"] for step in history[-10:]) < sum(step["critic/ho"] + step["critic/gp"] for step in history[:10])
+
+    def test_the_operations_of_a_step_can_be_counted(self, dense_task):
+        counted = []
+        for plugin in (PI_PA, STRUCTURED):
+            run = make_run(plugin, dense_task(), SMALL if plugin is STRUCTURED else {})
+            with FlopCounterMode(display=False) as counter:
+                take_steps(run, 1)
+            counted.append(counter.get_total_flops())
+        assert counted[1] > counted[0] > 0
 
     def test_a_seed_gives_the_same_run_whatever_else_is_drawn(self, dense_task):
         histories = []

@@ -46,7 +46,7 @@ def write_rte(root: Path, train: int = 60, test: int = 10) -> Path:
     folder = root / "RTE"
     folder.mkdir(parents=True)
     for file, count in (("train.tsv", train), ("dev.tsv", test)):
-        rows = [f'{number}\tA "dog {number} barks .\tAn animal is loud .\t{("entailment", "not_entailment")[number % 2]}' for number in range(count)]
+        rows = [f'{number}\t"A dog {number} barks .\tAn animal is loud .\t{("entailment", "not_entailment")[number % 2]}' for number in range(count)]
         (folder / file).write_text("index\tsentence1\tsentence2\tlabel\n" + "".join(f"{row}\n" for row in rows), "utf-8")
     return root
 

@@ -29,7 +29,7 @@ def test_cola_has_no_header_and_its_fourth_column_is_the_sentence(cola: Path):
 def test_rte_has_pairs_and_named_labels_and_a_lone_quotation_mark_is_only_a_character(rte: Path):
     found = glue.read("rte", "train", str(rte))
     assert found.second is not None and len(found.second) == 60
-    assert found.first[1] == 'A "dog 1 barks .' and found.second[1] == "An animal is loud ."
+    assert found.first[1] == '"A dog 1 barks .' and found.second[1] == "An animal is loud ."
     assert found.labels[:3] == (0, 1, 0)
 
 
