@@ -186,6 +186,8 @@ def with_sick_methods(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sick")
     (folder / "sick.py").write_text(SICK)
     arguments = [
+        "--tasks",
+        "digits",
         "--plugins",
         "sick,wrong",
         "--plugin-path",
@@ -224,7 +226,21 @@ def test_a_row_with_a_seed_that_is_not_done_stands_below_all_complete_rows(with_
 
 
 def test_charging_the_teacher_takes_its_cost_from_the_budget(tmp_path):
-    arguments = ["--plugins", "kd", "--budget", "1.6e10flop", "--teacher-budget", "8epochs", "--tuning-budget", "0", "--seeds", "1", "--charge-teacher"]
+    arguments = [
+        "--tasks",
+        "digits",
+        "--plugins",
+        "kd",
+        "--budget",
+        "1.6e10flop",
+        "--teacher-budget",
+        "8epochs",
+        "--tuning-budget",
+        "0",
+        "--seeds",
+        "1",
+        "--charge-teacher",
+    ]
     kdarena("run", *arguments, "--out", tmp_path / "out")
     runs = [run for run in recorded(tmp_path / "out") if run["purpose"] in ("teacher", "final")]
     teacher = next(run for run in runs if run["purpose"] == "teacher")
@@ -236,7 +252,23 @@ def test_charging_the_teacher_takes_its_cost_from_the_budget(tmp_path):
 def test_a_teacher_of_ones_own_is_taken(undisturbed, tmp_path):
     out, _ = undisturbed
     own = next(Path(out, "teachers").glob("*.safetensors"))
-    kdarena("run", "--plugins", "kd", "--budget", BUDGET, "--tuning-budget", "0", "--seeds", "1", "--teacher-checkpoint", own, "--out", tmp_path / "out")
+    kdarena(
+        "run",
+        "--tasks",
+        "digits",
+        "--plugins",
+        "kd",
+        "--budget",
+        BUDGET,
+        "--tuning-budget",
+        "0",
+        "--seeds",
+        "1",
+        "--teacher-checkpoint",
+        own,
+        "--out",
+        tmp_path / "out",
+    )
     runs = recorded(tmp_path / "out")
     assert not [run for run in runs if run["purpose"] == "teacher"]
     assert [run["status"] for run in runs if run["method"] == "kd"] == ["done"]
