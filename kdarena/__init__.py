@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdarena.contract import (
     NO_TEACHER,
     REFERENCE,
+    ROWS,
     Curve,
     Learner,
     Method,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_TEACHER",
     "REFERENCE",
+    "ROWS",
     "Branch",
     "Choice",
     "Curve",

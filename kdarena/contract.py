@@ -85,6 +85,14 @@ def no_teachers(card: TaskCard, params: Any) -> tuple[TeacherSpec, ...]:
     return ()
 
 
+ROWS: Mapping[str, str] = {
+    "segmentation": "each pixel of the score map is a row of logits",
+    "text": "each sequence is a row of logits",
+    "speech": "each token up to the end of the sentence is a row of logits",
+}
+"""``Method.extended`` of a method that was stated for the images of a batch and takes rows of logits (:meth:`kdarena.Task.rows`)."""
+
+
 def _applies_everywhere(card: TaskCard, params: Any) -> str | None:
     return None
 

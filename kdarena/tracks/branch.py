@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,11 @@ def cut(network: nn.Module, after: str, blocks: int | None = None) -> Branch:
     return Branch(stages, network.get_submodule(head) if isinstance(head, str) else head)  # type: ignore[arg-type]
 
 
+def log_mean_probability(members: Sequence[Tensor], dim: int) -> Tensor:
+    """The logarithm of the mean of the members' probabilities, of logits with the classes along ``dim``."""
+    return torch.stack([logits.log_softmax(dim=dim) for logits in members]).logsumexp(dim=0) - math.log(len(members))
+
+
 class Ensemble(nn.Module):
     """Networks that answer together: the logarithm of the mean of their probabilities, each member's logits as an exit.
 
@@ -66,5 +71,4 @@ class Ensemble(nn.Module):
         """Inputs to (log mean probability [B, C], the members' logits, no embeddings)."""
         answers = [network(x) for network in self.networks]
         members = tuple((answer if isinstance(answer, Tensor) else answer[0]).float() for answer in answers)
-        mean = torch.stack([member.log_softmax(dim=1) for member in members]).logsumexp(dim=0)
-        return mean - math.log(len(members)), members, ()
+        return log_mean_probability(members, dim=1), members, ()

@@ -50,15 +50,17 @@ def divergence(logits: Tensor, reference: Tensor) -> float:
     return float(kl(reference, logits))
 
 
+def teacher_metrics(logits: Tensor, reference: Tensor | None) -> dict[str, float]:
+    """``agreement`` and ``teacher_kl`` with a reference teacher's logits; nothing without one."""
+    return {} if reference is None else {"agreement": agreement(logits, reference), "teacher_kl": divergence(logits, reference)}
+
+
 def all_metrics(logits: Tensor, targets: Tensor, reference: Tensor | None = None) -> dict[str, float]:
     """``top1``, ``top5``, ``nll`` and ``ece``; with a reference teacher's logits also ``agreement`` and ``teacher_kl``."""
-    found = {
+    return {
         "top1": top(logits, targets, 1),
         "top5": top(logits, targets, 5),
         "nll": negative_log_likelihood(logits, targets),
         "ece": calibration_error(logits, targets),
+        **teacher_metrics(logits, reference),
     }
-    if reference is not None:
-        found["agreement"] = agreement(logits, reference)
-        found["teacher_kl"] = divergence(logits, reference)
-    return found

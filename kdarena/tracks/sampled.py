@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from kdarena.seeds import derive
-from kdarena.tracks.branch import Ensemble
+from kdarena.tracks.branch import Ensemble, log_mean_probability
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.evaluation import PartEvaluation, Scores, detection, joined, rows_of
@@ -31,10 +32,17 @@ POLY_POWER = 0.9
 """Of the poly decay that dense prediction uses (Chen et al. 2017, arXiv 1606.00915)."""
 
 
+def plain_outputs(answer: Any, features: FeatureMaps, embedding: Tensor | None) -> Outputs:
+    """Of a network that answered with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep."""
+    logits, exits, embeddings = (answer, (), ()) if isinstance(answer, Tensor) else answer
+    return Outputs(logits.float(), features, embedding, exits=tuple(one.float() for one in exits), exit_embeddings=tuple(one.float() for one in embeddings))
+
+
 class SampledTask(Task):
     """A task whose data are two lists of samples: ``train`` (with the validation part in it) and ``test``.
 
-    A track gives :meth:`batch`, :meth:`answer`, :meth:`one_batch` and what :class:`Task` leaves open: networks, loss, rows, evaluation.
+    A track gives :meth:`batch`, :meth:`answer`, :meth:`one_batch` and what :class:`Task` leaves open: networks and evaluation; the
+    loss and the rows here are those of a task in which a row is a sample.
 
     Args:
         card: of the task.
@@ -83,6 +91,10 @@ class SampledTask(Task):
         order = torch.randperm(total, generator=generator(seed, "split"))
         return (order[:held_out] if part == "validation" else order[held_out:]).sort().values
 
+    def part_key(self, part: Part, seed: int, protocol: str) -> tuple[Part, int, str]:
+        """Names the samples of a part: test, and a fixed validation part, are the same for every seed."""
+        return (part, 0, "") if part == "test" or self._fixed_validation else (part, seed, protocol)
+
     def size(self, part: Part, seed: int, protocol: str) -> int:
         """Number of samples of a part; ``published`` leaves no validation part."""
         return len(self.part_rows(part, seed, protocol))
@@ -129,9 +141,8 @@ class SampledTask(Task):
 
     def _together(self, members: list[Outputs]) -> Outputs:
         """An ensemble's outputs: the logarithm of the mean of its members' probabilities, each member's logits as an exit."""
-        log_probabilities = [member.logits.log_softmax(dim=-1 if self.decodes else 1) for member in members]
-        mean = torch.stack(log_probabilities).logsumexp(dim=0) - math.log(len(members))
-        return Outputs(mean, exits=tuple(member.logits for member in members), counted=members[0].counted)
+        logits = tuple(member.logits for member in members)
+        return Outputs(log_mean_probability(logits, dim=-1 if self.decodes else 1), exits=logits, counted=members[0].counted)
 
     def answered(self, network: nn.Module, batch: Batch, *, teacher_inputs: bool = False) -> Outputs:
         """A network's outputs on a batch; a decoder is fed its targets."""
@@ -159,6 +170,18 @@ class SampledTask(Task):
         features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
         embedding = tuple(outputs.embedding.shape[1:]) if outputs.embedding is not None else None
         return Shapes(tuple(outputs.logits.shape[1:]), features, embedding)
+
+    # where a row is a sample; other tracks have their own
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Cross-entropy, mean over samples; of a network with earlier exits the sum over all its exits, as such networks are trained."""
+        loss = functional.cross_entropy(outputs.logits, targets)
+        for logits in outputs.exits:
+            loss = loss + functional.cross_entropy(logits, targets)
+        return loss
+
+    def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
+        """A row is a sample, and all count."""
+        return outputs.logits, None
 
     # the recipe
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
@@ -203,9 +226,7 @@ class SampledTask(Task):
         """
         if reference is None:
             return None
-        kept = self._reference_logits.setdefault(reference, {})
-        # the test split is the same for every seed
-        key: tuple[Part, int, str] = (part, 0, "") if part == "test" else (part, seed, protocol)
+        kept, key = self._reference_logits.setdefault(reference, {}), self.part_key(part, seed, protocol)
         if key not in kept:
             every = self.outputs_on(reference, part, seed, protocol, teacher_inputs=True)
             kept[key] = joined(rows_of(self, outputs) for _, outputs in every).logits
@@ -218,6 +239,12 @@ class SampledTask(Task):
     def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Scores | None = None) -> dict[str, float]:
         """See :meth:`Task.detection`: ``prr/SCORE``."""
         return detection(self.evaluation(part, seed, protocol), network, {}, scores)
+
+    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
+        """See :meth:`Task.further_metrics`: ``uncertainty``."""
+        if group == "uncertainty":
+            return self.detection(network, "test", seed, protocol)
+        return super().further_metrics(group, network, seed, protocol)
 
     def latency_ms(self, network: nn.Module) -> float:
         """Median time of one sample's forward pass in milliseconds, over at most 30 passes and about a second."""

@@ -19,6 +19,7 @@ a batch. A row of logits is a token here; on other tracks it is a sample or a pi
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,12 +103,12 @@ def adaptive_weights(z_t: Tensor, y: Tensor, lam: float) -> Tensor:
     return torch.sigmoid(lam * log_odds.clamp(-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS))
 
 
-class _Interpolated:
+class _Interpolated(abc.ABC):
     """The loss of the three rows, which differ in w_l alone."""
 
+    @abc.abstractmethod
     def weights(self, params: Any, z_t: Tensor, y: Tensor) -> Tensor:
         """w [P] in [0, 1] of the teacher's logits [P, C] and labels [P]."""
-        raise NotImplementedError
 
     @hookimpl
     def loss(self, step: Step) -> Mapping[str, Tensor]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim import Adam
 
-from kdarena import Choice, Ensemble, Flag, Float, Int, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, pool
+from kdarena import ROWS, Choice, Ensemble, Flag, Float, Int, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ class EnsembleParams(Params):
     peak_lr: float = Float(1e-2, 1e-3, 3e-2, log=True, source="code", tune=False, help="of Adam, at a third of the run; a tenth of it at the start")
 
 
-EXTENDED = {"segmentation": "each pixel of the score map is a row of logits", "text": "each sequence is a row of logits"}
+EXTENDED = {track: ROWS[track] for track in ("segmentation", "text")}
 EXCLUDED = {"speech": "it learns without labels, and a decoder would be fed them"}
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn import functional
 
-from kdarena import NO_TEACHER, Float, Int, Method, Paper, Params, Phase, hookimpl, losses, no_teachers
+from kdarena import NO_TEACHER, ROWS, Float, Int, Method, Paper, Params, Phase, hookimpl, losses, no_teachers
 from kdarena_feed import generations
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ def permuted_dark_knowledge(p_t: Tensor, generator: torch.Generator) -> Tensor:
 class BAN:
     """Each generation matches its predecessor's distribution, and the labels."""
 
-    extended: Mapping[str, str] = {
-        "segmentation": "each pixel of the score map is a row of logits",
-        "text": "each sequence is a row of logits",
-        "speech": "each token up to the end of the sentence is a row of logits",
-    }
+    extended: Mapping[str, str] = ROWS
     excluded: Mapping[str, str] = {}
 
     def __init__(self, name: str, title: str, equations: str, parameters: type[GenerationParams]):

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kdarena import Float, Int, Learner, Method, Paper, Params, hookimpl, losses, no_teachers
-from kdarena_kd.kd import EXTENDED
+from kdarena import ROWS, Float, Int, Learner, Method, Paper, Params, hookimpl, losses, no_teachers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +45,7 @@ class DML:
         title="deep mutual learning of K students without a teacher",
         paper=Paper("Deep Mutual Learning", "CVPR", 2018, "https://arxiv.org/abs/1706.00384"),
         equations="L_k = CE(y, z_k) + w 1/(K-1) sum_{j != k} T^2 KL(sg p_j || p_k)",
-        extended=EXTENDED,
+        extended=ROWS,
         Params=DMLParams,
         teachers=no_teachers,
         applies=applies,

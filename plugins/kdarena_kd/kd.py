@@ -18,18 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kdarena import Float, Method, Paper, Params, hookimpl, losses
+from kdarena import ROWS, Float, Method, Paper, Params, hookimpl, losses
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from kdarena import Step
-
-EXTENDED = {
-    "segmentation": "each pixel of the score map is a row of logits",
-    "text": "each sequence is a row of logits",
-    "speech": "each token up to the end of the sentence is a row of logits",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class KD:
         title="knowledge distillation from the teacher's softened logits",
         paper=Paper("Distilling the Knowledge in a Neural Network", "NeurIPS workshop", 2015, "https://arxiv.org/abs/1503.02531"),
         equations="L = (1 - a) CE(y, z_s) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))",
-        extended=EXTENDED,
+        extended=ROWS,
         Params=KDParams,
     )
 

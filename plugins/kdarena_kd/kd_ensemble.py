@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from kdarena import Int, Method, Paper, hookimpl, losses, pool
-from kdarena_kd.kd import EXTENDED, KDParams
+from kdarena import ROWS, Int, Method, Paper, hookimpl, losses, pool
+from kdarena_kd.kd import KDParams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ class KDEnsemble:
         title="knowledge distillation from the mean of N teachers' softened probabilities",
         paper=Paper("Distilling the Knowledge in a Neural Network", "NeurIPS workshop", 2015, "https://arxiv.org/abs/1503.02531"),
         equations="L = (1 - a) CE(y, z_s) + a T^2 KL(mean_n softmax(z_n / T) || softmax(z_s / T))",
-        extended=EXTENDED,
+        extended=ROWS,
         Params=KDEnsembleParams,
         teachers=lambda card, params: pool(params.teachers, "teacher"),
     )

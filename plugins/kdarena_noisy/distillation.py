@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 URL = "https://arxiv.org/abs/1910.05057"
 PAPER = Paper("Noise as a Resource for Learning in Knowledge Distillation", "WACV", 2021, URL)
 FIRST_VERSION = Paper("Improving Generalization and Robustness with Noisy Collaboration in Knowledge Distillation", "arXiv", 2019, URL)
-EXTENDED = {
-    "segmentation": "each pixel of the score map is a row of logits",
-    "text": "each sequence is a row of logits",
-    "speech": "each token up to the end of the sentence is a row of logits",
-}
 
 
 @dataclass(frozen=True)

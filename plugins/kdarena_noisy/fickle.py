@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 from torch.nn.modules.dropout import _DropoutNd
 
-from kdarena import Float, Method, TeacherSpec, hookimpl
-from kdarena_noisy.distillation import EXTENDED, PAPER, NoisyParams, distillation, refuse_weights
+from kdarena import ROWS, Float, Method, TeacherSpec, hookimpl
+from kdarena_noisy.distillation import PAPER, NoisyParams, distillation, refuse_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Fickle:
         title="distillation from a teacher whose dropout stays alive",
         paper=PAPER,
         equations="L = (1 - a) CE(y, S(x)) + a tau^2 KL(T_xi^tau(x) || S^tau(x)), xi: a fresh dropout mask",
-        extended=EXTENDED,
+        extended=ROWS,
         Params=FickleParams,
         teachers=teachers,
         applies=applies,

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from kdarena import Choice, Float, Method, hookimpl
-from kdarena_noisy.distillation import EXTENDED, PAPER, NoisyParams, distillation, refuse_weights
+from kdarena import ROWS, Choice, Float, Method, hookimpl
+from kdarena_noisy.distillation import PAPER, NoisyParams, distillation, refuse_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ class SoftRandomization:
         title="distillation with Gaussian noise on the student's input",
         paper=PAPER,
         equations="L = (1 - a) CE(y, S(x + delta)) + a tau^2 KL(T^tau(x) || S^tau(x + delta)), delta ~ N(0, sigma^2 I)",
-        extended={"segmentation": EXTENDED["segmentation"]},
+        extended={"segmentation": ROWS["segmentation"]},
         excluded={"text": "its noise is in units of pixels, and tokens have none", "speech": "its noise is in units of pixels, and spectra have none"},
         Params=SoftRandomizationParams,
         applies=applies,

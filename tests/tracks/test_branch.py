@@ -193,5 +193,5 @@ def test_an_ensemble_is_scored_as_any_network(digits: ClassificationTask):
     inputs = torch.cat([batch.inputs for batch in digits.part_batches("test", 0, "validated")])
     with torch.no_grad():
         mean = sum(network.eval()(inputs).softmax(1) for network in networks)
-    correct = (mean.argmax(1) == digits.labels("test", 0, "validated")).double().mean()
+    correct = (mean.argmax(1) == digits.part_targets("test", 0, "validated")).double().mean()
     assert digits.evaluate(Ensemble(networks), "test", 0, "validated")["top1"] == pytest.approx(100 * float(correct))

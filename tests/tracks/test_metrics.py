@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdarena.tracks.classification import metrics
+from kdarena.tracks import metrics
 
 
 def rows(seed: int, count: int = 41, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -19,5 +19,5 @@ def gap(task: ClassificationTask, network: nn.Module, seed: int, protocol: str) 
     accuracy = {}
     for part in parts:
         logits = outputs_of(task, network, task.part_batches(part, seed, protocol)).logits
-        accuracy[part] = 100 * float((logits.argmax(dim=1) == task.labels(part, seed, protocol)).double().mean())
+        accuracy[part] = 100 * float((logits.argmax(dim=1) == task.part_targets(part, seed, protocol)).double().mean())
     return {"train_top1": accuracy["train"], "generalisation": accuracy["train"] - accuracy["test"]}

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kdarena.seeds import derive
 from kdarena.tracks.branch import Branch, cut
@@ -17,13 +16,13 @@ from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
 from kdarena.tracks.classification.data import DataSet
-from kdarena.tracks.classification.metrics import all_metrics
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
 from kdarena.tracks.classification.scoring import gap
 from kdarena.tracks.evaluation import Scores, detection, outputs_of
+from kdarena.tracks.metrics import all_metrics
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.sampled import SampledTask, Split, generator
+from kdarena.tracks.sampled import SampledTask, Split, generator, plain_outputs
 from kdarena.tracks.task import Batch, Outputs, Part, Setting
 
 DRAWN_VALUES = 2**18
@@ -94,15 +93,11 @@ class ClassificationTask(SampledTask):
 
     def targets(self, seed: int, protocol: str) -> Tensor:
         """See :meth:`Task.targets`."""
-        return self.labels("train", seed, protocol).to(self.device)
-
-    def labels(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """Labels of a part [P] on the CPU, in the order of :meth:`part_batches`."""
-        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self.part_rows(part, seed, protocol)]
+        return self.part_targets("train", seed, protocol).to(self.device)
 
     def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """See :meth:`SampledTask.part_targets`."""
-        return self.labels(part, seed, protocol)
+        """Labels of a part [P] on the CPU, in the order of :meth:`part_batches`."""
+        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self.part_rows(part, seed, protocol)]
 
     def auxiliary(self, seed: int) -> Iterator[Tensor]:
         """See :meth:`Task.auxiliary`; as many inputs a batch as training has."""
@@ -146,28 +141,13 @@ class ClassificationTask(SampledTask):
 
         A network may answer with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep.
         """
-        answer, features, embedding = self.captured(network, inputs, **arguments)
-        if isinstance(answer, Tensor):
-            return Outputs(answer.float(), features, embedding)
-        logits, exits, embeddings = answer
-        return Outputs(logits.float(), features, embedding, exits=tuple(one.float() for one in exits), exit_embeddings=tuple(one.float() for one in embeddings))
+        return plain_outputs(*self.captured(network, inputs, **arguments))
 
     def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
         """See :meth:`Task.branch`."""
         if not self.card.branches:
             raise ValueError(f"the stages of {self.card.student} can't be cut from one another")
         return cut(network, after, blocks)
-
-    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """Cross-entropy, mean over samples; of a network with earlier exits the sum over all its exits, as such networks are trained."""
-        loss = functional.cross_entropy(outputs.logits, targets)
-        for logits in outputs.exits:
-            loss = loss + functional.cross_entropy(logits, targets)
-        return loss
-
-    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
-        """A row is a sample, and all count."""
-        return outputs.logits, None
 
     # evaluation
     def evaluate(
@@ -179,7 +159,7 @@ class ClassificationTask(SampledTask):
             ValueError: the part is empty.
         """
         logits = outputs_of(self, network, self.part_batches(part, seed, protocol)).logits
-        return all_metrics(logits, self.labels(part, seed, protocol), self.reference_logits(reference, part, seed, protocol))
+        return all_metrics(logits, self.part_targets(part, seed, protocol), self.reference_logits(reference, part, seed, protocol))
 
     def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Scores | None = None) -> dict[str, float]:
         """See :meth:`Task.detection`: ``prr/SCORE``, ``auroc/SET/SCORE`` and ``aupr/SET/SCORE``."""
@@ -194,13 +174,11 @@ class ClassificationTask(SampledTask):
         """See :meth:`Task.further_metrics`: ``gap``, ``uncertainty`` or ``robustness``."""
         if group == "gap":
             return gap(self, network, seed, protocol)
-        if group == "uncertainty":
-            return self.detection(network, "test", seed, protocol)
         if group != "robustness":
             return super().further_metrics(group, network, seed, protocol)
         images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
         with evaluating(network, gradients=True):
-            return robustness_metrics(self._predictor(network), images, self.labels("test", seed, protocol).to(self.device), generator(0, "robustness"))
+            return robustness_metrics(self._predictor(network), images, self.part_targets("test", seed, protocol).to(self.device), generator(0, "robustness"))
 
     def _predictor(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """A network as a function of raw images in [0, 1]: normalisation belongs to it."""

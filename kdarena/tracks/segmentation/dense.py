@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -121,9 +122,9 @@ class DenseTask(SampledTask):
             loss = loss + self.pixel_loss(upsampled(scores, self._size(targets)), targets)
         return loss
 
+    @abc.abstractmethod
     def pixel_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The mean over pixels that count, of scores [B, C, H, W] and targets [B, H, W]; 0 where none does."""
-        raise NotImplementedError
 
     def scored(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """A part batch by batch: scores and targets at the targets' size, and the reference teacher's scores [B, C, H, W]."""
@@ -139,8 +140,7 @@ class DenseTask(SampledTask):
 
         They are kept for as long as the module lives, so it may not change.
         """
-        kept = self._reference_maps.setdefault(reference, {})
-        key: tuple[Part, int, str] = (part, 0, "") if part == "test" or self._fixed_validation else (part, seed, protocol)
+        kept, key = self._reference_maps.setdefault(reference, {}), self.part_key(part, seed, protocol)
         if key not in kept:
             if self.size(part, seed, protocol) * math.prod(self.shapes(reference).logits) * 4 > KEPT_SCORES:
                 return None

@@ -76,12 +76,10 @@ class SegmentationTask(DenseTask):
         return {**confusion.metrics(), **(distance.metrics() if reference is not None else {})}
 
     def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
-        """See :meth:`Task.further_metrics`: ``gap`` (``train_miou``, and how far test lies below it) or ``uncertainty`` (``prr/SCORE`` of the rows)."""
+        """See :meth:`Task.further_metrics`: ``gap`` (``train_miou``, and how far test lies below it) beside those of the base."""
         if group == "gap":
             train, test = (self.evaluate(network, part, seed, protocol)["miou"] for part in ("train", "test"))  # type: ignore[arg-type]
             return {"train_miou": train, "generalisation": train - test}
-        if group == "uncertainty":
-            return self.detection(network, "test", seed, protocol)
         return super().further_metrics(group, network, seed, protocol)
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import jiwer
 from torch import Tensor
-from torch.nn import functional
 
-from kdarena.losses import kl
+from kdarena.tracks.metrics import negative_log_likelihood, teacher_metrics, top
 
 
 def word_error_rate(transcripts: Sequence[str], recognised: Sequence[str]) -> float:
@@ -16,30 +15,11 @@ def word_error_rate(transcripts: Sequence[str], recognised: Sequence[str]) -> fl
     return 100 * float(jiwer.wer(list(transcripts), list(recognised)))
 
 
-def token_accuracy(logits: Tensor, targets: Tensor) -> float:
-    """Percentage of tokens [P], each behind the true ones, whose largest logit [P, C] is the target's."""
-    return 100 * float((logits.argmax(dim=1) == targets).double().mean())
-
-
-def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
-    """Mean over tokens of −ln softmax(logits)[target], in nats."""
-    return float(functional.cross_entropy(logits.double(), targets))
-
-
-def agreement(logits: Tensor, reference: Tensor) -> float:
-    """Percentage of tokens for which two networks [P, C] name the same one, both behind the true ones."""
-    return 100 * float((logits.argmax(dim=1) == reference.argmax(dim=1)).double().mean())
-
-
-def divergence(logits: Tensor, reference: Tensor) -> float:
-    """KL(reference ‖ network) at temperature 1, mean over tokens, in nats."""
-    return float(kl(reference, logits))
-
-
 def token_metrics(logits: Tensor, targets: Tensor, reference: Tensor | None = None) -> dict[str, float]:
-    """``token_accuracy`` and ``nll`` of tokens behind the true ones; with a reference teacher's logits also ``agreement`` and ``teacher_kl``."""
-    found = {"token_accuracy": token_accuracy(logits, targets), "nll": negative_log_likelihood(logits, targets)}
-    if reference is not None:
-        found["agreement"] = agreement(logits, reference)
-        found["teacher_kl"] = divergence(logits, reference)
-    return found
+    """``token_accuracy`` and ``nll`` of tokens behind the true ones; with a reference teacher's logits also ``agreement`` and ``teacher_kl``.
+
+    Args:
+        logits: [P, C] of the tokens that count.
+        targets: [P].
+    """
+    return {"token_accuracy": top(logits, targets, 1), "nll": negative_log_likelihood(logits, targets), **teacher_metrics(logits, reference)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdarena.tracks.classification.metrics import agreement, calibration_error, divergence, negative_log_likelihood, top
+from kdarena.tracks.metrics import calibration_error, negative_log_likelihood, teacher_metrics, top
 
 POSITIVE = 1
 """Class of which F1 is: acceptable, positive, or a paraphrase."""
@@ -31,14 +31,11 @@ def all_metrics(logits: Tensor, targets: Tensor, reference: Tensor | None = None
         logits: [P, C] on the CPU.
         targets: [P].
     """
-    found = {
+    return {
         "accuracy": top(logits, targets, 1),
         "matthews": matthews(logits, targets),
         "f1": f1(logits, targets),
         "nll": negative_log_likelihood(logits, targets),
         "ece": calibration_error(logits, targets),
+        **teacher_metrics(logits, reference),
     }
-    if reference is not None:
-        found["agreement"] = agreement(logits, reference)
-        found["teacher_kl"] = divergence(logits, reference)
-    return found

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.sampled import SampledTask, Split
+from kdarena.tracks.sampled import SampledTask, Split, plain_outputs
 from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
 from kdarena.tracks.text import architectures, checkpoint
 from kdarena.tracks.text.data import TextData, Tokens
@@ -106,28 +105,12 @@ class TextTask(SampledTask):
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :class:`SampledTask`; a network that is no encoder answers with logits, or with (logits, exits, exit embeddings)."""
         answer, _, embedding = self.captured(network, inputs, **arguments)
-        if isinstance(answer, Tensor):
-            return Outputs(answer.float(), embedding=embedding)
         if not isinstance(answer, Encoding):
-            logits, exits, embeddings = answer
-            return Outputs(
-                logits.float(), embedding=embedding, exits=tuple(one.float() for one in exits), exit_embeddings=tuple(one.float() for one in embeddings)
-            )
+            return plain_outputs(answer, FeatureMaps({}), embedding)
         tokens = inputs != PADDING
         hidden = tuple(states.float() for states in answer.hidden)
         attentions = tuple(probabilities.float() for probabilities in answer.attentions)
         return Outputs(answer.logits.float(), LayerMaps(hidden, tokens), embedding, attentions, hidden=hidden, tokens=tokens)
-
-    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """Cross-entropy, mean over sentences; of a network with earlier exits the sum over all its exits."""
-        loss = functional.cross_entropy(outputs.logits, targets)
-        for logits in outputs.exits:
-            loss = loss + functional.cross_entropy(logits, targets)
-        return loss
-
-    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
-        """A row is a sentence or pair, and all count."""
-        return outputs.logits, None
 
     # evaluation
     def evaluate(
@@ -136,9 +119,3 @@ class TextTask(SampledTask):
         """See :meth:`Task.evaluate` and :func:`~kdarena.tracks.text.metrics.all_metrics`."""
         evaluation = self.evaluation(part, seed, protocol)
         return all_metrics(evaluation.outputs(network).logits, evaluation.targets, self.reference_logits(reference, part, seed, protocol))
-
-    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
-        """See :meth:`Task.further_metrics`: ``uncertainty``."""
-        if group == "uncertainty":
-            return self.detection(network, "test", seed, protocol)
-        return super().further_metrics(group, network, seed, protocol)

@@ -110,7 +110,7 @@ def test_counting_operations_leaves_no_trace(digits: ClassificationTask):
 
 # generalisation
 def test_the_gap_is_top1_on_the_runs_own_training_images_less_that_on_test(digits: ClassificationTask):
-    labels, test = digits.labels("train", *PLACE), torch.from_numpy(load_digits().test_labels)
+    labels, test = digits.part_targets("train", *PLACE), torch.from_numpy(load_digits().test_labels)
     found = gap(digits, Always(3), *PLACE)
     assert found["train_top1"] == pytest.approx(100 * float((labels == 3).double().mean()))
     assert found["generalisation"] == pytest.approx(found["train_top1"] - 100 * float((test == 3).double().mean()))
