@@ -19,7 +19,7 @@ CALLS = {"afd": {"critic": 3}, "afd-large": {"critic": 3}, "afd-cycle": {"critic
 """Calls of a helper in one step where the equations need more than one: a critic sees real, fake, and the student's turn."""
 BACKWARDS = {"afd": 2, "afd-large": 2, "afd-cycle": 2}
 """Backward passes through student and peers, where two optimisers take separate gradients of the same forward pass."""
-METHODS = sorted(one.name for one in discover() if one.error is None)
+METHODS = sorted(one.name for one in discover() if one.method is not None and one.method.covers("classification"))
 
 
 def operations(call) -> int:
