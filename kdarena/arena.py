@@ -60,13 +60,14 @@ class Arena:
         entered = [plan.enter(found, card, self.request) for card in cards]
         # a task's share of the time that is left goes by its number of methods
         weights = [sum(entrant.skip is None for entrant in entrants) for entrants in entered]
+        limit = choose.calibration_limit(self.request, sum(weights), self.ledger.engine.capacity)
         for number, (card, entrants) in enumerate(zip(cards, entered, strict=True)):
             left = (self.request.total or choose.DEFAULT_TOTAL) - (time.monotonic() - started)
-            self._task(entrants, card, named, left * weights[number] / max(1, sum(weights[number:])))
+            self._task(entrants, card, named, left * weights[number] / max(1, sum(weights[number:])), limit)
         return Outcome(tuple(self.ledger.failures.values()), self.ledger.trained)
 
     # one task, in order
-    def _task(self, entrants: Sequence[Entrant], card: TaskCard, named: bool, seconds: float) -> None:
+    def _task(self, entrants: Sequence[Entrant], card: TaskCard, named: bool, seconds: float, limit: float) -> None:
         started = time.monotonic()
         request = self.request
         ground = Ground(card, self.machine, self.machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
@@ -74,7 +75,7 @@ class Arena:
         self.ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(self.machine.devices)} x {self.machine.kind}, {ground.precision}")
         keys = self.pool.train(runnable, ground)
         timed = request.budget is None or request.budget.currency in ("s", "se")
-        calibrations = self._calibrate(runnable, ground, keys, timed=timed)
+        calibrations = self._calibrate(runnable, ground, keys, timed=timed, limit=limit)
         runnable = [entrant for entrant in runnable if entrant.method.name in calibrations]
         if STUDENT not in calibrations:
             raise UserError(f"the plain student can't be calibrated on {card.name}: {self.ledger.failures.get(STUDENT, 'see the log')}")
@@ -83,7 +84,7 @@ class Arena:
         choice = self.ledger.store.choice(identity)
         if choice is None:
             seconds_costs = {name: plan.phase_costs(one, "s", student.student_s) for name, one in calibrations.items()} if timed else {}
-            left = seconds - (time.monotonic() - started) - audit_seconds(calibrations)
+            left = seconds - (time.monotonic() - started) - audit_seconds(calibrations, limit, self.ledger.engine.capacity)
             choice = choose.choose(
                 request, card, seconds_costs, student.student_s, student.steps_per_epoch, left, self.ledger.engine.capacity, self._overhead(keys)
             )
@@ -115,21 +116,19 @@ class Arena:
         self._expect(works, choice)
         self.ledger.schedule(works)
         if timed or choice.unit == "flop":
-            self._audit(running, ground, keys, calibrations, costs, choice, timed=timed)
+            self._audit(running, ground, keys, calibrations, costs, choice, timed=timed, limit=limit)
 
     def _calibrate(
-        self, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, audit: int = 0
+        self, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audit: int = 0
     ) -> dict[str, Calibration]:
-        """Measure every method, alone on the device; one that fails has a failure and no calibration."""
+        """Measure every method, each alone on its device; one that fails has a failure and no calibration."""
         done = {}
-        specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, audit=audit) for entrant in entrants}
+        specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audit) for entrant in entrants}
         new = [spec for spec in specs.values() if self.ledger.store.calibration(spec.key) is None]
         if new:
             self.ledger.display.say(f"{ground.card.name}: {'auditing' if audit else 'calibrating'} {len(new)} methods")
         self.ledger.display.expect(len(new), None)
-        for entrant in entrants:
-            name = entrant.method.name
-            measured = self.ledger.calibration(specs[name])
+        for name, measured in zip(specs, self.ledger.calibrations(list(specs.values())), strict=True):
             if measured.status == "done":
                 done[name] = measured
             else:
@@ -228,9 +227,10 @@ class Arena:
         choice: Choice,
         *,
         timed: bool,
+        limit: float,
     ) -> None:
         """Measure every method once more, beside the student; the ratio stands on the board."""
-        again = self._calibrate(entrants, ground, keys, timed=timed, audit=1)
+        again = self._calibrate(entrants, ground, keys, timed=timed, limit=limit, audit=1)
         ratios = {}
         for name, audit in again.items():
             steps = share_out(costs[name], choice.amount)
@@ -280,6 +280,6 @@ def spent_on(steps: Sequence[int], prices: Sequence[float | None]) -> float:
     return sum(count * (price or 0.0) for count, price in zip(steps, prices, strict=True))
 
 
-def audit_seconds(calibrations: Mapping[str, Calibration]) -> float:
-    """About what the audits will take."""
-    return sum(1.3 * len(one.phases) for one in calibrations.values()) + 2.0
+def audit_seconds(calibrations: Mapping[str, Calibration], limit: float, workers: int) -> float:
+    """About what the audits will take: half a calibration each, a phase, and what building takes."""
+    return sum(min(1.3, 0.5 * limit) * len(one.phases) + 0.2 for one in calibrations.values()) / workers + 2.0

@@ -3,6 +3,8 @@
 Time is measured as a ratio: blocks of the method's steps alternate with blocks of the plain student's (method, student,
 student, method), one synchronisation a block, so that a machine's drift cancels. Single steps in turn would understate
 dear methods, because each would find its caches as the other left them. Operations are counted on one step of each phase.
+
+Calibrations of one command may be under way on all devices at once, one on each (a core is a CPU's device), as its runs will be.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from kdarena.train import BoundUpdate, Stepper, enter
 
 BLOCK_STEPS = 50
 BLOCK_SECONDS = 0.25
+FEWEST_STEPS = 3
+"""Of a block of a step so dear that the time limit leaves it no more."""
 DROPPED_STEPS = 3
-"""First steps of a block, which are taken but not timed: they find the other's caches."""
+"""First steps of a block, which are taken but not timed: they find the other's caches; one of a short block."""
 TARGET_ERROR = 0.01
 TIME_LIMIT = 8.0
-"""Seconds after which a phase's calibration ends with the error that it has reached."""
+"""Seconds after which a phase's calibration ends with the error that it has reached, unless the spec says fewer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class CalibrationSpec:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.spec.RunSpec`.
+        limit: seconds after which a phase's calibration ends; part of the key, since a hasty one must not serve a careful board.
         audit: 0 for the calibration that runs commit by; 1 for the shorter one after the runs.
     """
 
@@ -56,6 +61,7 @@ class CalibrationSpec:
     threads: int
     timed: bool
     trains: TeacherSpec | None = None
+    limit: float = TIME_LIMIT
     audit: int = 0
 
     @property
@@ -123,12 +129,20 @@ class Calibration:
 
 
 def calibrate(
-    hooks: Hooks, new_run: Callable[[], Run], student_hooks: Hooks, new_student_run: Callable[[], Run], *, timed: bool, once: bool = False
+    hooks: Hooks,
+    new_run: Callable[[], Run],
+    student_hooks: Hooks,
+    new_student_run: Callable[[], Run],
+    *,
+    timed: bool,
+    once: bool = False,
+    limit: float = TIME_LIMIT,
 ) -> tuple[list[PhaseMeasure], float | None]:
     """Enter each phase in turn on a throw-away build and measure one step of it.
 
     Args:
         once: measure one group of blocks only (an audit).
+        limit: seconds after which a phase's measurement ends.
 
     Returns:
         a measure of each phase, and the seconds of one step of the plain student (None where time was not measured).
@@ -145,7 +159,7 @@ def calibrate(
         flops = block.count_operations()
         relative = error = None
         if reference is not None:
-            relative, error, student_s = _ratio(block, reference, once)
+            relative, error, student_s = _ratio(block, reference, limit, once)
             student_times.append(student_s)
             if run.method is Defaults.method and run.trains is None:
                 relative, error = 1.0, 0.0  # the plain student beside itself: the unit, by definition
@@ -196,7 +210,7 @@ class _Block:
     def seconds(self) -> float:
         """Mean seconds of one step over a block."""
         device = self.run.task.device
-        for _ in range(DROPPED_STEPS):
+        for _ in range(DROPPED_STEPS if self.steps > DROPPED_STEPS else 1):
             self._take()
         synchronize(device)
         start = time.perf_counter()
@@ -206,14 +220,14 @@ class _Block:
         return (time.perf_counter() - start) / self.steps
 
 
-def _ratio(block: _Block, reference: _Block, once: bool) -> tuple[float, float, float]:
+def _ratio(block: _Block, reference: _Block, limit: float, once: bool) -> tuple[float, float, float]:
     """Step cost relative to the student's, its relative standard error, and the student's seconds a step."""
     started = time.perf_counter()
     for one in (block, reference):
-        one.steps = 5
+        one.steps = FEWEST_STEPS
         step = one.seconds()
-        # at least 50 steps and 0.25 s, unless four blocks of that would exceed the limit
-        one.steps = max(5, min(max(BLOCK_STEPS, math.ceil(BLOCK_SECONDS / step)), math.ceil(TIME_LIMIT / 8 / step)))
+        # at least 50 steps and 0.25 s, unless the eight blocks of two groups would exceed the limit
+        one.steps = max(FEWEST_STEPS, min(max(BLOCK_STEPS, math.ceil(BLOCK_SECONDS / step)), math.ceil(limit / 8 / step)))
     own: list[float] = []
     student: list[float] = []
     while True:
@@ -221,7 +235,7 @@ def _ratio(block: _Block, reference: _Block, once: bool) -> tuple[float, float, 
             times.append(one.seconds())
         relative, error = _ratio_of_means(own, student)
         # two groups at least, however long they take: from one there is no error to tell
-        if once or (len(own) >= 4 and (error < TARGET_ERROR or time.perf_counter() - started > TIME_LIMIT)):
+        if once or (len(own) >= 4 and (error < TARGET_ERROR or time.perf_counter() - started > limit)):
             return relative, error, sum(student) / len(student)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdarena.budget import Amount, commit, minimum_amount
+from kdarena.calibrate import TIME_LIMIT
 from kdarena.defaults import Defaults
 from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.plan import Entrant, Request
@@ -20,6 +21,10 @@ DEFAULT_SEEDS = 5
 DEFAULT_TOTAL = 600.0
 TUNING_SHARE = 1.5
 """Default tuning budget in budgets of a final run: three trials."""
+CALIBRATION_SHARE = 0.1
+"""Of the total time, for calibrations and audits."""
+SHORTEST_CALIBRATION = 0.25
+"""Seconds."""
 RUN_OVERHEAD = 0.25
 """Seconds that a run costs beside its training at least, as planned with."""
 
@@ -51,6 +56,17 @@ def to_unit(amount: Amount, student_s: float | None, steps_per_epoch: int) -> tu
         assert student_s is not None
         return amount.value * steps_per_epoch * student_s, "s"
     return amount.value, amount.currency
+
+
+def calibration_limit(request: Request, calibrations: int, workers: int) -> float:
+    """Seconds that a calibration may take, so that a command's calibrations, on all its tasks, fit into its total time.
+
+    With ``--budget`` the user states what a run costs and not how long all may take, and each is as careful as it can be.
+    """
+    if request.budget is not None:
+        return TIME_LIMIT
+    share = CALIBRATION_SHARE * (request.total or DEFAULT_TOTAL) * workers / max(1, calibrations)
+    return float(f"{min(max(share, SHORTEST_CALIBRATION), TIME_LIMIT):.2g}")
 
 
 def choose(
@@ -100,8 +116,8 @@ def _fit(
     notes = []
     epoch_s = steps_per_epoch * student_s
     methods = len(costs)
-    full = card.recipe.student_epochs * epoch_s
     least = max((minimum_amount(cost) for cost in costs.values()), default=0.0)
+    full = max(card.recipe.student_epochs * epoch_s, least)
     device_seconds = max(0.0, seconds_left) * workers
 
     def budget_for(seeds: int, tuned: bool) -> float:
@@ -128,7 +144,9 @@ def _fit(
             f"--total is too short for {methods} methods with {seeds} seeds on {card.name}: it leaves {max(fitted, 0):.2g} s a run, {least:.2g} s are the least; raise --total or name fewer --plugins"
         )
     epochs = min(fitted, full) / epoch_s
-    epochs = float(f"{epochs:.2g}") if epochs < 100 else float(f"{epochs:.3g}")
+    rounded = float(f"{epochs:.2g}") if epochs < 100 else float(f"{epochs:.3g}")
+    # rounding must not take the dearest method's last step
+    epochs = rounded if rounded * epoch_s >= least else epochs
     amount = Amount(epochs, "se")
     seconds, unit = to_unit(amount, student_s, steps_per_epoch)
     if fitted < full:

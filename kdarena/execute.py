@@ -272,6 +272,7 @@ def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:
             lambda: build_run(plain, task, bench, alone),
             timed=spec.timed,
             once=spec.audit > 0,
+            limit=spec.limit,
         )
         run = build_run(plain, task, bench, alone)
         deployed = run.new_student()

@@ -61,21 +61,20 @@ class Ledger:
         self.board_amount = 0.0
         self.latency: dict[tuple[str, str], float] = {}
 
-    def schedule(self, works: Sequence[Work], limit: int | None = None) -> None:
-        """Do all works; at most ``limit`` runs at once."""
-        scheduler.run(self.engine, works, recall=self._recall, keep=self._keep, started=self.display.started, progress=self.display.progress, limit=limit)
+    def schedule(self, works: Sequence[Work]) -> None:
+        """Do all works."""
+        scheduler.run(self.engine, works, recall=self._recall, keep=self._keep, started=self.display.started, progress=self.display.progress)
 
-    def calibration(self, spec: CalibrationSpec) -> Calibration:
-        """A calibration, alone on its device; measured once and recorded."""
+    def calibrations(self, specs: Sequence[CalibrationSpec]) -> list[Calibration]:
+        """Calibrations in the order of their specs, each alone on its device; measured once and recorded."""
         found: list[Calibration] = []
 
         def work() -> Work:
-            results = yield [Job(spec, "calibration")]
-            assert isinstance(results[0], Calibration)
-            found.append(results[0])
+            results = yield [Job(spec, "calibration") for spec in specs]
+            found.extend(result for result in results if isinstance(result, Calibration))
 
-        self.schedule([work()], limit=1)
-        return found[0]
+        self.schedule([work()])
+        return found
 
     def _recall(self, spec: Spec) -> Result | None:
         if isinstance(spec, CalibrationSpec):

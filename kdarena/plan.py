@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdarena.budget import Amount
-from kdarena.calibrate import Calibration, CalibrationSpec
+from kdarena.calibrate import TIME_LIMIT, Calibration, CalibrationSpec
 from kdarena.contract import REFERENCE, Method, TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.devices import Machine
@@ -151,8 +151,10 @@ def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:
     return list(dict.fromkeys(wanted))
 
 
-def calibration_spec(entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, audit: int = 0) -> CalibrationSpec:
-    """The calibration of a method on a task."""
+def calibration_spec(
+    entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float = TIME_LIMIT, audit: int = 0
+) -> CalibrationSpec:
+    """The calibration of a method on a task, of at most ``limit`` seconds a phase."""
     known = tunables(entrant.method.Params)
     return CalibrationSpec(
         task=ground.card.name,
@@ -166,6 +168,7 @@ def calibration_spec(entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec
         device=ground.machine.kind,
         threads=ground.machine.threads,
         timed=timed,
+        limit=limit,
         audit=audit,
     )
 

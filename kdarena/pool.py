@@ -64,7 +64,7 @@ class Pool:
         trained = plan.teacher_run(teacher, ground, 1.0, 0).trains
         assert trained is not None
         spec = replace(plan.calibration_spec(entrant, ground, {}, timed=not self._fixed(ground)), trains=replace(trained, member=0))
-        measured = self.ledger.calibration(spec)
+        (measured,) = self.ledger.calibrations([spec])
         if measured.status != "done":
             raise UserError(f"the teacher of {ground.card.name} can't be built: {measured.error}")
         return measured
@@ -72,8 +72,9 @@ class Pool:
     def _fixed(self, ground: Ground) -> bool:
         """Whether the teacher's epochs are known without measuring."""
         request = self.request
-        stated = request.teacher_budget is not None and request.teacher_budget.currency == "epochs"
-        return (stated or ground.card.embedded or request.protocol == "published") and not request.charge_teacher
+        by_recipe = ground.card.embedded or request.protocol == "published"
+        known = by_recipe if request.teacher_budget is None else request.teacher_budget.currency == "epochs"
+        return known and not request.charge_teacher
 
     def _epochs(self, ground: Ground, measured: Calibration, teachers: int) -> float:
         """The recipe's epochs, or what the budget for a teacher buys where the recipe would dwarf the runs."""

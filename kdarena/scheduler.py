@@ -49,7 +49,6 @@ def run(
     keep: Callable[[Job, Result], None],
     started: Callable[[Job], None] = lambda job: None,
     progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
-    limit: int | None = None,
 ) -> None:
     """Do all works. What is recorded is recalled, not run again; what is new is kept at once.
 
@@ -57,9 +56,7 @@ def run(
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         started, progress: for the terminal.
-        limit: jobs under way at once, at most the engine's capacity; 1 for calibrations, which need the machine alone.
     """
-    capacity = min(limit or engine.capacity, engine.capacity)
     lines = [_Line(work) for work in works]
     queue: deque[Job] = deque()
     under_way: dict[str, Job] = {}
@@ -84,7 +81,7 @@ def run(
     for line in lines:
         go_on(line)
     while queue or under_way:
-        while queue and len(under_way) < capacity:
+        while queue and len(under_way) < engine.capacity:
             job = queue.popleft()
             under_way[job.spec.key] = job
             started(job)

@@ -161,7 +161,7 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
             print(f"{entrant.method.name} measured", file=sys.stderr)
 
         try:
-            schedule(engine, [work(entrant) for entrant in runnable], recall=lambda spec: None, keep=lambda job, result: None, limit=1)
+            schedule(engine, [work(entrant) for entrant in runnable], recall=lambda spec: None, keep=lambda job, result: None)
         finally:
             engine.close()
     rows.extend(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TRACK = "segmentation"
 METRIC_GROUPS = ("gap", "uncertainty")
 
-SCENES_RECIPE = Recipe(lr=0.1, weight_decay=5e-4, momentum=0.9, nesterov=True, batch_size=8, decay="poly", teacher_epochs=14, student_epochs=14)
+SCENES_RECIPE = Recipe(lr=0.1, weight_decay=5e-4, momentum=0.9, nesterov=True, batch_size=8, decay="poly", clip=5.0, teacher_epochs=14, student_epochs=14)
 DEPTH_RECIPE = Recipe(lr=0.02, weight_decay=5e-4, momentum=0.9, nesterov=True, batch_size=8, decay="poly", teacher_epochs=14, student_epochs=14)
 
 

@@ -1,12 +1,13 @@
 """``agreement``: generated English sentences in minimal pairs, one acceptable, the other with one violation of number.
 
 A subject agrees with its verb across modifiers whose nouns have a number of their own (attractors), a reflexive with its
-subject, a determiner with its noun. Phenomenon, modifiers, numbers and words are drawn from one fixed seed, so that the set
-is the same everywhere. Both sentences of a pair are in the same part and differ in one word.
+subject, a determiner with its noun; and a reflexive is no subject, where a pronoun may be one. Phenomenon, modifiers, numbers
+and words are drawn from one fixed seed, so that the set is the same everywhere. Both sentences of a pair are in the same part
+and differ in one word.
 
-In training most subjects are singular, as in English; a form alone then tells something of the label, from which agreement
-itself is learnt in a few hundred steps (pure parities take thousands). In validation and test both numbers are as frequent,
-so that no form tells anything. A share of the training labels is wrong, as careless annotators would have them.
+Pronouns are learnt first, from words alone, in some fifty steps, and agreement in a few hundred: in training most subjects are
+singular, as in English, so that a form alone tells something of the label (pure parities take thousands of steps). In validation
+and test both numbers are as frequent, and no form tells anything of agreement.
 """
 
 from __future__ import annotations
@@ -25,16 +26,14 @@ SEED = 20261
 TRAIN_PAIRS, VALIDATION_PAIRS, TEST_PAIRS = 4000, 250, 1000
 PLURAL = {"train": 0.3, "validation": 0.5, "test": 0.5}
 """Probability of a plural subject."""
-WRONG = {"train": 0.1, "validation": 0.0, "test": 0.0}
-"""Probability that a sentence's label is wrong."""
 ADJECTIVE, ADVERB = 0.1, 0.1
 """Probabilities of an adjective in front of a noun, and of an adverb in front of a verb."""
 ATTRACTOR = 0.7
 """Probability that a modifier's noun has the other number than the subject."""
 MODIFIERS = ((), ("place",), ("whom",), ("who",))
 MODIFIER_SHARES = (0.4, 0.3, 0.15, 0.15)
-PHENOMENA = ("verb", "auxiliary", "perfect", "reflexive", "determiner", "object")
-PHENOMENON_SHARES = (0.25, 0.15, 0.1, 0.2, 0.2, 0.1)
+PHENOMENA = ("verb", "auxiliary", "perfect", "reflexive", "determiner", "object", "pronoun")
+PHENOMENON_SHARES = (0.15, 0.1, 0.1, 0.15, 0.15, 0.1, 0.25)
 
 Template = tuple[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]
 
@@ -47,13 +46,11 @@ class Sentence:
         morphemes: function words, stems, and endings with a leading ``+``.
         acceptable: whether it is.
         phenomenon: what the pair differs in.
-        label: the class that it is given: 1 for acceptable, or the wrong one.
     """
 
     morphemes: tuple[str, ...]
     acceptable: bool
     phenomenon: str
-    label: int
 
     def text(self) -> str:
         """As it is written."""
@@ -93,7 +90,7 @@ class _Grammar:
     """Draws minimal pairs over the words of one part."""
 
     def __init__(self, part: str, words: Lexicon, random: _Random):
-        self._plural, self._wrong = PLURAL[part], WRONG[part]
+        self._plural = PLURAL[part]
         self._words, self._random = words, random
 
     def pair(self) -> tuple[Sentence, Sentence]:
@@ -102,8 +99,7 @@ class _Grammar:
         plural = self._random.chance(self._plural)
         before, forms, after = getattr(self, f"_{phenomenon}")(plural)
         right, wrong = (*before, *forms[plural], *after), (*before, *forms[not plural], *after)
-        labels = [int(acceptable) ^ int(self._random.chance(self._wrong)) for acceptable in (True, False)]
-        return Sentence(right, True, phenomenon, labels[0]), Sentence(wrong, False, phenomenon, labels[1])
+        return Sentence(right, True, phenomenon), Sentence(wrong, False, phenomenon)
 
     # each: what stands before the word in question, its forms (of one, of more), what stands after it
     def _verb(self, plural: bool) -> Template:
@@ -131,6 +127,12 @@ class _Grammar:
         other = self._random.chance(0.5)
         before = ("the", *self._noun(other, self._words.persons), *self._adverb(), self._random.choice(self._words.transitive), "+ed")
         return before, self._determiners(), self._described(plural, self._words.persons)
+
+    def _pronoun(self, plural: bool) -> Template:
+        pronoun, reflexive = ((self._random.choice(words[plural]),) for words in (lexicon.PRONOUNS, lexicon.REFLEXIVES))
+        other = self._described(self._random.chance(0.5), self._words.persons)
+        after = (*self._adverb(), self._random.choice(self._words.transitive), "+ed", "the", *other)
+        return (), (reflexive, pronoun) if plural else (pronoun, reflexive), after
 
     # parts of sentences
     def _determiners(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

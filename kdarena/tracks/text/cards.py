@@ -18,7 +18,7 @@ LARGEST_VALIDATION = 5_000
 
 BERT: dict[str, Any] = {"momentum": 0.9, "batch_size": 32, "optimizer": "adamw", "decay": "linear", "warmup": 0.1, "clip": 1.0}
 """What BERT's fine-tuning and training from scratch have in common (arXiv 1810.04805, appendix A)."""
-AGREEMENT_RECIPE = Recipe(lr=5e-3, weight_decay=0.01, teacher_epochs=2.5, student_epochs=1, teacher_lr=2e-3, **BERT)
+AGREEMENT_RECIPE = Recipe(lr=5e-3, weight_decay=0.01, teacher_epochs=2.5, student_epochs=2, teacher_lr=2e-3, **BERT)
 SCRATCH_RECIPE = Recipe(lr=5e-4, weight_decay=0.01, teacher_epochs=10, student_epochs=10, **BERT)
 CHECKPOINT_RECIPE = Recipe(lr=5e-5, weight_decay=0.01, teacher_epochs=4, student_epochs=10, **BERT)
 
@@ -74,7 +74,7 @@ def _agreement() -> TaskCard:
         teacher_dropout=True,
         metric_groups=METRIC_GROUPS,
         fast_bf16=False,
-        notes=("generated English minimal pairs: subject and verb, reflexives, determiners; no content word of test is in train",),
+        notes=("generated English minimal pairs: subject and verb, reflexives, determiners, pronouns; no content word of test is in train",),
     )
 
 

@@ -54,7 +54,7 @@ def load_agreement() -> TextData:
 
     def tokens(*parts: str) -> Tokens:
         chosen = [sentence for part in parts for sentence in found[part]]
-        labels = [sentence.label for sentence in chosen]
+        labels = [int(sentence.acceptable) for sentence in chosen]
         return _tokens(vocabulary.encode(sentence.morphemes for sentence in chosen), labels)
 
     return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, fixed_validation=True)
@@ -65,7 +65,7 @@ def agreement_digest() -> str:
     found = hashlib.sha256()
     for part, sentences in agreement.sentences().items():
         for sentence in sentences:
-            found.update(f"{part}\t{sentence.label}\t{' '.join(sentence.morphemes)}\n".encode())
+            found.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
     return found.hexdigest()[:16]
 
 

@@ -71,13 +71,29 @@ TEST = _lexicon(
 PREPOSITIONS = ("near", "behind", "beside", "by")
 DETERMINERS = (("this", "that"), ("these", "those"))
 """Of one, and of more."""
+PRONOUNS = (("he", "she"), ("they",))
+"""As subjects."""
 REFLEXIVES = (("himself", "herself"), ("themselves",))
 AUXILIARIES = (("is", "was"), ("are", "were"))
 """In front of an adjective: of one, and of more."""
 HELPERS = ("has", "have")
 """In front of a past participle."""
 ADVERBS = ("often", "never", "always")
-CLOSED = ("the", "who", *ADVERBS, *PREPOSITIONS, *DETERMINERS[0], *DETERMINERS[1], *REFLEXIVES[0], *REFLEXIVES[1], *AUXILIARIES[0], *AUXILIARIES[1], *HELPERS)
+CLOSED = (
+    "the",
+    "who",
+    *ADVERBS,
+    *PREPOSITIONS,
+    *DETERMINERS[0],
+    *DETERMINERS[1],
+    *PRONOUNS[0],
+    *PRONOUNS[1],
+    *REFLEXIVES[0],
+    *REFLEXIVES[1],
+    *AUXILIARIES[0],
+    *AUXILIARIES[1],
+    *HELPERS,
+)
 """Function words, each of which is a token."""
 ENDINGS = ("+s", "+es", "+ed")
 """Each a token of its own, so that the number of an unknown word can be read."""

@@ -16,6 +16,9 @@ from kdarena.tracks.text.metrics import all_metrics
 from kdarena.tracks.text.models import Encoding, load_encoder, new_encoder
 from kdarena.tracks.text.vocabulary import PADDING
 
+SHORTEST, MULTIPLE = 16, 8
+"""Of padded lengths: a softmax over fewer than 16 keys is not vectorised on CPUs (8 times slower at 14 than at 16), and tensor cores want multiples of 8."""
+
 
 class LayerMaps(FeatureMaps):
     """``layer1`` … ``layerN``: each layer's hidden states as a map of one column [B, D, L, 1], zero at padding, made when it is read."""
@@ -45,9 +48,10 @@ class Sentences:
         return len(self._lengths)
 
     def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids [B, L] of int64, 0 behind the end of a sentence, up to the longest one's; and labels [B]."""
+        """Ids [B, L] of int64, 0 behind the end of a sentence; and labels [B]. L is at least the longest one's length, see :data:`MULTIPLE`."""
         longest, rows = int(self._lengths[rows].max()), rows.to(self._ids.device)
-        offsets = torch.arange(longest, device=rows.device)
+        length = max(SHORTEST, -(-longest // MULTIPLE) * MULTIPLE)
+        offsets = torch.arange(length, device=rows.device)
         padding = offsets >= self._on_device[rows, None]
         places = (self._starts[rows, None] + offsets).masked_fill(padding, 0)
         return self._ids[places].long().masked_fill(padding, PADDING), self._labels[rows]
@@ -75,7 +79,7 @@ class TextTask(SampledTask):
 
     # data
     def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :class:`SampledTask`; nothing is augmented, and a batch is as long as its longest sentence."""
+        """See :class:`SampledTask`; nothing is augmented, and a batch is little longer than its longest sentence."""
         ids, labels = self._splits[split].padded(rows)
         return Batch(ids, labels, positions.to(self.device))
 

@@ -32,6 +32,10 @@ def head_is_plural(sentence: Sentence) -> bool:
     return words[first + 1 : first + 2] in (["+s"], ["+es"])
 
 
+def agreeing(part: str) -> list[Sentence]:
+    return [sentence for sentence in sentences()[part] if sentence.phenomenon != "pronoun"]
+
+
 def form_is_plural(sentence: Sentence) -> bool:
     """Number of the form in question."""
     if sentence.phenomenon == "verb":
@@ -41,7 +45,7 @@ def form_is_plural(sentence: Sentence) -> bool:
 
 
 def test_the_set_is_the_same_everywhere():
-    assert agreement_digest() == "1161fcec752afbdf"
+    assert agreement_digest() == "e2c01d6014f9d73c"
     assert [len(sentences()[part]) for part in PARTS] == [8000, 500, 2000]
 
 
@@ -67,7 +71,17 @@ def test_half_of_the_sentences_are_acceptable_and_no_two_are_the_same(part: str)
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_sentence_is_acceptable_where_the_form_has_the_number_of_its_noun(part: str):
-    assert all(sentence.acceptable == (head_is_plural(sentence) == form_is_plural(sentence)) for sentence in sentences()[part])
+    assert all(sentence.acceptable == (head_is_plural(sentence) == form_is_plural(sentence)) for sentence in agreeing(part))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_pronoun_may_be_a_subject_and_a_reflexive_may_not(part: str):
+    found = [sentence for sentence in sentences()[part] if sentence.phenomenon == "pronoun"]
+    assert len(found) > len(sentences()[part]) / 5
+    pronouns = {*lexicon.PRONOUNS[0], *lexicon.PRONOUNS[1]}
+    assert all(sentence.acceptable == (sentence.morphemes[0] in pronouns) for sentence in found)
+    numbers = {right.morphemes[0] == "they": wrong.morphemes[0] == "themselves" for right, wrong in zip(found[::2], found[1::2], strict=True)}
+    assert numbers == {True: True, False: False}
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -80,21 +94,19 @@ def test_a_pair_differs_in_one_word(part: str):
 
 def test_in_test_no_form_tells_the_label_and_in_training_it_does():
     def told(part: str) -> float:
-        found = sentences()[part]
+        found = agreeing(part)
         return sum(form_is_plural(sentence) != sentence.acceptable for sentence in found) / len(found)
 
     assert told("test") == pytest.approx(0.5, abs=0.03) and told("validation") == pytest.approx(0.5, abs=0.06)
     assert told("train") == pytest.approx(1 - agreement.PLURAL["train"], abs=0.02)
 
 
-def test_a_tenth_of_the_training_labels_is_wrong_and_no_other():
-    for part, found in sentences().items():
-        wrong = sum(sentence.label != sentence.acceptable for sentence in found) / len(found)
-        assert wrong == pytest.approx(agreement.WRONG[part], abs=0.01)
-
-
 def test_attractors_mostly_have_the_other_number():
-    found = [sentence for sentence in sentences()["test"] if sentence.acceptable and sentence.phenomenon == "verb" and "near" in sentence.morphemes]
+    found = [
+        sentence
+        for sentence in sentences()["test"]
+        if sentence.acceptable and sentence.phenomenon == "verb" and {*sentence.morphemes} & {*lexicon.PREPOSITIONS}
+    ]
     things = set(lexicon.TEST.things)
     other = 0
     for sentence in found:
@@ -104,8 +116,8 @@ def test_attractors_mostly_have_the_other_number():
 
 
 def test_sentences_are_spelt_as_english():
-    assert Sentence(("the", "church", "+es", "frighten", "+ed", "themselves"), True, "reflexive", 1).text() == "the churches frightened themselves"
-    assert Sentence(("that", "nurse", "smile", "+ed"), True, "determiner", 1).text() == "that nurse smiled"
+    assert Sentence(("the", "church", "+es", "frighten", "+ed", "themselves"), True, "reflexive").text() == "the churches frightened themselves"
+    assert Sentence(("that", "nurse", "smile", "+ed"), True, "determiner").text() == "that nurse smiled"
     texts = [sentence.text() for part in PARTS for sentence in sentences()[part]]
     assert all(re.fullmatch("[a-z]+( [a-z]+)+", text) for text in texts)
     assert not any(re.search(r"(sss|xs|zs|chs|shs|eed|[^ao]yed)\b", text) for text in texts)

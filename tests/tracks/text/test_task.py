@@ -46,15 +46,15 @@ def test_a_seed_gives_the_same_batches_whatever_else_draws(agreement_task: TextT
     assert not torch.equal(first(agreement_task, 1, seed=1)[0].index, undisturbed[0].index)
 
 
-def test_a_batch_holds_the_sentences_of_its_index_padded_to_the_longest(agreement_task: TextTask):
+def test_a_batch_holds_the_sentences_of_its_index_padded_to_a_length_that_is_fast(agreement_task: TextTask):
     vocabulary, train = Morphemes(), sentences()["train"]
     for batch in first(agreement_task, 5):
         chosen = [train[position] for position in batch.index.tolist()]
         expected = vocabulary.encode(sentence.morphemes for sentence in chosen)
-        assert batch.inputs.dtype == torch.int64 and batch.inputs.shape == (32, max(map(len, expected)))
+        assert batch.inputs.dtype == torch.int64 and batch.inputs.shape == (32, 16) and max(map(len, expected)) <= 16
         assert [row[row != 0].tolist() for row in batch.inputs] == expected
         assert all(not row[len(ids) :].any() for row, ids in zip(batch.inputs, expected, strict=True))
-        assert batch.targets.tolist() == [sentence.label for sentence in chosen]
+        assert batch.targets.tolist() == [int(sentence.acceptable) for sentence in chosen]
 
 
 def test_validation_is_fixed_and_has_words_of_its_own(agreement_task: TextTask):
