@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kdarena import choose, plan
-from kdarena.budget import minimum_amount, share_out
+from kdarena.budget import minimum_amount
 from kdarena.calibrate import Calibration
 from kdarena.choose import Choice
 from kdarena.contract import REFERENCE, TeacherSpec
-from kdarena.defaults import Defaults
 from kdarena.devices import Machine
-from kdarena.errors import BudgetTooSmall, UserError
+from kdarena.errors import BudgetTooSmall
 from kdarena.ledger import Ledger
+from kdarena.measure import STUDENT, Measured, audit, measure
 from kdarena.plan import Entrant, Ground, Request
 from kdarena.plugins import Found
 from kdarena.pool import Pool
@@ -29,7 +29,6 @@ from kdarena.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec, digest
 from kdarena.tracks.card import TaskCard
 from kdarena.tune import RUNG, Candidate, Study, open_storage, search_space
 
-STUDENT = Defaults.method.name
 SWEPT = "sweep"
 """Setting of the runs of a sweep."""
 
@@ -48,7 +47,6 @@ class Arena:
     def __init__(self, request: Request, ledger: Ledger, machine: Machine):
         self.request, self.ledger, self.machine = request, ledger, machine
         self.pool = Pool(request, ledger)
-        self._uncalibrated: dict[str, Calibration] = {}
 
     def run(self, found: Sequence[Found], cards: Sequence[TaskCard], *, named: bool) -> Outcome:
         """Tune, train and record all methods on all tasks.
@@ -56,47 +54,48 @@ class Arena:
         Args:
             named: the user named the methods, so that one that can't run is an error and not a skipped row.
         """
-        started = time.monotonic()
+        end = time.monotonic() + (self.request.total or choose.DEFAULT_TOTAL)
         entered = [plan.enter(found, card, self.request) for card in cards]
-        # a task's share of the time that is left goes by its number of methods
-        weights = [sum(entrant.skip is None for entrant in entrants) for entrants in entered]
-        limit = choose.calibration_limit(self.request, sum(weights), self.ledger.engine.capacity)
-        for number, (card, entrants) in enumerate(zip(cards, entered, strict=True)):
-            left = (self.request.total or choose.DEFAULT_TOTAL) - (time.monotonic() - started)
-            self._task(entrants, card, named, left * weights[number] / max(1, sum(weights[number:])), limit)
+        methods = sum(entrant.skip is None for entrants in entered for entrant in entrants)
+        limit = choose.calibration_limit(self.request, methods, self.ledger.engine.capacity)
+        ready: Iterable[Measured] = (measure(self.pool, entrants, card, self.machine, limit) for entrants, card in zip(entered, cards, strict=True))
+        if self.request.budget is not None:
+            for one in ready:
+                self._compare(one, named, 0.0)
+            return Outcome(tuple(self.ledger.failures.values()), self.ledger.trained)
+        # where time is to be shared out among the tasks, it has to be known first what each needs
+        waiting = list(ready)
+        needs = [one.least_seconds(self.request.seeds or choose.DEFAULT_SEEDS, self.ledger.engine.capacity) for one in waiting]
+        for number, one in enumerate(waiting):
+            sizes = [len(other.calibrations) for other in waiting[number:]]
+            self._compare(one, named, choose.share_of_time(end - time.monotonic(), needs[number:], sizes))
         return Outcome(tuple(self.ledger.failures.values()), self.ledger.trained)
 
-    # one task, in order
-    def _task(self, entrants: Sequence[Entrant], card: TaskCard, named: bool, seconds: float, limit: float) -> None:
+    def _compare(self, measured: Measured, named: bool, seconds: float) -> None:
+        """Choose the budget of a task's runs and do them.
+
+        Args:
+            seconds: that it may take, where the user stated no budget.
+        """
         started = time.monotonic()
-        request = self.request
-        ground = Ground(card, self.machine, self.machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
-        runnable = [entrant for entrant in entrants if entrant.skip is None]
-        self.ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(self.machine.devices)} x {self.machine.kind}, {ground.precision}")
-        keys = self.pool.train(runnable, ground)
-        timed = request.budget is None or request.budget.currency in ("s", "se")
-        calibrations = self._calibrate(runnable, ground, keys, timed=timed, limit=limit)
-        runnable = [entrant for entrant in runnable if entrant.method.name in calibrations]
-        if STUDENT not in calibrations:
-            raise UserError(f"the plain student can't be calibrated on {card.name}: {self.ledger.failures.get(STUDENT, 'see the log')}")
+        request, ground, keys, workers = self.request, measured.ground, measured.keys, self.ledger.engine.capacity
+        card, entrants, runnable, calibrations = ground.card, measured.entrants, list(measured.runnable), measured.calibrations
         student = calibrations[STUDENT]
         identity = plan.request_digest(request, ground, entrants)
         choice = self.ledger.store.choice(identity)
         if choice is None:
-            seconds_costs = {name: plan.phase_costs(one, "s", student.student_s) for name, one in calibrations.items()} if timed else {}
-            left = seconds - (time.monotonic() - started) - audit_seconds(calibrations, limit, self.ledger.engine.capacity)
-            choice = choose.choose(
-                request, card, seconds_costs, student.student_s, student.steps_per_epoch, left, self.ledger.engine.capacity, self._overhead(keys)
-            )
+            seconds_costs = measured.costs("s") if measured.timed else {}
+            left = seconds - (time.monotonic() - started) - measured.audit_seconds(workers)
+            choice = choose.choose(request, card, seconds_costs, student.student_s, student.steps_per_epoch, left, workers, measured.overhead)
             choice = replace(choice, notes=(*choice.notes, *self._detectable(ground, keys, choice)))
-        costs = {name: plan.phase_costs(one, choice.unit, student.student_s) for name, one in calibrations.items()}
+        costs = measured.costs(choice.unit)
         refused = choose.check_budget(runnable, costs, choice, named)
         self.ledger.store.keep_choice(identity, choice)
         self.ledger.board_amount = choice.amount
         self._say_choice(card, choice)
         for entrant in entrants:
-            if entrant.method.name in self._uncalibrated:
-                self._record_broken(entrant, ground, keys, choice, self._uncalibrated.pop(entrant.method.name))
+            if entrant.method.name in measured.broken:
+                self._record_broken(entrant, ground, keys, choice, measured.broken[entrant.method.name])
         charged: dict[str, Choice] = {}
         for entrant in runnable:
             name = entrant.method.name
@@ -115,26 +114,8 @@ class Arena:
         ]
         self._expect(works, choice)
         self.ledger.schedule(works)
-        if timed or choice.unit == "flop":
-            self._audit(running, ground, keys, calibrations, costs, choice, timed=timed, limit=limit)
-
-    def _calibrate(
-        self, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audit: int = 0
-    ) -> dict[str, Calibration]:
-        """Measure every method, each alone on its device; one that fails has a failure and no calibration."""
-        done = {}
-        specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audit) for entrant in entrants}
-        new = [spec for spec in specs.values() if self.ledger.store.calibration(spec.key) is None]
-        if new:
-            self.ledger.display.say(f"{ground.card.name}: {'auditing' if audit else 'calibrating'} {len(new)} methods")
-        self.ledger.display.expect(len(new), None)
-        for name, measured in zip(specs, self.ledger.calibrations(list(specs.values())), strict=True):
-            if measured.status == "done":
-                done[name] = measured
-            else:
-                self.ledger.failures[name] = f"{ground.card.name} {name}: {measured.status}: {measured.error}"
-                self._uncalibrated[name] = measured
-        return done
+        if measured.timed or choice.unit == "flop":
+            audit(self.ledger, running, measured, costs, choice.amount)
 
     # one method: trials one after the other, then all finals
     def _method(
@@ -217,35 +198,6 @@ class Arena:
         spec = plan.run_spec(entrant, ground, keys, (), Budget(choice.amount, choice.unit), purpose=self._purpose(entrant), seed=0)
         self.ledger.log_without_run(spec, "oom" if measured.status == "oom" else "error", str(measured.error))
 
-    def _audit(
-        self,
-        entrants: Sequence[Entrant],
-        ground: Ground,
-        keys: Mapping[TeacherSpec, str],
-        calibrations: Mapping[str, Calibration],
-        costs: Mapping[str, Sequence[PhaseCost]],
-        choice: Choice,
-        *,
-        timed: bool,
-        limit: float,
-    ) -> None:
-        """Measure every method once more, beside the student; the ratio stands on the board."""
-        again = self._calibrate(entrants, ground, keys, timed=timed, limit=limit, audit=1)
-        ratios = {}
-        for name, audit in again.items():
-            steps = share_out(costs[name], choice.amount)
-            price = [
-                (one.relative, two.relative) if timed else (one.flops, two.flops) for one, two in zip(calibrations[name].phases, audit.phases, strict=True)
-            ]
-            ratios[name] = spent_on(steps, [two for _, two in price]) / spent_on(steps, [one for one, _ in price])
-        self.ledger.store.keep_audits(ground.card.name, ratios)
-
-    def _overhead(self, keys: Mapping[TeacherSpec, str]) -> float:
-        """Seconds that a run is expected to cost beside its training: what the reference teacher's own run did."""
-        teacher = self.ledger.recorded.get(keys[REFERENCE])
-        measured = 0.0 if teacher is None else sum(teacher.system.get(name, 0.0) for name in ("build_s", "evaluation_s"))
-        return max(choose.RUN_OVERHEAD, measured)
-
     # what the user is told
     def _detectable(self, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice) -> tuple[str, ...]:
         """The smallest difference that the board will be able to detect, from the spread of the task's own teachers."""
@@ -273,13 +225,3 @@ class Arena:
         finals = choice.seeds * (2 if choice.tuning else 1)
         trials = int(choice.tuning / (choose.TRIAL_SHARE * choice.amount) + 1e-9)
         self.ledger.display.expect(len(works) * (finals + trials) + choice.seeds * len(choose.LADDER), choice.amount if choice.unit == "s" else None)
-
-
-def spent_on(steps: Sequence[int], prices: Sequence[float | None]) -> float:
-    """So many steps at these prices."""
-    return sum(count * (price or 0.0) for count, price in zip(steps, prices, strict=True))
-
-
-def audit_seconds(calibrations: Mapping[str, Calibration], limit: float, workers: int) -> float:
-    """About what the audits will take: half a calibration each, a phase, and what building takes."""
-    return sum(min(1.3, 0.5 * limit) * len(one.phases) + 0.2 for one in calibrations.values()) / workers + 2.0

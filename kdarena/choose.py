@@ -25,7 +25,7 @@ CALIBRATION_SHARE = 0.1
 """Of the total time, for calibrations and audits."""
 SHORTEST_CALIBRATION = 0.25
 """Seconds."""
-RUN_OVERHEAD = 0.25
+RUN_OVERHEAD = 0.12
 """Seconds that a run costs beside its training at least, as planned with."""
 
 
@@ -67,6 +67,27 @@ def calibration_limit(request: Request, calibrations: int, workers: int) -> floa
         return TIME_LIMIT
     share = CALIBRATION_SHARE * (request.total or DEFAULT_TOTAL) * workers / max(1, calibrations)
     return float(f"{min(max(share, SHORTEST_CALIBRATION), TIME_LIMIT):.2g}")
+
+
+def least_seconds(costs: Mapping[str, Sequence[PhaseCost]], seeds: int, overhead: float) -> float:
+    """Device seconds of a task's runs where each gets what the dearest method needs, without trials."""
+    least = max((minimum_amount(cost) for cost in costs.values()), default=0.0)
+    runs, controls = len(costs) * seeds, seeds * len(LADDER)
+    return least * (runs + seeds * sum(LADDER)) + overhead * (runs + controls)
+
+
+def share_of_time(left: float, needs: Sequence[float], methods: Sequence[int]) -> float:
+    """Seconds for the first of the tasks that wait: what it needs, and of what nobody needs a part by its number of methods.
+
+    Where time is too short for all, each has the same part of its need.
+
+    Args:
+        left: seconds.
+        needs: what each task needs at least, in seconds.
+        methods: of each task.
+    """
+    spare = left - sum(needs)
+    return needs[0] + spare * methods[0] / sum(methods) if spare >= 0 else left * needs[0] / sum(needs)
 
 
 def choose(

@@ -1,6 +1,5 @@
 """The whole way, on the real digits, with tiny budgets in the FLOP currency, where everything is exact."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -8,8 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from kdarena import arena
+from kdarena.budget import parse_amount
+from kdarena.plan import Request
+from kdarena.tracks import card
 
 # enough for 50 steps of hinton's kd in the FLOP currency, and for a few hundred of the student
 BUDGET = "5e9flop"
@@ -274,21 +279,34 @@ def test_a_teacher_of_ones_own_is_taken(undisturbed, tmp_path):
     assert [run["status"] for run in runs if run["method"] == "kd"] == ["done"]
 
 
-def test_without_a_budget_the_planner_fits_the_job_to_its_total():
-    from kdarena.choose import DEFAULT_SEEDS, choose
-    from kdarena.plan import Request
-    from kdarena.spec import PhaseCost
-    from kdarena.tracks import card
+def test_a_teacher_budget_in_seconds_is_measured_on_an_embedded_task_too(tmp_path):
+    arguments = ["--tasks", "digits", "--plugins", "kd", "--budget", BUDGET, "--tuning-budget", "0", "--seeds", "1", "--teacher-budget", "0.5s"]
+    kdarena("run", *arguments, "--out", tmp_path / "out")
+    teacher = next(run for run in recorded(tmp_path / "out") if run["purpose"] == "teacher")
+    assert teacher["unit"] == "epochs"
+    assert 0 < teacher["budget"] < 120
 
-    digits = card("digits")
-    costs = {name: [PhaseCost("train", None, 1.0, price * 0.002, price, 0.0, 0)] for name, price in (("student", 1.0), ("kd", 2.5))}
-    ample = choose(Request(), digits, costs, 0.002, 7, 3600.0, 2)
-    assert (ample.seeds, ample.tuning > 0) == (DEFAULT_SEEDS, True)
-    assert ample.amount == pytest.approx(digits.recipe.student_epochs * 7 * 0.002, rel=0.05)
-    short = choose(Request(), digits, costs, 0.002, 7, 12.0, 2)
-    assert (short.seeds, short.tuning) == (DEFAULT_SEEDS, 0.0)
-    assert short.amount < ample.amount
-    assert any("no trials" in note for note in short.notes)
-    shortest = choose(Request(), digits, costs, 0.002, 7, 3.5, 2)
-    assert shortest.seeds < DEFAULT_SEEDS
-    assert dataclasses.asdict(shortest)["unit"] == "s"
+
+@pytest.mark.parametrize("stated", [None, parse_amount("1s")])
+def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out(monkeypatch, stated):
+    done = []
+
+    class Ready:
+        def __init__(self, name):
+            self.name, self.calibrations = name, {"student": None}
+
+        def least_seconds(self, seeds, workers):
+            return 10.0
+
+    def measured(pool, entrants, card, machine, limit):
+        done.append(("measured", card.name))
+        return Ready(card.name)
+
+    monkeypatch.setattr(arena, "measure", measured)
+    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, named, seconds: done.append(("compared", ready.name, round(seconds))))
+    ledger = SimpleNamespace(engine=SimpleNamespace(capacity=2), failures={}, trained=0, teachers=Path())
+    arena.Arena(Request(total=60.0, budget=stated), ledger, None).run([], [card("digits"), card("tones")], named=False)
+    if stated is None:
+        assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 30), ("compared", "tones", 60)]
+    else:
+        assert done == [("measured", "digits"), ("compared", "digits", 0), ("measured", "tones"), ("compared", "tones", 0)]

@@ -99,7 +99,7 @@ class AFD:
         """One phase, three updates of the same forward pass."""
 
         def adam(lr: float) -> Callable[[list[nn.Parameter]], Optimizer]:
-            return lambda parameters: torch.optim.Adam(parameters, lr=lr, weight_decay=params.wd_adv)
+            return lambda parameters: torch.optim.Adam(parameters, lr=lr, weight_decay=params.wd_adv, fused=True)
 
         def updates(run: Run) -> list[Update]:
             networks, helpers = self._networks(run.learner), run.learner.helpers

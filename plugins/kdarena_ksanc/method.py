@@ -115,7 +115,7 @@ class KSANC:
             helpers = run.learner.helpers
 
             def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-                return torch.optim.Adam(parameters, lr=params.lr_d)
+                return torch.optim.Adam(parameters, lr=params.lr_d, fused=True)
 
             return [
                 Update("critic", helpers["critic"].parameters(), adam, before=True, repeat=params.critic_steps),

@@ -229,7 +229,7 @@ class Structured(PixelPairWise):
 
             def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
                 if params.optimizer_d == "adam":
-                    return torch.optim.Adam(parameters, lr=params.lr_d, betas=(0.9, 0.99))
+                    return torch.optim.Adam(parameters, lr=params.lr_d, betas=(0.9, 0.99), fused=True)
                 return torch.optim.SGD(parameters, lr=params.lr_d, momentum=0.9, weight_decay=weight_decay)
 
             critic = run.learner.helpers["critic"]

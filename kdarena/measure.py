@@ -1,0 +1,123 @@
+"""What stands before a task's runs: its teachers are trained and its methods calibrated; and after them: the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdarena import choose, plan
+from kdarena.budget import share_out
+from kdarena.calibrate import Calibration
+from kdarena.contract import REFERENCE, TeacherSpec
+from kdarena.defaults import Defaults
+from kdarena.devices import Machine
+from kdarena.errors import UserError
+from kdarena.ledger import Ledger
+from kdarena.plan import Entrant, Ground
+from kdarena.pool import Pool
+from kdarena.spec import PhaseCost, Unit
+from kdarena.tracks.card import TaskCard
+
+STUDENT = Defaults.method.name
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task whose teachers are trained and whose methods are calibrated.
+
+    Attributes:
+        entrants: all methods of the command, with those that are skipped.
+        runnable: those with a calibration.
+        keys: of the teachers' checkpoints.
+        calibrations: by method, the plain student's among them.
+        broken: of methods that could not be calibrated.
+        timed: whether seconds were measured, and not operations alone.
+        limit: seconds of a calibration.
+        overhead: seconds that a run is expected to cost beside its training.
+    """
+
+    ground: Ground
+    entrants: tuple[Entrant, ...]
+    runnable: tuple[Entrant, ...]
+    keys: Mapping[TeacherSpec, str]
+    calibrations: Mapping[str, Calibration]
+    broken: Mapping[str, Calibration]
+    timed: bool
+    limit: float
+    overhead: float
+
+    def costs(self, unit: Unit) -> dict[str, tuple[PhaseCost, ...]]:
+        """What a step of each method costs in a unit."""
+        student_s = self.calibrations[STUDENT].student_s
+        return {name: plan.phase_costs(one, unit, student_s) for name, one in self.calibrations.items()}
+
+    def audit_seconds(self, workers: int) -> float:
+        """About what the audits will take: half a calibration each phase, and what building takes."""
+        seconds = sum(min(1.3, 0.5 * self.limit) * len(one.phases) + 0.2 for one in self.calibrations.values())
+        return seconds / workers + 2.0
+
+    def least_seconds(self, seeds: int, workers: int) -> float:
+        """Seconds that the task's runs and audits need at least."""
+        return choose.least_seconds(self.costs("s"), seeds, self.overhead) / workers + self.audit_seconds(workers)
+
+
+def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Machine, limit: float) -> Measured:
+    """Train a task's teachers and calibrate its methods.
+
+    Raises:
+        UserError: a teacher can't be trained, or the plain student can't be calibrated.
+    """
+    request, ledger = pool.request, pool.ledger
+    ground = Ground(card, machine, machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
+    runnable = [entrant for entrant in entrants if entrant.skip is None]
+    ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {ground.precision}")
+    keys = pool.train(runnable, ground)
+    timed = request.budget is None or request.budget.currency in ("s", "se")
+    done, broken = _calibrate(ledger, runnable, ground, keys, timed=timed, limit=limit)
+    if STUDENT not in done:
+        raise UserError(f"the plain student can't be calibrated on {card.name}: {broken[STUDENT].error}")
+    runnable = [entrant for entrant in runnable if entrant.method.name in done]
+    return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]))
+
+
+def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs: Mapping[str, Sequence[PhaseCost]], amount: float) -> None:
+    """Measure every method once more, beside the student; the ratio stands on the board."""
+    again, _ = _calibrate(ledger, entrants, measured.ground, measured.keys, timed=measured.timed, limit=measured.limit, audits=1)
+    ratios = {}
+    for name, one in again.items():
+        steps = share_out(costs[name], amount)
+        prices = [
+            (before.relative, after.relative) if measured.timed else (before.flops, after.flops)
+            for before, after in zip(measured.calibrations[name].phases, one.phases, strict=True)
+        ]
+        ratios[name] = _spent_on(steps, [after for _, after in prices]) / _spent_on(steps, [before for before, _ in prices])
+    ledger.store.keep_audits(measured.ground.card.name, ratios)
+
+
+def _calibrate(
+    ledger: Ledger, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audits: int = 0
+) -> tuple[dict[str, Calibration], dict[str, Calibration]]:
+    """Measure every method, each alone on its device: those that were measured, and those that failed."""
+    specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audits) for entrant in entrants}
+    new = [spec for spec in specs.values() if ledger.store.calibration(spec.key) is None]
+    if new:
+        ledger.display.say(f"{ground.card.name}: {'auditing' if audits else 'calibrating'} {len(new)} methods")
+    ledger.display.expect(len(new), None)
+    measured = dict(zip(specs, ledger.calibrations(list(specs.values())), strict=True))
+    broken = {name: one for name, one in measured.items() if one.status != "done"}
+    for name, one in broken.items():
+        label = f"{ground.card.name} {name}"
+        ledger.failures[label] = f"{label}: {one.status}: {one.error}"
+    return {name: one for name, one in measured.items() if name not in broken}, broken
+
+
+def _overhead(ledger: Ledger, reference: str) -> float:
+    """Seconds beside its training that the reference teacher's own run took, or the least that a run is planned with."""
+    teacher = ledger.recorded.get(reference)
+    measured = 0.0 if teacher is None else sum(teacher.system.get(name, 0.0) for name in ("build_s", "evaluation_s"))
+    return max(choose.RUN_OVERHEAD, measured)
+
+
+def _spent_on(steps: Sequence[int], prices: Sequence[float | None]) -> float:
+    """So many steps at these prices."""
+    return sum(count * (price or 0.0) for count, price in zip(steps, prices, strict=True))
