@@ -65,6 +65,7 @@ class Arena:
             return Outcome(tuple(self.ledger.failures.values()), self.ledger.trained)
         # where time is to be shared out among the tasks, it has to be known first what each needs
         waiting = list(ready)
+        end += sum(one.set_up_s for one in waiting)
         needs = [one.least_seconds(self.request.seeds or choose.DEFAULT_SEEDS, self.ledger.engine.capacity) for one in waiting]
         for number, one in enumerate(waiting):
             sizes = [len(other.calibrations) for other in waiting[number:]]

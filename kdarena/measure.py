@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ class Measured:
         timed: whether seconds were measured, and not operations alone.
         limit: seconds of a calibration.
         overhead: seconds that a run is expected to cost beside its training.
+        set_up_s: seconds that teachers took whose length the recipe fixes, and which don't count into a total time that is to be shared out.
     """
 
     ground: Ground
@@ -45,6 +47,7 @@ class Measured:
     timed: bool
     limit: float
     overhead: float
+    set_up_s: float
 
     def costs(self, unit: Unit) -> dict[str, tuple[PhaseCost, ...]]:
         """What a step of each method costs in a unit."""
@@ -71,13 +74,15 @@ def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Ma
     ground = Ground(card, machine, machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
     runnable = [entrant for entrant in entrants if entrant.skip is None]
     ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {ground.precision}")
+    started = time.monotonic()
     keys = pool.train(runnable, ground)
+    set_up_s = time.monotonic() - started if card.embedded else 0.0
     timed = request.budget is None or request.budget.currency in ("s", "se")
     done, broken = _calibrate(ledger, runnable, ground, keys, timed=timed, limit=limit)
     if STUDENT not in done:
         raise UserError(f"the plain student can't be calibrated on {card.name}: {broken[STUDENT].error}")
     runnable = [entrant for entrant in runnable if entrant.method.name in done]
-    return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]))
+    return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]), set_up_s)
 
 
 def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs: Mapping[str, Sequence[PhaseCost]], amount: float) -> None:

@@ -293,7 +293,7 @@ def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out
 
     class Ready:
         def __init__(self, name):
-            self.name, self.calibrations = name, {"student": None}
+            self.name, self.calibrations, self.set_up_s = name, {"student": None}, 4.0
 
         def least_seconds(self, seeds, workers):
             return 10.0
@@ -307,6 +307,6 @@ def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out
     ledger = SimpleNamespace(engine=SimpleNamespace(capacity=2), failures={}, trained=0, teachers=Path())
     arena.Arena(Request(total=60.0, budget=stated), ledger, None).run([], [card("digits"), card("tones")], named=False)
     if stated is None:
-        assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 30), ("compared", "tones", 60)]
+        assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 34), ("compared", "tones", 68)]
     else:
         assert done == [("measured", "digits"), ("compared", "digits", 0), ("measured", "tones"), ("compared", "tones", 0)]

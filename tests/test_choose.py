@@ -81,6 +81,6 @@ def test_each_task_gets_what_it_needs_or_all_have_the_same_part_of_it(left, task
 
 def test_calibrations_are_as_careful_as_a_total_time_allows():
     assert calibration_limit(Request(budget=parse_amount("1s")), 200, 2) == TIME_LIMIT
-    assert calibration_limit(Request(total=600.0), 100, 2) == pytest.approx(1.2)
+    assert calibration_limit(Request(total=600.0), 100, 2) == pytest.approx(0.48)
     assert calibration_limit(Request(total=36000.0), 100, 2) == TIME_LIMIT
     assert calibration_limit(Request(total=60.0), 1000, 1) == SHORTEST_CALIBRATION

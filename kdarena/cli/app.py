@@ -42,7 +42,9 @@ def run(
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     param: Annotated[list[str] | None, typer.Option("--param", metavar="METHOD.NAME=VALUE", help="Fix a parameter; repeatable.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", help="validated, or published: all of train, no validation, no tuning.")] = "validated",
-    total: Annotated[str | None, typer.Option("--total", help="Fit everything into this time where --budget is not given; default 10m.")] = None,
+    total: Annotated[
+        str | None, typer.Option("--total", help="Fit everything but embedded tasks' teachers into this time where --budget is not given; default 10m.")
+    ] = None,
     data_root: DataRoot = None,
     teacher_checkpoint: Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
