@@ -123,6 +123,7 @@ class Method:
         outputs: kinds of a task's outputs that its equations serve: ``"classes"`` (scores), ``"values"`` (a regression).
         labels: False where training must not see labels; reading ``step.targets`` is then an error.
         auxiliary: whether training takes the task's auxiliary inputs: shown as further supervision.
+        inherits: whether its student starts from a teacher's weights where others start afresh: shown as further supervision.
         teachers: the teachers it takes from the pool, given the task's card and its parameters.
         applies: the reason why it can't run on a task with these parameters, or None.
     """
@@ -138,6 +139,7 @@ class Method:
     outputs: tuple[str, ...] = ("classes",)
     labels: bool = True
     auxiliary: bool = False
+    inherits: bool = False
     teachers: Callable[[TaskCard, Any], Sequence[TeacherSpec]] = reference_teacher
     applies: Callable[[TaskCard, Any], str | None] = _applies_everywhere
 

@@ -149,9 +149,9 @@ def board_matches(board: Board, trial: RecordedRun) -> bool:
 def _declared(method: Method | None, variant: Variant) -> dict[str, Any]:
     """What the method says of itself."""
     if method is None:
-        return {"paper": None, "default_source": None, "supervision": supervision(variant, False)}
+        return {"paper": None, "default_source": None, "supervision": supervision(variant, None)}
     paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
-    return {"paper": paper, "default_source": default_source(method), "supervision": supervision(variant, method.auxiliary)}
+    return {"paper": paper, "default_source": default_source(method), "supervision": supervision(variant, method)}
 
 
 def default_source(method: Method) -> str | None:
@@ -160,7 +160,7 @@ def default_source(method: Method) -> str | None:
     return ", ".join(f"{source} {sources.count(source)}" for source in ("paper", "code", "ours") if source in sources) or None
 
 
-def supervision(variant: Variant, auxiliary: bool) -> str | None:
+def supervision(variant: Variant, method: Method | None) -> str | None:
     """The class of what a method took beside labels; None for a method that was skipped, whose teachers were never asked for."""
     if variant.skipped:
         return None
@@ -168,7 +168,9 @@ def supervision(variant: Variant, auxiliary: bool) -> str | None:
     taken = {0: "none", 1: "one teacher"}.get(len(teachers), f"{len(teachers)} teachers")
     if any(teacher.special for teacher in teachers):
         taken = "special teacher"
-    return f"{taken}, extra data" if auxiliary else taken
+    if method is not None and method.inherits:
+        taken += ", its weights"
+    return f"{taken}, extra data" if method is not None and method.auxiliary else taken
 
 
 def _scores(variant: Variant, metric: str) -> dict[str, Any]:

@@ -259,6 +259,12 @@ def test_a_method_that_takes_auxiliary_inputs_has_extra_data_in_its_supervision(
     assert (rows["kd"]["supervision"], rows["student"]["supervision"]) == (expected, "none")
 
 
+def test_a_method_whose_student_starts_from_the_teacher_says_so_in_its_supervision(synthetic):
+    runs = [synthetic.run("kd", teachers=((REFERENCE, "key"),)), synthetic.run("student")]
+    rows = board(runs, {"kd": synthetic.method("kd", inherits=True), "student": synthetic.method("student")})
+    assert (rows["kd"]["supervision"], rows["student"]["supervision"]) == ("one teacher, its weights", "none")
+
+
 def test_a_skipped_method_took_no_extra_data(synthetic):
     skipped = synthetic.failed("crd", 0, "skipped", "no auxiliary images", reference=None, teachers=())
     assert board([synthetic.run("student"), skipped], {"crd": synthetic.method("crd", auxiliary=True)})["crd"]["supervision"] is None

@@ -91,7 +91,7 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"{seeds} seed{'s' if seeds != 1 else ''}; {clean(first['device'])}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders by the mean and claims no significance. budget %: the share committed.",
-        "Supervision is what a method took beside labels: no teacher, the task's one reference teacher, N of its pool, or specially trained ones.",
+        'Supervision is what a method took beside labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
         *(f"{clean(row['method'])}: {clean(row['status_note'])}" for row in found if row["status_note"]),
     ]
 

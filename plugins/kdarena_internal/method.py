@@ -99,6 +99,7 @@ class Internal:
         excluded=EXCLUDED,
         Params=InternalParams,
         applies=applies,
+        inherits=True,
     )
 
     @hookimpl

@@ -98,6 +98,7 @@ class PID(Staged):
         excluded=EXCLUDED,
         Params=PIDParams,
         applies=applies_staged,
+        inherits=True,
     )
 
     def _updates(self, run: Run, *, s: int, curve: Curve) -> list[Update]:
@@ -122,6 +123,7 @@ class SID(Staged):
         excluded=EXCLUDED,
         Params=StagedParams,
         applies=applies_staged,
+        inherits=True,
     )
 
 
