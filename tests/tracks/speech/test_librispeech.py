@@ -32,6 +32,14 @@ def test_simulated_far_field_audio_hangs_on_the_utterance_alone(librispeech_root
     assert np.array_equal(every[1], second) and not np.array_equal(every[0][:3000], every[1][:3000])
 
 
+def test_the_same_audio_is_heard_in_another_way_as_another_utterance(librispeech_root: Path, write: Callable[..., None]):
+    for number in range(2):
+        write(librispeech_root / CHAPTER / f"10-7-000{number}.wav", np.sin(np.arange(4000) / 9), rate=16000)
+    rows = librispeech_layout.rows(librispeech_root, "train-clean-100")
+    one, other = librispeech.utterances("train-clean-100", rows[:2])
+    assert np.array_equal(one.close, other.close) and not np.array_equal(one.far, other.far)
+
+
 def test_a_twin_folder_is_taken_for_far_field_audio(librispeech_root: Path, write_twins: Callable[[Path], None], write: Callable[..., None]):
     write_twins(librispeech_root)
     twin = librispeech_root / "LibriSpeech-far/train-clean-100/10/7/10-7-0001.wav"
