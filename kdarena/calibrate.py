@@ -33,6 +33,8 @@ FEWEST_STEPS = 3
 DROPPED_STEPS = 3
 """First steps of a block, which are taken but not timed: they find the other's caches; one of a short block."""
 TARGET_ERROR = 0.01
+TOLERABLE_ERROR, PATIENCE = 0.03, 4
+"""A hasty calibration, whose error is above this at its limit, goes on for up to so many times as long."""
 TIME_LIMIT = 8.0
 """Seconds after which a phase's calibration ends with the error that it has reached, unless the spec says fewer."""
 
@@ -235,7 +237,9 @@ def _ratio(block: _Block, reference: _Block, limit: float, once: bool) -> tuple[
             times.append(one.seconds())
         relative, error = _ratio_of_means(own, student)
         # two groups at least, however long they take: from one there is no error to tell
-        if once or (len(own) >= 4 and (error < TARGET_ERROR or time.perf_counter() - started > limit)):
+        passed = time.perf_counter() - started
+        target = TARGET_ERROR if passed < limit else TOLERABLE_ERROR
+        if once or (len(own) >= 4 and (error < target or passed > min(PATIENCE * limit, TIME_LIMIT))):
             return relative, error, sum(student) / len(student)
 
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch import nn
 
 from kdarena import Learner, Method, Paper, Phase, hookimpl, no_teachers
+from kdarena import calibrate as calibrate_module
 from kdarena.calibrate import Calibration, PhaseMeasure, _ratio_of_means, calibrate
 from kdarena.defaults import Defaults
 from kdarena.hooks import Hooks
@@ -116,6 +118,32 @@ def test_drift_of_the_machine_cancels_in_the_ratio():
     ratio, error = _ratio_of_means(own, student)
     assert ratio == pytest.approx(3.0)
     assert error == pytest.approx(0.0, abs=1e-12)
+
+
+class Blocks:
+    """Blocks of steps that took so long, in turn; the clock moves on by a tenth of a second a block."""
+
+    def __init__(self, clock, *seconds):
+        self.clock, self.left, self.steps = clock, itertools.cycle(seconds), 0
+
+    def seconds(self):
+        self.clock.append(None)
+        return next(self.left)
+
+
+@pytest.mark.parametrize(
+    ("own", "limit", "expected"),
+    [
+        ((2.0,), 0.42, 2 + 8),  # two groups at least, and those agree
+        ((2.0, 2.1), 0.42, 2 + 8),  # so do these, nearly: at the limit that is good enough
+        ((2.0, 2.0, 2.0, 3.0, 3.0), 0.42, 2 + 16),  # far apart: as long again, up to four times the limit
+    ],
+)
+def test_a_hasty_calibration_goes_on_while_its_error_is_large(monkeypatch, own, limit, expected):
+    clock = []
+    monkeypatch.setattr(calibrate_module.time, "perf_counter", lambda: 0.1 * len(clock))
+    calibrate_module._ratio(Blocks(clock, *own), Blocks(clock, 1.0), limit, False)
+    assert len(clock) == expected
 
 
 def test_one_group_of_blocks_has_no_error_estimate():
