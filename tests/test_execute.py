@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, hookimpl, no_teachers
-from kdarena.execute import Bench, execute, execute_calibration
+from kdarena.bench import Bench
+from kdarena.execute import execute, execute_calibration
 from kdarena.plan import teacher_run
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec

@@ -27,8 +27,9 @@ def main() -> None:
 
     import torch
 
+    from kdarena.bench import Bench
     from kdarena.engines.job import spec_from
-    from kdarena.execute import Bench, execute, execute_calibration
+    from kdarena.execute import execute, execute_calibration
     from kdarena.spec import RunSpec
 
     if settings["threads"]:

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from kdarena.execute import Bench, execute
+from kdarena.bench import Bench
+from kdarena.execute import execute
 from kdarena.record import Record
 from kdarena.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import card

@@ -103,7 +103,8 @@ def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
 
 
 def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path):
-    from kdarena.execute import Bench, execute
+    from kdarena.bench import Bench
+    from kdarena.execute import execute
 
     torch.set_num_threads(1)
     one = spec("healthy", plugin_file)
