@@ -160,6 +160,10 @@ def _fit(
         if seeds < DEFAULT_SEEDS:
             notes.append(f"{seeds} seeds instead of {DEFAULT_SEEDS}: the dearest method needs its least budget")
     fitted = budget_for(seeds, tuned)
+    if fitted < least and request.total is None:
+        # nobody asked for ten minutes: on a slow machine a board that takes longer is worth more than none
+        notes.append(f"the default of {DEFAULT_TOTAL / 60:g} minutes is too short for {methods} methods here: they get their least budget and take longer")
+        fitted = least
     if fitted < least:
         raise UserError(
             f"--total is too short for {methods} methods with {seeds} seeds on {card.name}: it leaves {max(fitted, 0):.2g} s a run, {least:.2g} s are the least; raise --total or name fewer --plugins"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kdarena.budget import commit, minimum_amount, parse_amount
 from kdarena.calibrate import TIME_LIMIT
 from kdarena.choose import DEFAULT_SEEDS, LADDER, SHORTEST_CALIBRATION, calibration_limit, choose, least_seconds, share_of_time
+from kdarena.errors import UserError
 from kdarena.plan import Request
 from kdarena.spec import PhaseCost
 from kdarena.tracks import card
@@ -20,8 +21,8 @@ def costs(*prices):
     return {f"method{number}": [PhaseCost("train", None, 1.0, price * STUDENT_S, price, 0.0, 0)] for number, price in enumerate(prices)}
 
 
-def fitted(seconds, methods=None, **changes):
-    return choose(Request(), card("digits"), methods or costs(1.0, 2.5), STUDENT_S, 7, seconds, 2, **changes)
+def fitted(seconds, methods=None, total=600.0, **changes):
+    return choose(Request(total=total), card("digits"), methods or costs(1.0, 2.5), STUDENT_S, 7, seconds, 2, **changes)
 
 
 def test_without_a_budget_the_planner_fits_the_job_to_its_total():
@@ -42,6 +43,14 @@ def test_the_dearest_method_gets_its_least_budget_where_the_tasks_full_schedule_
     choice = fitted(3600.0, methods)
     assert choice.amount > card("digits").recipe.student_epochs * 7 * STUDENT_S
     assert commit(methods["method1"], choice.amount, "method1")
+
+
+def test_a_stated_total_that_is_too_short_is_refused_and_the_default_is_exceeded():
+    with pytest.raises(UserError, match="--total is too short for 2 methods with 2 seeds on digits"):
+        fitted(0.5)
+    choice = fitted(0.5, total=None)
+    assert (choice.seeds, choice.amount) == (2, pytest.approx(50 * 2.5 * STUDENT_S, rel=0.05))
+    assert any("take longer" in note for note in choice.notes)
 
 
 @given(price=st.floats(1.0, 20.0), seconds=st.floats(10.0, 60.0))
