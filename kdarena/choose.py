@@ -71,9 +71,20 @@ def calibration_limit(request: Request, calibrations: int, workers: int) -> floa
 
 def least_seconds(costs: Mapping[str, Sequence[PhaseCost]], seeds: int, overhead: float) -> float:
     """Device seconds of a task's runs where each gets what the dearest method needs, without trials."""
-    least = max((minimum_amount(cost) for cost in costs.values()), default=0.0)
-    runs, controls = len(costs) * seeds, seeds * len(LADDER)
-    return least * (runs + seeds * sum(LADDER)) + overhead * (runs + controls)
+    budgets, jobs = _workload(len(costs), seeds, tuned=False)
+    return _least(costs) * budgets + overhead * jobs
+
+
+def _least(costs: Mapping[str, Sequence[PhaseCost]]) -> float:
+    """The least budget of the dearest method."""
+    return max((minimum_amount(cost) for cost in costs.values()), default=0.0)
+
+
+def _workload(methods: int, seeds: int, *, tuned: bool) -> tuple[float, int]:
+    """What a task's runs, controls and trials are: budgets of a final run together, and jobs."""
+    runs = methods * seeds * (2 if tuned else 1)
+    trials = methods * round(TUNING_SHARE / TRIAL_SHARE) if tuned else 0
+    return runs + seeds * sum(LADDER) + trials * TRIAL_SHARE, runs + seeds * len(LADDER) + trials
 
 
 def share_of_time(left: float, needs: Sequence[float], methods: Sequence[int]) -> float:
@@ -137,17 +148,14 @@ def _fit(
     notes = []
     epoch_s = steps_per_epoch * student_s
     methods = len(costs)
-    least = max((minimum_amount(cost) for cost in costs.values()), default=0.0)
+    least = _least(costs)
     full = max(card.recipe.student_epochs * epoch_s, least)
     device_seconds = max(0.0, seconds_left) * workers
 
     def budget_for(seeds: int, tuned: bool) -> float:
         """The budget of a run for which everything fits."""
-        runs = methods * seeds * (2 if tuned else 1)
-        controls = seeds * len(LADDER)
-        trials = methods * round(TUNING_SHARE / TRIAL_SHARE) if tuned else 0
-        budgets = runs + seeds * sum(LADDER) + trials * TRIAL_SHARE
-        return (device_seconds - (runs + controls + trials) * overhead) / budgets
+        budgets, jobs = _workload(methods, seeds, tuned=tuned)
+        return (device_seconds - jobs * overhead) / budgets
 
     tuned = request.tuning_budget is None or request.tuning_budget.value > 0
     tuned = tuned and request.protocol != "published"
