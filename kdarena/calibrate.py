@@ -33,7 +33,7 @@ FEWEST_STEPS = 3
 DROPPED_STEPS = 3
 """First steps of a block, which are taken but not timed: they find the other's caches; one of a short block."""
 TARGET_ERROR = 0.01
-TOLERABLE_ERROR, PATIENCE = 0.03, 4
+TOLERABLE_ERROR, EXTENSION = 0.03, 4
 """A hasty calibration, whose error is above this at its limit, goes on for up to so many times as long."""
 TIME_LIMIT = 8.0
 """Seconds after which a phase's calibration ends with the error that it has reached, unless the spec says fewer."""
@@ -239,7 +239,7 @@ def _ratio(block: _Block, reference: _Block, limit: float, once: bool) -> tuple[
         # two groups at least, however long they take: from one there is no error to tell
         passed = time.perf_counter() - started
         target = TARGET_ERROR if passed < limit else TOLERABLE_ERROR
-        if once or (len(own) >= 4 and (error < target or passed > min(PATIENCE * limit, TIME_LIMIT))):
+        if once or (len(own) >= 4 and (error < target or passed > min(EXTENSION * limit, TIME_LIMIT))):
             return relative, error, sum(student) / len(student)
 
 

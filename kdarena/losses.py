@@ -1,6 +1,8 @@
-"""Reference losses that implementations get wrong: one loss a function, its source in the docstring."""
+"""Reference losses that implementations get wrong, and what goes with them: one a function, its source in the docstring."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -63,3 +65,13 @@ def corrupted(targets: Tensor, classes: int, probability: float, generator: torc
     else:
         drawn = (targets + torch.randint(1, classes, targets.shape, generator=generator, device=targets.device)) % classes
     return torch.where(chosen, drawn, targets)
+
+
+def ramp_up(progress: float, length: float) -> float:
+    """The weight of a loss that fades in: exp(−5 · (1 − progress / length)²), and 1 from ``length`` on (Laine, Aila 2017, arXiv 1610.02242).
+
+    Args:
+        progress: of the run, 0 to 1.
+        length: share of the run over which it rises; 0: it is 1 from the start.
+    """
+    return math.exp(-5 * (1 - progress / length) ** 2) if progress < length else 1.0

@@ -15,7 +15,6 @@ sg: the ensemble is a target, so that it learns from the labels alone. r: rises 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -72,11 +71,6 @@ class NativeEnsemble(nn.Module):
         return ensemble_logits(self.gate(x).float(), logits)
 
 
-def ramp(progress: float, length: float) -> float:
-    """exp(−5 · (1 − progress / length)²), and 1 from ``length`` on (Laine, Aila 2017, arXiv 1610.02242)."""
-    return math.exp(-5 * (1 - progress / length) ** 2) if progress < length else 1.0
-
-
 def applies(card: TaskCard, params: ONEParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
     if params.branches < 2:
@@ -124,7 +118,7 @@ class ONE:
         ensemble = Outputs(ensemble_logits(step.apply(helpers["gate"], x), logits))
         z_e, mask = step.task.rows(ensemble)
         terms = {"ce_ensemble": step.task.loss(ensemble, step.targets)}
-        r = ramp(step.run_progress, params.ramp_up)
+        r = losses.ramp_up(step.run_progress, params.ramp_up)
         for i, z_i in enumerate(logits):
             terms[f"ce{i}"] = step.task.loss(Outputs(z_i), step.targets)
             terms[f"kl{i}"] = r * losses.kl(z_e.detach(), step.task.rows(Outputs(z_i))[0], params.temperature, mask)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena import Choice, Float, Int, Learner, Method, Outputs, Paper, Params, hookimpl, losses, no_teachers
-from kdarena_okddip.peers import PeerAttention, PeerBranches, PeerNetworks, diversity, mixed, ramp
+from kdarena_okddip.peers import PeerAttention, PeerBranches, PeerNetworks, diversity, mixed
 
 if TYPE_CHECKING:
     from kdarena import Evaluation, Run, Step, Task, TaskCard
@@ -133,7 +133,7 @@ class OKDDip:
         uniform = torch.full_like(alpha[:1, :1], 1 / len(peers))
         t = mixed(alpha.detach() if params.detach == "all" else alpha, known, params.temperature, params.mix)
         t_m = mixed(uniform, known, params.temperature, params.mix).squeeze(1)
-        weight = ramp(step.run_progress, params.ramp_up) * params.w
+        weight = losses.ramp_up(step.run_progress, params.ramp_up) * params.w
         # KL is a mean over rows, here samples and peers; the sum over peers is m − 1 times that
         of_peers = None if mask is None else mask.repeat_interleave(len(peers))
         terms["dis1"] = weight * len(peers) * losses.kl(t.flatten(0, 1), z.flatten(0, 1), params.temperature, of_peers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -50,11 +49,6 @@ def mixed(weights: Tensor, z: Tensor, temperature: float, mix: str) -> Tensor:
     # in logarithms, so that a probability that underflows gives no −∞
     log_weights = weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
     return temperature * torch.logsumexp(log_weights.unsqueeze(3) + log_q.unsqueeze(1), dim=2)
-
-
-def ramp(progress: float, length: float) -> float:
-    """r = exp(−5 · (1 − progress / length)²), and 1 from ``length`` on."""
-    return math.exp(-5 * (1 - progress / length) ** 2) if progress < length else 1.0
 
 
 def diversity(probabilities: Tensor) -> float:

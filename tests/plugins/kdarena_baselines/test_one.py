@@ -4,9 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from kdarena_baselines.one import ONE, Gate, ensemble_logits, ramp
+from kdarena_baselines.one import ONE, Gate, ensemble_logits
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -197,20 +195,6 @@ class TestNetworks:
         for name in ("ce0", "ce1", "ce2", "ce_ensemble"):
             early, late = (sum(one[f"student/{name}"] for one in part) for part in (history[:5], history[-5:]))
             assert late < 0.7 * early
-
-
-class TestRamp:
-    def test_it_starts_at_e_to_the_minus_five_and_is_one_from_its_length_on(self):
-        assert ramp(0.0, 0.25) == pytest.approx(math.exp(-5))
-        assert ramp(0.25, 0.25) == 1
-        assert ramp(0.9, 0.25) == 1
-
-    def test_without_a_length_it_is_one_as_printed(self):
-        assert ramp(0.0, 0.0) == 1
-
-    @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1))
-    def test_it_never_falls(self, a, b, length):
-        assert ramp(min(a, b), length) <= ramp(max(a, b), length)
 
 
 @pytest.mark.parametrize(("params", "reason"), [({"branches": 1}, "two branches"), ({"temperature": 0.0}, "positive")])

@@ -1,4 +1,4 @@
-"""The attention among peers, what it mixes, the diversity and the ramp-up, each against closed forms."""
+"""The attention among peers, what it mixes and the diversity, each against closed forms."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kdarena_okddip.peers import PeerAttention, diversity, mixed, ramp
+from kdarena_okddip.peers import PeerAttention, diversity, mixed
 
 T = 2.0
 
@@ -89,12 +89,3 @@ class TestDiversity:
 
     def test_one_peer_has_none(self):
         assert diversity(torch.ones(9, 1, 4) / 4) == 0.0
-
-
-class TestRamp:
-    @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0067), (20, 0.060), (40, 0.2865), (80, 1.0), (299, 1.0)])
-    def test_it_is_the_codes_at_its_epochs_of_300(self, epoch, expected):
-        assert ramp(epoch / 300, 80 / 300) == pytest.approx(expected, abs=5e-4)
-
-    def test_a_length_of_zero_is_one_from_the_start(self):
-        assert ramp(0.0, 0.0) == 1.0
