@@ -6,7 +6,6 @@ public: the official validation part is the test here, and each seed holds out o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from kdarena.tracks.segmentation import files
@@ -61,12 +60,12 @@ def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     """Images and masks of both parts, as torchvision lists them; raises ``ValueError`` in one line where something is missing."""
     from kdarena._torchvision import import_torchvision
 
-    _require(voc_missing(data_root))
+    files.require(voc_missing(data_root))
     pairs = {}
     for part, size in VOC_PARTS.items():
         found = import_torchvision().datasets.VOCSegmentation(data_root, year="2012", image_set=part)
-        pairs[part] = tuple(Pair(Path(image), Path(mask), f"{part}.txt") for image, mask in zip(found.images, found.masks, strict=True))
-        _complete(pairs[part], size, f"{data_root}/{VOC_FOLDER}, {part}.txt")
+        every = [Pair(Path(image), Path(mask), f"{part}.txt") for image, mask in zip(found.images, found.masks, strict=True)]
+        pairs[part] = files.complete(every, size, f"{data_root}/{VOC_FOLDER}, {part}.txt")
     return pairs
 
 
@@ -74,13 +73,12 @@ def cityscapes_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     """Images and masks of label ids of both parts by name, as torchvision lists them; raises ``ValueError`` as :func:`voc_pairs` does."""
     from kdarena._torchvision import import_torchvision
 
-    _require(cityscapes_missing(data_root))
+    files.require(cityscapes_missing(data_root))
     folder, pairs = str(Path(str(data_root)) / CITYSCAPES_FOLDER), {}
     for part, size in CITYSCAPES_PARTS.items():
         found = import_torchvision().datasets.Cityscapes(folder, split=part, mode="fine", target_type="semantic")
         every = [Pair(Path(image), Path(targets[0]), f"leftImg8bit/{part}") for image, targets in zip(found.images, found.targets, strict=True)]
-        pairs[part] = tuple(sorted(every, key=lambda pair: pair.image))
-        _complete(pairs[part], size, f"{folder}/leftImg8bit/{part}")
+        pairs[part] = files.complete(sorted(every, key=lambda pair: pair.image), size, f"{folder}/leftImg8bit/{part}")
     return pairs
 
 
@@ -95,12 +93,12 @@ def cityscapes_labels() -> Labels:
 
 def voc_digest(data_root: str | None) -> str:
     """See :func:`kdarena.tracks.segmentation.files.digest`."""
-    return files.digest(str(data_root), [pair for part in voc_pairs(data_root).values() for pair in part])
+    return files.digest(data_root, voc_pairs(data_root))
 
 
 def cityscapes_digest(data_root: str | None) -> str:
     """See :func:`kdarena.tracks.segmentation.files.digest`."""
-    return files.digest(str(data_root), [pair for part in cityscapes_pairs(data_root).values() for pair in part])
+    return files.digest(data_root, cityscapes_pairs(data_root))
 
 
 def read_voc(data_root: str | None) -> DenseSet:
@@ -119,13 +117,3 @@ def _checked(name: str, train: Files, test: Files, classes: tuple[str, ...], cro
     train.check()
     test.check()
     return DenseSet(name, train, test, False, classes, IMAGENET_MEAN, IMAGENET_STD, Augmentation(crop))
-
-
-def _require(problem: str | None) -> None:
-    if problem is not None:
-        raise ValueError(problem)
-
-
-def _complete(pairs: Sequence[Pair], official: int, what: str) -> None:
-    if len(pairs) != official:
-        raise ValueError(f"{what} has {len(pairs)} images, officially {official}; restore it")

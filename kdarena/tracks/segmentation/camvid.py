@@ -53,20 +53,14 @@ def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
 
 def listed(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     """The pairs of every part; raises ``ValueError`` in one line where a list is missing or not the official one."""
-    problem = missing(data_root)
-    if problem is not None:
-        raise ValueError(problem)
+    files.require(missing(data_root))
     folder = Path(str(data_root)) / FOLDER
-    found = {part: pairs(folder, part) for part in PARTS}
-    for part, size in PARTS.items():
-        if len(found[part]) != size:
-            raise ValueError(f"{folder / part}.txt lists {len(found[part])} images, the official list {size}; restore it")
-    return found
+    return {part: files.complete(pairs(folder, part), size, f"{folder / part}.txt") for part, size in PARTS.items()}
 
 
 def digest(data_root: str | None) -> str:
     """See :func:`kdarena.tracks.segmentation.files.digest`."""
-    return files.digest(str(data_root), [pair for part in listed(data_root).values() for pair in part])
+    return files.digest(data_root, listed(data_root))
 
 
 def read(data_root: str | None) -> DenseSet:

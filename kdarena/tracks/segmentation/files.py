@@ -222,16 +222,29 @@ def spans(values: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def digest(data_root: str, pairs: Iterable[Pair]) -> str:
+def require(problem: str | None) -> None:
+    """Raises ``ValueError`` with what is missing, if anything is."""
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def complete(pairs: Sequence[Pair], official: int, what: str) -> tuple[Pair, ...]:
+    """The pairs of a part; raises ``ValueError`` in one line unless there are as many as officially."""
+    if len(pairs) != official:
+        raise ValueError(f"{what} has {len(pairs)} images, officially {official}; restore it")
+    return tuple(pairs)
+
+
+def digest(data_root: str | None, parts: Mapping[str, Sequence[Pair]]) -> str:
     """16 hexadecimal digits over the names and the bytes of all targets, and the names and sizes of all images.
 
     Raises:
         ValueError: in one line: a file is missing.
     """
     found = hashlib.sha256()
-    for pair in pairs:
+    for pair in (pair for part in parts.values() for pair in part):
         _present(pair)
-        names = [path.relative_to(data_root).as_posix() for path in (pair.image, pair.target)]
+        names = [path.relative_to(str(data_root)).as_posix() for path in (pair.image, pair.target)]
         found.update(f"{names} {pair.image.stat().st_size}\n".encode())
         found.update(pair.target.read_bytes())
     return found.hexdigest()[:16]

@@ -70,7 +70,7 @@ def test_a_line_of_the_list_without_a_mask_is_named_by_number(small_camvid: Path
 def test_a_list_that_is_not_the_official_one_is_named(small_camvid: Path):
     listing = small_camvid / FOLDER / "test.txt"
     listing.write_text(listing.read_text().splitlines()[0])
-    assert "lists 1 images, the official list 3" in refused(small_camvid)
+    assert "has 1 images, officially 3" in refused(small_camvid)
     listing.write_text("")
     assert "empty" in refused(small_camvid)
 
