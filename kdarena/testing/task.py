@@ -1,23 +1,10 @@
-"""The public test kit: a toy task and a run over it, so that a method's equations can be tested in milliseconds.
-
-::
-
-    task = toy_task()
-    run = make_run(plugin, task, {"tau": 0.1})
-    step = new_step(run)                 # the harness's own step object on one batch
-    terms = plugin.loss(step)
-    history = take_steps(run, 3)         # real training steps, by the harness's own loop
-
-Networks have three stages with maps ``stage1`` … ``stage3`` and a linear head. Architectures: ``toy-teacher`` and
-``toy-student`` (last map 4 × 4), ``toy-coarse`` (the student's channels, last map 2 × 2).
-"""
+"""A task that is learnt in a few steps: noisy images around one random prototype a class, and networks of three stages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -25,18 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdarena.contract import Phase, TeacherSpec
-from kdarena.hooks import Hooks
-from kdarena.params import Value, make_params
-from kdarena.plugins import Found
-from kdarena.run import Run
 from kdarena.seeds import derive
-from kdarena.step import Step
 from kdarena.tracks.branch import Branch, cut
 from kdarena.tracks.card import Recipe, TaskCard
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting, Shapes, Task
-from kdarena.train import BoundUpdate, enter
 
 SIDE = 8
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -208,15 +188,6 @@ class ToyEvaluation:
         return float(counter.get_total_flops())
 
 
-class ToyRun(Run):
-    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
-
-    hooks: Hooks
-    phases: list[Phase]
-    augmented: Iterator[Batch]
-    bound: dict[str, BoundUpdate]
-
-
 def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher: str = "toy-teacher", student: str = "toy-student", **card: Any) -> ToyTask:
     """A small classification task on the CPU; further arguments are fields of its :class:`TaskCard`."""
     recipe = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=batch_size, milestones=(0.5,), gamma=0.1, teacher_epochs=1)
@@ -242,74 +213,3 @@ def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher
         "auxiliary": "noise",
     }
     return ToyTask(TaskCard(**{**fields, **card}), Setting())
-
-
-def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
-    """An untrained teacher in eval mode, seeded by its spec, whose batch norm knows the task's data."""
-    spec = spec or TeacherSpec()
-    named = task.card.architecture(spec.architecture)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(1000, spec.architecture, spec.member))
-        network = task.new_network(named, dropout=spec.dropout)
-        batches = task.batches(0, "validated", "plain")
-        with torch.no_grad():
-            for batch in islice(batches, 10):
-                fed = {"history": task.history(batch.targets)} if task.decodes else {}
-                task.forward(network.train(), batch.seen_by_teacher().inputs, **fed)
-    return network.eval().requires_grad_(False)
-
-
-def make_run(
-    plugin: Any,
-    task: Task,
-    params: Mapping[str, Value] | None = None,
-    *,
-    teachers: Sequence[nn.Module] | None = None,
-    seed: int = 0,
-    recipe: Mapping[str, float] | None = None,
-) -> ToyRun:
-    """Build a method's run as the harness does: teachers, student, schedule.
-
-    Args:
-        teachers: in the place of those that the method declares, which are untrained toy teachers.
-    """
-    method = plugin.method
-    values = make_params(method.Params, params or {})
-    if teachers is None:
-        teachers = [toy_teacher(task, spec) for spec in method.teachers(task.card, values)]
-    torch.manual_seed(derive(seed, "global"))
-    start = toy_teacher(task) if task.card.start else None
-    run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
-    run.hooks = Hooks(Found(method.name, plugin, method))
-    run.phases, _ = run.hooks.build(run)
-    run.augmented = task.batches(seed, run.protocol, "augmented")
-    run.bound = {}
-    return run
-
-
-def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: Batch | None = None, progress: float = 0.0) -> Step:
-    """A step on one batch, for calling a plugin's ``loss`` directly."""
-    step = Step(run, phase or run.phases[-1].name)
-    step.renew(batch or next(run.augmented), progress, progress)
-    step.update = update
-    return step
-
-
-def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
-    """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
-    chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
-    stepper, batches = enter(run.hooks, run, chosen, run.bound, run.augmented)
-    for position in range(count):
-        with run.hooks.guard("loss"):
-            stepper.take(next(batches), position / count, position / count)
-    run.bound = {bound.name: bound for bound in stepper.bound}
-    history: list[dict[str, float]] = [{} for _ in range(count)]
-    for (update, name), values in stepper.terms.items():
-        for position, value in values:
-            history[position][f"{update}/{name}"] = float(value)
-    return history
-
-
-def take_phases(run: ToyRun, count: int) -> dict[str, list[dict[str, float]]]:
-    """Take every phase in order: its fixed number of steps, or ``count``."""
-    return {phase.name: take_steps(run, count if phase.steps is None else phase.steps, phase.name) for phase in run.phases}

@@ -1,0 +1,100 @@
+"""A run as the harness builds it, and steps of it by the harness's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdarena.contract import Phase, TeacherSpec
+from kdarena.hooks import Hooks
+from kdarena.params import Value, make_params
+from kdarena.plugins import Found
+from kdarena.run import Run
+from kdarena.seeds import derive
+from kdarena.step import Step
+from kdarena.tracks.task import Batch, Task
+from kdarena.train import BoundUpdate, enter
+
+
+class ToyRun(Run):
+    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
+
+    hooks: Hooks
+    phases: list[Phase]
+    augmented: Iterator[Batch]
+    bound: dict[str, BoundUpdate]
+
+
+def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
+    """An untrained teacher in eval mode, seeded by its spec, whose batch norm knows the task's data."""
+    spec = spec or TeacherSpec()
+    named = task.card.architecture(spec.architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(1000, spec.architecture, spec.member))
+        network = task.new_network(named, dropout=spec.dropout)
+        batches = task.batches(0, "validated", "plain")
+        with torch.no_grad():
+            for batch in islice(batches, 10):
+                fed = {"history": task.history(batch.targets)} if task.decodes else {}
+                task.forward(network.train(), batch.seen_by_teacher().inputs, **fed)
+    return network.eval().requires_grad_(False)
+
+
+def make_run(
+    plugin: Any,
+    task: Task,
+    params: Mapping[str, Value] | None = None,
+    *,
+    teachers: Sequence[nn.Module] | None = None,
+    seed: int = 0,
+    recipe: Mapping[str, float] | None = None,
+) -> ToyRun:
+    """Build a method's run as the harness does: teachers, student, schedule.
+
+    Args:
+        teachers: in the place of those that the method declares, which are untrained toy teachers.
+    """
+    method = plugin.method
+    values = make_params(method.Params, params or {})
+    if teachers is None:
+        teachers = [toy_teacher(task, spec) for spec in method.teachers(task.card, values)]
+    torch.manual_seed(derive(seed, "global"))
+    start = toy_teacher(task) if task.card.start else None
+    run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
+    run.hooks = Hooks(Found(method.name, plugin, method))
+    run.phases, _ = run.hooks.build(run)
+    run.augmented = task.batches(seed, run.protocol, "augmented")
+    run.bound = {}
+    return run
+
+
+def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: Batch | None = None, progress: float = 0.0) -> Step:
+    """A step on one batch, for calling a plugin's ``loss`` directly."""
+    step = Step(run, phase or run.phases[-1].name)
+    step.renew(batch or next(run.augmented), progress, progress)
+    step.update = update
+    return step
+
+
+def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
+    """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
+    chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
+    stepper, batches = enter(run.hooks, run, chosen, run.bound, run.augmented)
+    for position in range(count):
+        with run.hooks.guard("loss"):
+            stepper.take(next(batches), position / count, position / count)
+    run.bound = {bound.name: bound for bound in stepper.bound}
+    history: list[dict[str, float]] = [{} for _ in range(count)]
+    for (update, name), values in stepper.terms.items():
+        for position, value in values:
+            history[position][f"{update}/{name}"] = float(value)
+    return history
+
+
+def take_phases(run: ToyRun, count: int) -> dict[str, list[dict[str, float]]]:
+    """Take every phase in order: its fixed number of steps, or ``count``."""
+    return {phase.name: take_steps(run, count if phase.steps is None else phase.steps, phase.name) for phase in run.phases}
