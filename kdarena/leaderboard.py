@@ -1,4 +1,4 @@
-"""Frames from the record: every run, and the boards, one row a task, budget and method."""
+"""The boards, from the record: one row a task, budget and method."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdarena.contract import Method, TeacherSpec
+from kdarena.frames import frame_of, metric_of, names, track_of
 from kdarena.further import further_json, reference_rows, teacher_row
 from kdarena.params import tunables
 from kdarena.recorded import RecordedRun
@@ -17,25 +18,15 @@ from kdarena.statistics import detectable_difference, mean_interval, paired_diff
 from kdarena.variants import Board, Variant, board_of, boards, ladder_difference, mean_of, ranked, same_place, step_cost, variants
 
 if TYPE_CHECKING:
-    from kdarena.record import Record
     from kdarena.tracks.card import TaskCard
 
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-RUN_COLUMNS = _names("""
-    run_id key task method purpose seed status metric value budget unit committed spent_s steps samples flops params_json error
-    setting split track recipe_json device precision threads protocol data source started
-""")
-COLUMNS = _names("""
+COLUMNS = names("""
     task track method paper supervision default_source rank_low rank_high metric mean ci_low ci_high
     delta_student delta_student_low delta_student_high p_raw p_holm delta_equal_updates delta_kd delta_kd_low delta_kd_high detectable seeds_needed
     seeds tuned unit budget committed spent_s tuning_s teacher_s step_cost steps samples flops params latency_ms status run_ids
 """)
 """What the contract promises, in its order."""
-FURTHER_COLUMNS = _names("""
+FURTHER_COLUMNS = names("""
     rank status_note calibration_error audit mean_default mean_tuned params_json recipe_json device precision threads protocol data reference
     validation top5 nll ece agreement kl_teacher further_json
 """)
@@ -49,18 +40,6 @@ CONTROLS = ("student", "kd")
 TOLERANCE = 0.03
 """Part by which committed cost or audit may differ from budget or calibration before the row says so."""
 FAILURES_SHOWN = 2
-
-
-def runs_frame(record: Record, cards: Mapping[str, TaskCard] | None = None) -> pd.DataFrame:
-    """Every recorded run, one row each; a value that does not apply is None.
-
-    Args:
-        record: where the runs are.
-        cards: the known tasks by name, for their track and metric.
-    """
-    recorded = record.runs()
-    rows = [_run_row(run, _metric_of(run.spec.task, [run], cards or {}), _track_of(run.spec.task, [run], cards or {})) for run in recorded]
-    return _frame(rows, RUN_COLUMNS)
 
 
 def leaderboard_frame(
@@ -87,7 +66,7 @@ def leaderboard_frame(
     rows: list[dict[str, Any]] = []
     for board, finals in boards(record_runs).items():
         rows += _board_rows(board, finals, record_runs, methods, audits or {}, cards or {}, controls)
-    return _frame(rows, (*COLUMNS, *FURTHER_COLUMNS))
+    return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
 def _board_rows(
@@ -99,7 +78,7 @@ def _board_rows(
     cards: Mapping[str, TaskCard],
     controls: tuple[str, str],
 ) -> list[dict[str, Any]]:
-    metric = _metric_of(board.task, finals, cards)
+    metric = metric_of(board.task, finals, cards)
     seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped")
     entries: dict[str, list[Variant]] = {}
     for name in dict.fromkeys(run.spec.method for run in finals):
@@ -114,7 +93,7 @@ def _board_rows(
         trials = [run for run in here if run.spec.purpose == "tune" and run.spec.method == name and board_matches(board, run)]
         row: dict[str, Any] = {
             "task": board.task,
-            "track": _track_of(board.task, finals, cards),
+            "track": track_of(board.task, finals, cards),
             "method": name,
             "metric": metric,
             **_declared(methods.get(name), best),
@@ -259,47 +238,5 @@ def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seed
     return "; ".join(" ".join(note.split()) for note in notes) or None
 
 
-def _run_row(run: RecordedRun, metric: str | None, track: str | None) -> dict[str, Any]:
-    spec, result = run.spec, run.result
-    split = next((part for part in ("test", "validation") if f"{part}/{metric}" in result.metrics), None)
-    return {
-        "run_id": run.run_id,
-        "key": run.key,
-        "metric": metric,
-        "value": result.metrics[f"{split}/{metric}"] if split else None,
-        "split": split,
-        "track": track,
-        "budget": spec.budget.amount,
-        "unit": spec.budget.unit,
-        "params_json": json.dumps(dict(spec.params), sort_keys=True),
-        "recipe_json": json.dumps(dict(spec.recipe), sort_keys=True),
-        "setting": run.setting,
-        "started": run.started.isoformat(),
-        **{name: getattr(spec, name) for name in ("task", "method", "purpose", "seed", "device", "precision", "threads", "protocol", "data", "source")},
-        **{name: getattr(result, name) for name in ("status", "committed", "spent_s", "steps", "samples", "flops", "error")},
-    }
-
-
-def _metric_of(task: str, runs: Iterable[RecordedRun], cards: Mapping[str, TaskCard]) -> Any:
-    """The ranked metric: as the task's card or a run's facts say, else the first that was measured; None of failures alone."""
-    if task in cards:
-        return cards[task].metric
-    runs = list(runs)
-    stated = [run.facts["metric"] for run in runs if "metric" in run.facts]
-    measured = [name.partition("/")[2] for run in runs for name in run.result.metrics if name.startswith(("test/", "validation/"))]
-    return next(iter([*stated, *measured]), None)
-
-
-def _track_of(task: str, runs: Iterable[RecordedRun], cards: Mapping[str, TaskCard]) -> str | None:
-    if task in cards:
-        return cards[task].track
-    return next((run.facts["track"] for run in runs if "track" in run.facts), None)
-
-
 def _whole(value: float | None) -> int | float | None:
     return int(value) if value is not None and value == int(value) else value
-
-
-def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """A frame of plain objects, so that what is missing stays None and whole numbers stay whole."""
-    return pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=list(columns), dtype=object)

@@ -57,7 +57,7 @@ def tasks(as_json: bool, data_root: str | None) -> None:
 
 def runs(out: Path, as_json: bool, as_csv: bool) -> None:
     """Every recorded run."""
-    from kdarena.leaderboard import runs_frame
+    from kdarena.frames import runs_frame
     from kdarena.record import Record
     from kdarena.report.cells import rows as rows_of
     from kdarena.report.formats import csv_text, json_text
