@@ -13,7 +13,6 @@ from kdarena.calibrate import TIME_LIMIT, Calibration, CalibrationSpec
 from kdarena.contract import REFERENCE, Method, TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.devices import Machine
-from kdarena.errors import UserError
 from kdarena.params import Value, make_params, tunables
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, Purpose, RunSpec, Unit, digest
@@ -112,37 +111,6 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
             teachers, skip = (), f"{type(error).__name__} in its declaration: {error}"
         entrants.append(Entrant(one, own, recipe, teachers, skip))
     return entrants
-
-
-def parse_params(assignments: Sequence[str], found: Sequence[Found], knobs: Sequence[str] = ("lr", "weight_decay")) -> dict[str, dict[str, Value]]:
-    """Read ``--param METHOD.NAME=VALUE``.
-
-    Raises:
-        UserError: the form is wrong, or method, name or value is unknown.
-    """
-    methods = {one.name: one.method for one in found if one.method is not None}
-    values: dict[str, dict[str, Value]] = {}
-    for text in assignments:
-        target, equals, value = text.partition("=")
-        name, dot, parameter = target.partition(".")
-        if not (equals and dot):
-            raise UserError(f"--param {text!r}: expected METHOD.NAME=VALUE, as kd.temperature=4")
-        if name not in methods:
-            raise UserError(f"--param {text!r}: unknown plugin {name!r}; known: {', '.join(methods)}")
-        known = tunables(methods[name].Params)
-        if parameter in knobs:
-            try:
-                values.setdefault(name, {})[parameter] = float(value)
-            except ValueError:
-                raise UserError(f"--param {text!r}: {value!r} is not a number") from None
-            continue
-        if parameter not in known:
-            raise UserError(f"--param {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *knobs))}")
-        try:
-            values.setdefault(name, {})[parameter] = known[parameter].parse(value)
-        except ValueError as error:
-            raise UserError(f"--param {text!r}: {error}") from None
-    return values
 
 
 def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:

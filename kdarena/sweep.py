@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from kdarena.errors import UserError
+from kdarena.assignments import parse_assignment
 from kdarena.further import further_json
-from kdarena.params import Value, tunables
+from kdarena.params import Value
 from kdarena.plugins import Found
 from kdarena.recorded import RecordedRun
 from kdarena.spec import COMPLETE
@@ -42,21 +42,9 @@ def parse_sweep(text: str, found: Sequence[Found]) -> Sweep:
     Raises:
         UserError: the form is wrong, or method, name or a value is unknown.
     """
-    target, equals, listed = text.partition("=")
-    name, dot, parameter = target.partition(".")
-    if not (equals and dot and listed.strip()):
-        raise UserError(f"sweep {text!r}: expected METHOD.NAME=a,b,c, as soft-randomization.sigma=0.01,0.05,0.1")
-    methods = {one.name: one.method for one in found if one.method is not None}
-    if name not in methods:
-        raise UserError(f"sweep {text!r}: unknown plugin {name!r}; known: {', '.join(methods)}")
-    known = tunables(methods[name].Params)
-    if parameter not in known:
-        raise UserError(f"sweep {text!r}: {name} has no parameter {parameter!r}; known: {', '.join(known) or 'none'}")
-    try:
-        values = tuple(known[parameter].parse(value) for value in listed.split(","))
-    except ValueError as error:
-        raise UserError(f"sweep {text!r}: {error}") from None
-    return Sweep(name, parameter, tuple(dict.fromkeys(values)))
+    form = "METHOD.NAME=a,b,c, as soft-randomization.sigma=0.01,0.05,0.1"
+    asked = parse_assignment(text, found, what="sweep", form=form, several=True)
+    return Sweep(asked.method, asked.parameter, tuple(dict.fromkeys(asked.values)))
 
 
 def sweep_frame(sweep: Sweep, by_value: Mapping[Value, Mapping[int, RecordedRun]], student: Mapping[int, float], metric: str) -> pd.DataFrame:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdarena.assignments import parse_params
 from kdarena.budget import Amount, parse_amount, parse_duration
 from kdarena.choose import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
 from kdarena.errors import UserError
-from kdarena.plan import CONTROLS, Request, enter, parse_params, teachers_of
+from kdarena.plan import CONTROLS, Request, enter, teachers_of
 from kdarena.plugins import Found, discover, select
 from kdarena.tracks import card as find_card
 from kdarena.tracks import cards
