@@ -1,14 +1,12 @@
 """``kdarena sweep``: mistakes in one line, a table, files, and a board that it leaves alone."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from kdarena.cli import main
 from kdarena.cli.sweep_command import _show
 from kdarena.plan import Request
 from kdarena.sweep import Sweep
@@ -16,25 +14,6 @@ from kdarena.tracks import card
 
 TINY = ["--budget", "5e9flop", "--seeds", "1", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", "1"]
 TAU = Sweep("kd", "temperature", (2.0, 8.0))
-
-
-@pytest.fixture
-def kdarena(monkeypatch, capsys):
-    """The command in this process: exit status, what it prints, and what it says."""
-
-    def call(*arguments, cwd=None):
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["kdarena", *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as ended:
-            status = ended.code or 0
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize(
@@ -53,16 +32,16 @@ def kdarena(monkeypatch, capsys):
     ],
 )
 def test_a_users_mistake_is_one_line_and_status_2_and_makes_nothing(kdarena, arguments, says, tmp_path):
-    status, printed, said = kdarena("sweep", *arguments, cwd=tmp_path)
-    assert (status, printed, len(said.strip().splitlines())) == (2, "", 1)
-    assert says in said
+    done = kdarena("sweep", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout, len(done.stderr.strip().splitlines())) == (2, "", 1)
+    assert says in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_says_what_would_be_swept_and_makes_nothing(kdarena, tmp_path):
-    status, printed, _ = kdarena("sweep", "kd.temperature=2,8", "--dry-run", cwd=tmp_path)
-    assert status == 0
-    assert "kd.temperature over 2.0, 8.0, 100se a run" in printed
+    done = kdarena("sweep", "kd.temperature=2,8", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "kd.temperature over 2.0, 8.0, 100se a run" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,12 +105,12 @@ def test_the_student_is_read_as_it_stands_by_default_and_not_as_it_was_tuned(sho
 
 
 def test_a_sweep_trains_writes_a_table_and_a_curve_and_leaves_the_board_to_the_controls(kdarena, tmp_path):
-    status, printed, said = kdarena("sweep", "kd.temperature=2,8", *TINY, "--metrics", "gap", cwd=tmp_path)
-    assert status == 0, said
+    done = kdarena("sweep", "kd.temperature=2,8", *TINY, "--metrics", "gap", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     rows = pd.read_csv(tmp_path / "kdarena-out" / "sweeps" / "digits_kd.temperature.csv").to_dict("records")
     assert [(row["value"], row["status"], row["seeds"]) for row in rows] == [(2.0, "done", 1), (8.0, "done", 1)]
-    assert "generalisation" in printed
+    assert "generalisation" in done.stdout
     assert (tmp_path / "kdarena-out" / "sweeps" / "digits_kd.temperature.svg").read_text().startswith("<?xml")
-    board = json.loads(kdarena("leaderboard", "--format", "json", cwd=tmp_path)[1])
+    board = json.loads(kdarena("leaderboard", "--format", "json", cwd=tmp_path).stdout)
     # the reference teacher's row is no method's
     assert {row["method"] for row in board if row["status"] != "reference"} == {"student"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,14 +14,6 @@ from kdarena.tracks.task import Setting
 
 CUT = ("digits-student", "digits-teacher", "resnet14", "resnet8x4", "resnet50", "shufflenetv1")
 """Of every family whose networks can be cut."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

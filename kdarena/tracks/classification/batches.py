@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdarena.tracks.ahead import ahead
 from kdarena.tracks.task import Batch
 
 PREFETCHED = 4
@@ -88,27 +88,9 @@ class Streaming:
 
     def chunks(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
         """See :class:`Source`."""
-        ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(self._prefetched)
-        closed = threading.Event()
-        worker = threading.Thread(target=self._fill, args=(ready, closed, passes, size), name="kdarena-streaming", daemon=True)
-        worker.start()
-        try:
-            while (found := ready.get()) is not None:
-                if isinstance(found, BaseException):
-                    raise found
-                yield self._to_device(found)
-        finally:
-            closed.set()
-            worker.join()
-
-    def _fill(self, ready: queue.Queue[Chunk | BaseException | None], closed: threading.Event, passes: Iterable[Pass], size: int) -> None:
-        try:
-            for chunk in self._gathered(passes, size):
-                if not _put(ready, chunk, closed):
-                    return
-            _put(ready, None, closed)
-        except BaseException as error:
-            _put(ready, error, closed)
+        with closing(ahead(self._gathered(passes, size), self._prefetched)) as gathered:
+            for chunk in gathered:
+                yield self._to_device(chunk)
 
     def _gathered(self, passes: Iterable[Pass], size: int) -> Iterator[Chunk]:
         for each in passes:
@@ -128,17 +110,6 @@ class Streaming:
 def _each_tensor(chunk: Chunk, change: Callable[[Tensor], Tensor]) -> Chunk:
     drawn = change(chunk.drawn) if chunk.drawn is not None else None
     return Chunk(change(chunk.images), change(chunk.labels), change(chunk.positions), drawn)
-
-
-def _put(ready: queue.Queue[Chunk | BaseException | None], item: Chunk | BaseException | None, closed: threading.Event) -> bool:
-    """Wait for room, but not for ever: False once the reader has gone."""
-    while not closed.is_set():
-        try:
-            ready.put(item, timeout=0.05)
-            return True
-        except queue.Full:
-            continue
-    return False
 
 
 def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int, finish: Callable[[Chunk], Tensor], device: torch.device) -> Iterator[Batch]:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.sampled import SampledTask, Split
@@ -18,7 +19,7 @@ from kdarena.tracks.segmentation import augment
 from kdarena.tracks.segmentation.data import DenseSet
 from kdarena.tracks.segmentation.models import create
 from kdarena.tracks.segmentation.models.resample import upsampled
-from kdarena.tracks.segmentation.sources import Decoded, Resident, Source, ahead, fits
+from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
 from kdarena.tracks.task import Batch, Outputs, Part, Setting
 
 AUXILIARY_WEIGHT = 0.4
@@ -58,7 +59,7 @@ class DenseTask(SampledTask):
     def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; files are decoded ahead."""
         found = super().batches(seed, protocol, data)
-        return ahead(found) if self._streamed else found
+        return ahead(found, PREFETCHED) if self._streamed else found
 
     def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`SampledTask.batch`."""

@@ -1,17 +1,13 @@
-"""Where batches come from: samples that live on the device as bytes, or samples that are decoded ahead by a thread."""
+"""Where samples come from: they live on the device as bytes, or are decoded as they are asked for."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kdarena.tracks.segmentation.data import Samples
-from kdarena.tracks.task import Batch
 
 PREFETCHED = 3
 """Batches that a background thread may be ahead."""
@@ -61,39 +57,3 @@ def fits(samples: Samples) -> bool:
     """Whether samples are few enough to live on the device."""
     height, width = samples.size
     return len(samples) * height * width * 4 <= RESIDENT_BYTES
-
-
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, made by a thread that is a few ahead; it ends when the iterator is closed or collected."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCHED)
-    closed = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> bool:
-        # wait for room, but not for ever: the reader may have gone
-        while not closed.is_set():
-            try:
-                ready.put(item, timeout=0.05)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def fill() -> None:
-        try:
-            for batch in batches:
-                if not put(batch):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    worker = threading.Thread(target=fill, name="kdarena-decoding", daemon=True)
-    worker.start()
-    try:
-        while (found := ready.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        closed.set()
-        worker.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -31,10 +30,6 @@ def cut(source: Resident | Streaming, count: int = 3, size: int = 8) -> Iterator
     return batches(source, passes(count), size, 108, lambda chunk: chunk.images.float() + chunk.drawn.sum(dim=1)[:, None, None, None], CPU)
 
 
-def streams() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "kdarena-streaming"]
-
-
 @pytest.mark.parametrize("mapped", [False, True], ids=["host memory", "memory-mapped"])
 def test_streamed_batches_are_the_resident_ones(tmp_path: Path, mapped: bool):
     images = IMAGES
@@ -58,20 +53,20 @@ def test_batches_hold_the_images_and_labels_of_their_index():
         assert torch.equal(shift, shift[:, :1, :1, :1].expand_as(shift))
 
 
-def test_the_thread_of_a_stream_ends_when_the_batches_are_not_wanted_any_more():
+def test_the_thread_of_a_stream_ends_when_the_batches_are_not_wanted_any_more(threads_ahead):
     stream = cut(Streaming(IMAGES, LABELS, CPU, prefetched=1), count=100)
     assert len(list(islice(stream, 3))) == 3
-    assert streams()
+    assert threads_ahead()
     del stream
-    assert not streams()
+    assert not threads_ahead()
 
 
-def test_the_thread_of_a_stream_ends_with_its_passes():
+def test_the_thread_of_a_stream_ends_with_its_passes(threads_ahead):
     assert len(list(cut(Streaming(IMAGES, LABELS, CPU)))) == 21
-    assert not streams()
+    assert not threads_ahead()
 
 
-def test_an_error_in_the_thread_is_raised_where_the_batches_are_used():
+def test_an_error_in_the_thread_is_raised_where_the_batches_are_used(threads_ahead):
     def broken() -> Iterator[Pass]:
         yield from passes(1)
         raise OSError("disk is gone")
@@ -79,4 +74,4 @@ def test_an_error_in_the_thread_is_raised_where_the_batches_are_used():
     stream = batches(Streaming(IMAGES, LABELS, CPU), broken(), 8, 108, lambda chunk: chunk.images, CPU)
     with pytest.raises(OSError, match="disk is gone"):
         list(stream)
-    assert not streams()
+    assert not threads_ahead()

@@ -77,17 +77,6 @@ def test_files_are_streamed_as_they_would_be_from_memory(camvid_task: Callable[[
     assert all(torch.equal(a.inputs, b.inputs) and torch.equal(a.targets, b.targets) for a, b in zip(resident, streamed, strict=True))
 
 
-def test_an_error_of_the_decoding_thread_reaches_the_reader_and_the_thread_ends_with_the_iterator():
-    def broken():  # type: ignore[no-untyped-def]
-        yield Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1))
-        raise ValueError("a file is gone")
-
-    found = sources.ahead(broken())
-    next(found)
-    with pytest.raises(ValueError, match="a file is gone"):
-        next(found)
-
-
 # networks and losses
 def test_outputs_have_scores_auxiliary_scores_and_maps(scenes_task: SegmentationTask):
     batch = first(scenes_task)[0]
