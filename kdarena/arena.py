@@ -93,7 +93,7 @@ class Arena:
         refused = choose.check_budget(runnable, costs, choice, named)
         self.ledger.store.keep_choice(identity, choice)
         self.ledger.board_amount = choice.amount
-        self._say_choice(card, choice)
+        self._say_choice(card, choose.enough_for_all(costs, refused, choice))
         for entrant in entrants:
             if entrant.method.name in measured.broken:
                 self._record_broken(entrant, ground, keys, choice, measured.broken[entrant.method.name])

@@ -61,13 +61,12 @@ def parse_duration(text: str, option: str) -> float:
     return amount.value
 
 
-def commit(costs: Sequence[PhaseCost], amount: float, method: str = "the method") -> tuple[int, ...]:
+def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:
     """Steps of each phase: fixed ones first, then what is left by shares, rounded in the last phase that takes a share.
 
     Args:
         costs: of the phases, in the unit of ``amount``.
         amount: of the budget, or of what is left of it.
-        method: for the error.
 
     Raises:
         BudgetTooSmall: the fixed phases alone exceed the amount, or fewer than 50 steps come out.
@@ -77,7 +76,7 @@ def commit(costs: Sequence[PhaseCost], amount: float, method: str = "the method"
     needed = minimum_amount(costs)
     if total < MINIMUM_STEPS or amount < fixed_amount(costs):
         raise BudgetTooSmall(
-            f"{method}: the budget allows {max(total, 0)} steps, {MINIMUM_STEPS} are the least "
+            f"the budget allows {max(total, 0)} steps, {MINIMUM_STEPS} are the least "
             f"(it needs {needed:.4g} for them, the budget is {amount:.4g}); raise --budget or leave the method out"
         )
     return steps

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kdarena.budget import Amount, commit, minimum_amount
 from kdarena.calibrate import TIME_LIMIT
@@ -199,9 +200,21 @@ def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[Phase
         if name not in costs:
             continue
         try:
-            commit(costs[name], choice.amount, name)
+            commit(costs[name], choice.amount)
         except BudgetTooSmall as error:
             if named or name == Defaults.method.name:
-                raise
+                raise BudgetTooSmall(f"{name}: {error}") from None
             refused[name] = str(error)
     return refused
+
+
+def enough_for_all(costs: Mapping[str, Sequence[PhaseCost]], refused: Collection[str], choice: Choice) -> Choice:
+    """The choice, and where its budget is too small for some methods a note of the one that is enough for all."""
+    if not refused:
+        return choice
+    least = max(minimum_amount(costs[name]) for name in refused)
+    # rounded up, so that it can be typed as it stands
+    digits = 3 - math.ceil(math.log10(least))
+    typed = math.ceil(least * 10.0**digits) / 10.0**digits
+    note = f"the budget is too small for {len(refused)} methods; --budget {typed:.3g}{choice.unit} is enough for all"
+    return replace(choice, notes=(*choice.notes, note))

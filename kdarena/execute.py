@@ -66,7 +66,7 @@ class _Execution:
 
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task
-        steps = commit(spec.costs, spec.budget.amount, spec.method) if spec.replay is None else spec.replay
+        steps = commit(spec.costs, spec.budget.amount) if spec.replay is None else spec.replay
         seed_everything(spec.seed)
         run = build_run(self.found, task, self.bench, spec)
         phases, _ = self.hooks.build(run)

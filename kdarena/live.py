@@ -24,6 +24,12 @@ class _Clock:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
 
+    def told(self) -> str:
+        """How many are done, and how many are to come where that is known."""
+        if not self.jobs:
+            return f"{self.done} done"
+        return f"{self.done} of about {self.jobs} runs, {self.left()} left"
+
     def left(self) -> str:
         """About how long it will take, from what it has taken."""
         if self.done < 2 or self.jobs <= self.done:
@@ -60,7 +66,7 @@ class PlainDisplay:
             self.say(f"{_title(job.spec)}: {result.status}: {result.error}")
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
-            self.say(f"{self._clock.done} of about {self._clock.jobs} runs, {self._clock.left()} left")
+            self.say(self._clock.told())
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -111,7 +117,7 @@ class LiveDisplay(PlainDisplay):
         from rich.table import Table
         from rich.text import Text
 
-        jobs = f"{self._clock.done} of about {self._clock.jobs} runs, {self._clock.left()} left" if self._clock.jobs else ""
+        jobs = self._clock.told() if self._clock.jobs else ""
         table = Table(title=jobs or None, box=None, pad_edge=False)
         for heading in ("run", "for", "progress", "s"):
             table.add_column(heading)

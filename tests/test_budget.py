@@ -50,7 +50,7 @@ def test_an_early_end_hands_what_is_left_to_the_phases_after_it():
 
 def test_a_budget_for_fewer_than_fifty_steps_is_refused_with_what_it_takes():
     with pytest.raises(BudgetTooSmall, match=r"49 steps.*50 are the least.*raise --budget"):
-        commit([cost("train", 2.0)], 98.0, "kd")
+        commit([cost("train", 2.0)], 98.0)
 
 
 def test_a_budget_below_the_fixed_phases_is_refused():

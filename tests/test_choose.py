@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kdarena.budget import commit, minimum_amount, parse_amount
 from kdarena.calibrate import TIME_LIMIT
-from kdarena.choose import DEFAULT_SEEDS, LADDER, SHORTEST_CALIBRATION, calibration_limit, choose, least_seconds, share_of_time
+from kdarena.choose import DEFAULT_SEEDS, LADDER, SHORTEST_CALIBRATION, Choice, calibration_limit, choose, enough_for_all, least_seconds, share_of_time
 from kdarena.errors import UserError
 from kdarena.plan import Request
 from kdarena.spec import PhaseCost
@@ -42,7 +42,7 @@ def test_the_dearest_method_gets_its_least_budget_where_the_tasks_full_schedule_
     methods = costs(1.0, 80.0)
     choice = fitted(3600.0, methods)
     assert choice.amount > card("digits").recipe.student_epochs * 7 * STUDENT_S
-    assert commit(methods["method1"], choice.amount, "method1")
+    assert commit(methods["method1"], choice.amount)
 
 
 def test_a_stated_total_that_is_too_short_is_refused_and_the_default_is_exceeded():
@@ -93,3 +93,18 @@ def test_calibrations_are_as_careful_as_a_total_time_allows():
     assert calibration_limit(Request(total=600.0), 100, 2) == pytest.approx(0.48)
     assert calibration_limit(Request(total=36000.0), 100, 2) == TIME_LIMIT
     assert calibration_limit(Request(total=60.0), 1000, 1) == SHORTEST_CALIBRATION
+
+
+@given(st.lists(st.floats(1e-3, 1e15), min_size=1, max_size=4))
+def test_the_budget_that_a_note_offers_is_enough_for_every_method_that_was_refused(prices):
+    refused = {f"method{number}": [PhaseCost("train", None, 1.0, price, price, 0.0, 0)] for number, price in enumerate(prices)}
+    (note,) = enough_for_all(refused, list(refused), Choice(1.0, "flop", 1, 0.0, "1flop")).notes
+    typed = note.split("--budget ")[1].split()[0]
+    offered = parse_amount(typed, "--budget")
+    for costs in refused.values():
+        assert sum(commit(costs, offered.value)) >= 50
+
+
+def test_where_the_budget_is_enough_nothing_is_noted():
+    choice = Choice(1.0, "flop", 1, 0.0, "1flop")
+    assert enough_for_all(costs(1.0), {}, choice) is choice
