@@ -11,7 +11,7 @@ import pandas as pd
 from kdarena.contract import Method, TeacherSpec
 from kdarena.frames import frame_of, metric_of, names, track_of
 from kdarena.further import further_json, reference_rows, teacher_row
-from kdarena.params import tunables
+from kdarena.params import sources
 from kdarena.recorded import RecordedRun
 from kdarena.spec import COMPLETE
 from kdarena.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
@@ -130,13 +130,7 @@ def _declared(method: Method | None, variant: Variant) -> dict[str, Any]:
     if method is None:
         return {"paper": None, "default_source": None, "supervision": supervision(variant, None)}
     paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
-    return {"paper": paper, "default_source": default_source(method), "supervision": supervision(variant, method)}
-
-
-def default_source(method: Method) -> str | None:
-    """How many of a method's defaults come from where, as ``paper 2, ours 1``; None where it has no parameters."""
-    sources = [tunable.source for tunable in tunables(method.Params).values()]
-    return ", ".join(f"{source} {sources.count(source)}" for source in ("paper", "code", "ours") if source in sources) or None
+    return {"paper": paper, "default_source": sources(method.Params), "supervision": supervision(variant, method)}
 
 
 def supervision(variant: Variant, method: Method | None) -> str | None:

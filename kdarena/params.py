@@ -150,6 +150,12 @@ def tunables(params_type: type[Params]) -> dict[str, Tunable]:
     return found
 
 
+def sources(params_type: type[Params]) -> str | None:
+    """How many of a class's defaults come from where, as ``paper 2, ours 1``; None where it has no parameters."""
+    given = [tunable.source for tunable in tunables(params_type).values()]
+    return ", ".join(f"{source} {given.count(source)}" for source in ("paper", "code", "ours") if source in given) or None
+
+
 def make_params(params_type: type[Params], values: typing.Mapping[str, Value]) -> Params:
     """Build a method's parameters from defaults and ``values``; raises ``ValueError`` for an unknown name or a wrong value."""
     known = tunables(params_type)

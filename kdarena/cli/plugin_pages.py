@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdarena.cli.output import print_json, print_table
 from kdarena.contract import Method
 from kdarena.errors import UserError
-from kdarena.params import make_params, tunables
+from kdarena.params import make_params, sources, tunables
 from kdarena.plugins import Found, discover, select
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ def listing(as_json: bool, paths: Sequence[str]) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "title", "paper", "tracks", "from", "status"],
+            ["name", "title", "paper", "defaults", "tracks", "from", "status"],
             [
                 [
                     row["name"],
                     row["title"],
                     f"{row['venue']} {row['year']}" if row["venue"] else None,
+                    row["default_source"],
                     ", ".join(row["tracks"] or ()),
                     row["distribution"],
                     row["status"] + (f": {row['error']}" if row["error"] else ""),
@@ -50,6 +51,7 @@ def _row(one: Found) -> dict[str, Any]:
         "venue": method.paper.venue if method else None,
         "year": method.paper.year if method else None,
         "url": method.paper.url if method else None,
+        "default_source": sources(method.Params) if method else None,
         "tracks": list(method.tracks) if method else None,
         "distribution": one.distribution or None,
         "version": one.version or None,

@@ -90,7 +90,10 @@ def test_what_is_not_there_yet_is_not_in_the_help(kdarena):
 def test_plugins_as_json_is_one_array_and_nothing_else(kdarena):
     done = kdarena("plugins", "--json")
     rows = json.loads(done.stdout)
-    assert {"name", "title", "paper", "venue", "year", "tracks", "distribution", "version", "status", "error"} <= set(rows[0])
+    assert {"name", "title", "paper", "venue", "year", "default_source", "tracks", "distribution", "version", "status", "error"} <= set(rows[0])
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["student"]["default_source"] is None
+    assert by_name["dist"]["default_source"] == "code 3"
     assert {row["status"] for row in rows} == {"ok"}
 
 
