@@ -131,6 +131,12 @@ def test_a_ramp_up_is_that_of_the_public_codes_at_their_epochs_of_300(epoch, exp
     assert ramp_up(epoch / 300, 80 / 300) == pytest.approx(expected, abs=5e-4)
 
 
+def test_a_ramp_up_starts_at_e_to_the_minus_five_and_is_one_from_its_length_on():
+    assert ramp_up(0.0, 0.25) == pytest.approx(math.exp(-5))
+    assert ramp_up(0.25, 0.25) == 1
+    assert ramp_up(0.9, 0.25) == 1
+
+
 def test_a_ramp_up_without_a_length_is_one_from_the_start():
     assert ramp_up(0.0, 0.0) == 1.0
 
