@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdarena.budget import TARGET_ERROR
 from kdarena.contract import Phase, TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.hooks import Hooks
@@ -32,7 +33,6 @@ FEWEST_STEPS = 3
 """Of a block of a step so dear that the time limit leaves it no more."""
 DROPPED_STEPS = 3
 """First steps of a block, which are taken but not timed: they find the other's caches; one of a short block."""
-TARGET_ERROR = 0.01
 TOLERABLE_ERROR, EXTENSION = 0.03, 4
 """A hasty calibration, whose error is above this at its limit, goes on for up to so many times as long."""
 TIME_LIMIT = 8.0

@@ -38,7 +38,7 @@ CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
 
 TOLERANCE = 0.03
-"""Part by which committed cost or audit may differ from budget or calibration before the row says so."""
+"""Part by which committed cost or audit may differ from budget or calibration before the board says so."""
 FAILURES_SHOWN = 2
 
 
@@ -213,7 +213,7 @@ def _settings(best: Variant, others: Sequence[Variant], metric: str) -> dict[str
 
 
 def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seeds: frozenset[int]) -> str | None:
-    """What a reader has to know of a row beside its status: reasons of failures, and every number that is off."""
+    """What a reader has to know of a row beside its status: reasons of failures, and a budget that is not kept."""
     notes = []
     failed = [run for run in best.runs.values() if run.result.status not in COMPLETE]
     if best.skipped:
@@ -225,10 +225,6 @@ def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seed
             notes.append(f"{'tuned' if other.tuned else 'default'} setting: {other.status(seeds)}")
     if row["committed"] is not None and abs(row["committed"] / row["budget"] - 1) > TOLERANCE:
         notes.append(f"committed {row['committed'] / row['budget']:.1%} of the budget")
-    if row["calibration_error"] is not None and row["calibration_error"] > 0.01:
-        notes.append(f"calibrated to {row['calibration_error']:.1%} only")
-    if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE:
-        notes.append(f"audit: {row['audit']:.3f} of the calibrated step cost")
     return "; ".join(" ".join(note.split()) for note in notes) or None
 
 

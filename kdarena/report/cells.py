@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdarena.leaderboard import BOARD_COLUMNS
+from kdarena.budget import TARGET_ERROR
+from kdarena.leaderboard import BOARD_COLUMNS, TOLERANCE
 
 NOTHING = "–"
 Row = Mapping[str, Any]
@@ -77,7 +78,7 @@ def title(row: Row) -> str:
 
 
 def caption(board: pd.DataFrame) -> list[str]:
-    """What has to be known to read a board, in three short lines; then a line for each row with a note."""
+    """What has to be known to read a board, in three short lines; then what is off, each named once with the methods it holds for."""
     found = rows(board)
     first = found[0]
     threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
@@ -92,8 +93,26 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders by the mean and claims no significance. budget %: the share committed.",
         'Supervision is what a method took beside labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
-        *(f"{clean(row['method'])}: {clean(row['status_note'])}" for row in found if row["status_note"]),
+        *_exactness(found),
+        *_notes(found),
     ]
+
+
+def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:
+    """How well the step costs are known, where that is not as well as they are meant to be."""
+    rough = [f"{clean(row['method'])} {row['calibration_error']:.1%}" for row in found if (row["calibration_error"] or 0) > TARGET_ERROR]
+    if rough:
+        yield f"Step costs are calibrated to {TARGET_ERROR:.0%}, but for {', '.join(rough)}."
+    off = [f"{clean(row['method'])} {row['audit'] - 1:+.1%}" for row in found if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
+    if off:
+        yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."
+
+
+def _notes(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Every note of a row, with the methods that share it."""
+    noted = [row for row in found if row["status_note"]]
+    for note in dict.fromkeys(clean(row["status_note"]) for row in noted):
+        yield f"{', '.join(clean(row['method']) for row in noted if clean(row['status_note']) == note)}: {note}"
 
 
 def further_lines(board: pd.DataFrame) -> list[str]:

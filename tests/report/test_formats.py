@@ -13,7 +13,7 @@ from kdarena.report.cells import caption, clean, duration, split_boards
 from kdarena.report.formats import csv_text, escape_markdown, json_text, latex, markdown
 from kdarena.report.publish import publish
 from kdarena.report.table import terminal
-from kdarena.spec import Budget
+from kdarena.spec import Budget, PhaseCost
 
 HOSTILE = "a|b</td><script>alert(1)</script>[red]x[/red] \\input{/etc/passwd} $x_1$ *b* `c`\n\x1b[31m"
 
@@ -76,6 +76,34 @@ def test_the_caption_says_what_a_reader_needs(frame):
     text = "\n".join(caption(next(split_boards(frame))))
     for part in ("3 seeds", "cpu, fp32, 1 thread.", "Smallest detectable difference", "Supervision is", "crd: needs feature maps", "brittle: seed 2: step 7"):
         assert part in text
+
+
+def test_the_caption_names_each_step_cost_that_is_not_as_exact_as_it_should_be(synthetic):
+    def run(method, error):
+        return synthetic.run(method, costs=(PhaseCost("train", None, 1.0, 0.02, 2.0, error, 1),))
+
+    audits = {("digits", "kd"): 1.02, ("digits", "crd"): 0.93, ("digits", "quest"): 1.05}
+    frame = leaderboard_frame([run("student", 0.009), run("kd", 0.011), run("crd", 0.042), run("quest", 0.005)], {}, audits)
+    said = caption(next(split_boards(frame)))
+    assert {"kd 1.1%", "crd 4.2%"} == set(only(said, "Step costs are calibrated to 1%, but for ").split(", "))
+    assert {"crd -7.0%", "quest +5.0%"} == set(only(said, "Measured again after the runs, step costs are off by more than 3% for ").split(", "))
+
+
+def test_the_caption_of_exact_step_costs_says_nothing_of_them(synthetic):
+    frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {}, {("digits", "kd"): 1.0})
+    assert not [line for line in caption(next(split_boards(frame))) if "tep costs" in line]
+
+
+def test_a_reason_that_methods_share_is_given_once(synthetic):
+    failed = [synthetic.failed(name, 0, "skipped", reason) for name, reason in (("pid", "no attention"), ("crd", "no maps"), ("sid", "no attention"))]
+    notes = caption(next(split_boards(leaderboard_frame([synthetic.run("student"), *failed], {}))))[3:]
+    assert sorted(notes) == ["crd: no maps", "pid, sid: no attention"]
+
+
+def only(lines, start):
+    """What follows a start that one line has."""
+    (line,) = [line for line in lines if line.startswith(start)]
+    return line.removeprefix(start).removesuffix(".")
 
 
 def test_with_one_seed_the_caption_says_that_nothing_is_detectable(synthetic):
