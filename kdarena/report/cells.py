@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def caption(board: pd.DataFrame) -> list[str]:
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders by the mean and claims no significance. budget %: the share committed.",
         'Supervision is what a method took beside labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
         *_exactness(found),
-        *_notes(found),
+        *_shared((row["method"], row["status_note"]) for row in found if row["status_note"]),
     ]
 
 
@@ -108,17 +108,19 @@ def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."
 
 
-def _notes(found: list[dict[str, Any]]) -> Iterator[str]:
-    """Every note of a row, with the methods that share it."""
-    noted = [row for row in found if row["status_note"]]
-    for note in dict.fromkeys(clean(row["status_note"]) for row in noted):
-        yield f"{', '.join(clean(row['method']) for row in noted if clean(row['status_note']) == note)}: {note}"
-
-
 def further_lines(board: pd.DataFrame) -> list[str]:
-    """A line for each row that measured more than the columns show, means over seeds."""
+    """What rows measured more than the columns show, means over seeds, with the methods that share it."""
     found = [(row["method"], json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
-    return [f"{clean(method)}: {', '.join(f'{clean(name)} {value:.4g}' for name, value in values.items() if value is not None)}" for method, values in found]
+    return list(_shared((method, ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)) for method, values in found))
+
+
+def _shared(texts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Each text once, behind the methods that have it."""
+    methods_of: dict[str, list[str]] = {}
+    for method, text in texts:
+        methods_of.setdefault(clean(text), []).append(clean(method))
+    for text, methods in methods_of.items():
+        yield f"{', '.join(methods)}: {text}"
 
 
 def budget(row: Row) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kdarena.errors import UserError
 from kdarena.leaderboard import leaderboard_frame
-from kdarena.report.cells import caption, clean, duration, split_boards
+from kdarena.report.cells import caption, clean, duration, further_lines, split_boards
 from kdarena.report.formats import csv_text, escape_markdown, json_text, latex, markdown
 from kdarena.report.publish import publish
 from kdarena.report.table import terminal
@@ -98,6 +98,14 @@ def test_a_reason_that_methods_share_is_given_once(synthetic):
     failed = [synthetic.failed(name, 0, "skipped", reason) for name, reason in (("pid", "no attention"), ("crd", "no maps"), ("sid", "no attention"))]
     notes = caption(next(split_boards(leaderboard_frame([synthetic.run("student"), *failed], {}))))[3:]
     assert sorted(notes) == ["crd: no maps", "pid, sid: no attention"]
+
+
+def test_what_rows_measured_besides_is_given_once_where_it_is_the_same(synthetic):
+    measured = {"end": {"prr/entropy": 38.234}, "endd": {"prr/entropy": 6.5}, "kd": {"prr/entropy": 38.234}, "student": {}}
+    runs = [
+        synthetic.run(method, metrics={"test/top1": 50.0, **{f"test/{name}": value for name, value in further.items()}}) for method, further in measured.items()
+    ]
+    assert sorted(further_lines(next(split_boards(leaderboard_frame(runs, {}))))) == ["end, kd: prr/entropy 38.23", "endd: prr/entropy 6.5"]
 
 
 def only(lines, start):
