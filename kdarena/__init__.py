@@ -25,6 +25,7 @@ from kdarena.contract import (
     pool,
     reference_teacher,
 )
+from kdarena.errors import NotApplicable
 from kdarena.params import Choice, Flag, Float, Int, Params
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "Int",
     "Learner",
     "Method",
+    "NotApplicable",
     "Outputs",
     "Paper",
     "Params",

@@ -101,6 +101,8 @@ class Calibration:
         student_s: seconds of one step of the plain student beside which it was measured.
         seconds: what it took.
         latency_ms: median time of one sample through the deployed student.
+        status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
+        error: why it is not done.
     """
 
     key: str

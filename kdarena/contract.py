@@ -125,7 +125,8 @@ class Method:
         auxiliary: whether training takes the task's auxiliary inputs: shown as further supervision.
         inherits: whether its student starts from a teacher's weights where others start afresh: shown as further supervision.
         teachers: the teachers it takes from the pool, given the task's card and its parameters.
-        applies: the reason why it can't run on a task with these parameters, or None.
+        applies: the reason why it can't run on a task with these parameters, or None. What only the networks show (shapes that
+            can't be aligned) a hook says by raising :class:`kdarena.NotApplicable`.
     """
 
     name: str

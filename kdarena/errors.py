@@ -22,6 +22,14 @@ class MethodError(Exception):
         self.hook = hook
 
 
+class NotApplicable(Exception):
+    """A method can't serve this pair of networks or these data, raised by one of its hooks with the reason.
+
+    What ``Method.applies`` can see on the task's card belongs there; this is for what only the networks show. It counts as
+    the same: the method is skipped with the reason, and nothing is trained.
+    """
+
+
 class Diverged(Exception):
     """A loss term is not finite.
 

@@ -21,7 +21,7 @@ from kdarena.bench import Bench, build_run
 from kdarena.budget import UNDERSPEND, commit, spend
 from kdarena.calibrate import Calibration, CalibrationSpec, calibrate
 from kdarena.defaults import Defaults
-from kdarena.errors import Diverged, MethodError, UserError
+from kdarena.errors import Diverged, MethodError, NotApplicable, UserError
 from kdarena.hooks import Hooks, is_out_of_memory, parameter_count
 from kdarena.plugins import Found
 from kdarena.run import Run, TeacherChanged
@@ -43,6 +43,8 @@ def execute(spec: RunSpec, bench: Bench) -> RunResult:
         return _Execution(spec, bench)(started)
     except Diverged as error:
         return _failure(spec, "diverged", error)
+    except NotApplicable as error:
+        return _failure(spec, "skipped", error)
     except (MethodError, UserError, TeacherChanged) as error:
         return _failure(spec, "error", error)
     except Exception as error:
@@ -210,8 +212,8 @@ def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:
             environment=environment.of_device(task.device),
         )
     except Exception as error:
-        status = "oom" if is_out_of_memory(error) else "error"
-        if not isinstance(error, (MethodError, UserError, TeacherChanged)):
+        status = "oom" if is_out_of_memory(error) else "skipped" if isinstance(error, NotApplicable) else "error"
+        if not isinstance(error, (MethodError, NotApplicable, UserError, TeacherChanged)):
             traceback.print_exc(file=sys.stderr)
         return Calibration(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=status, error=one_line(error))
 
@@ -224,7 +226,7 @@ def seed_everything(seed: int) -> None:
 def one_line(error: BaseException) -> str:
     """An exception as one line."""
     text = " ".join(str(error).split())
-    if isinstance(error, (MethodError, UserError, Diverged, TeacherChanged)):
+    if isinstance(error, (MethodError, NotApplicable, UserError, Diverged, TeacherChanged)):
         return text
     return f"{type(error).__name__}: {text}"
 

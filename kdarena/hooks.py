@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.contract import NO_TEACHER, Learner, Phase, Update
-from kdarena.errors import Diverged, MethodError
+from kdarena.errors import Diverged, MethodError, NotApplicable
 from kdarena.plugins import Found, manager_for
 from kdarena.run import Run, TeacherChanged
 from kdarena.step import Step
@@ -83,7 +83,7 @@ class Hooks:
         """Turn whatever the method's code raises into an error that names plugin and hook; lack of memory stays what it is."""
         try:
             yield
-        except (MethodError, Diverged, MemoryError, torch.OutOfMemoryError):
+        except (MethodError, NotApplicable, Diverged, MemoryError, torch.OutOfMemoryError):
             raise
         except TeacherChanged as error:
             raise MethodError(self.name, hook, str(error)) from error

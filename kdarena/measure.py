@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdarena import choose, plan
 from kdarena.budget import share_out
@@ -78,10 +78,14 @@ def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Ma
     keys = pool.train(runnable, ground)
     set_up_s = time.monotonic() - started if card.embedded else 0.0
     timed = request.budget is None or request.budget.currency in ("s", "se")
-    done, broken = _calibrate(ledger, runnable, ground, keys, timed=timed, limit=limit)
+    done, failed = _calibrate(ledger, runnable, ground, keys, timed=timed, limit=limit)
     if STUDENT not in done:
-        raise UserError(f"the plain student can't be calibrated on {card.name}: {broken[STUDENT].error}")
-    runnable = [entrant for entrant in runnable if entrant.method.name in done]
+        raise UserError(f"the plain student can't be calibrated on {card.name}: {failed[STUDENT].error}")
+    # what only the networks show makes a method as little applicable as what the card shows
+    unfit = {name: one.error for name, one in failed.items() if one.status == "skipped"}
+    broken = {name: one for name, one in failed.items() if name not in unfit}
+    entrants = [replace(entrant, skip=unfit.get(entrant.method.name, entrant.skip)) for entrant in entrants]
+    runnable = [entrant for entrant in entrants if entrant.method.name in done]
     return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]), set_up_s)
 
 
@@ -102,18 +106,19 @@ def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs
 def _calibrate(
     ledger: Ledger, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audits: int = 0
 ) -> tuple[dict[str, Calibration], dict[str, Calibration]]:
-    """Measure every method, each alone on its device: those that were measured, and those that failed."""
+    """Measure every method, each alone on its device: those that were measured, and those that failed or turned out not to apply."""
     specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audits) for entrant in entrants}
     new = [spec for spec in specs.values() if ledger.store.calibration(spec.key) is None]
     if new:
         ledger.display.say(f"{ground.card.name}: {'auditing' if audits else 'calibrating'} {len(new)} methods")
     ledger.display.expect(len(new), None)
     measured = dict(zip(specs, ledger.calibrations(list(specs.values())), strict=True))
-    broken = {name: one for name, one in measured.items() if one.status != "done"}
-    for name, one in broken.items():
-        label = f"{ground.card.name} {name}"
-        ledger.failures[label] = f"{label}: {one.status}: {one.error}"
-    return {name: one for name, one in measured.items() if name not in broken}, broken
+    failed = {name: one for name, one in measured.items() if one.status != "done"}
+    for name, one in failed.items():
+        if one.status != "skipped":
+            label = f"{ground.card.name} {name}"
+            ledger.failures[label] = f"{label}: {one.status}: {one.error}"
+    return {name: one for name, one in measured.items() if name not in failed}, failed
 
 
 def _overhead(ledger: Ledger, reference: str) -> float:

@@ -170,7 +170,7 @@ def test_the_student_of_a_run_is_exported_alone(undisturbed, tmp_path):
 
 
 SICK = """
-from kdarena import Method, Paper, hookimpl, no_teachers
+from kdarena import Method, NotApplicable, Paper, hookimpl, no_teachers
 class Sick:
     method = Method("sick", "falls ill in its third final", Paper("t", "v", 2026, "u"), teachers=no_teachers)
     @hookimpl
@@ -182,7 +182,12 @@ class Wrong:
     @hookimpl
     def build_student(self, run):
         return run.new_student()
-variants = (Sick(), Wrong())
+class Unfit:
+    method = Method("unfit", "needs other networks", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    @hookimpl
+    def build_student(self, run):
+        raise NotApplicable("the student has 5 stages, the teacher 4")
+variants = (Sick(), Wrong(), Unfit())
 """
 
 
@@ -194,7 +199,7 @@ def with_sick_methods(tmp_path_factory):
         "--tasks",
         "digits",
         "--plugins",
-        "sick,wrong",
+        "sick,wrong,unfit",
         "--plugin-path",
         folder / "sick.py",
         "--budget",
@@ -216,6 +221,14 @@ def test_a_method_that_fails_is_a_status_and_the_rest_is_recorded(with_sick_meth
     assert rows["student"]["status"] == rows["kd"]["status"] == "done"
     assert "diverged" in rows["sick"]["status"]
     assert "error" in rows["wrong"]["status"]
+
+
+def test_a_method_whose_hooks_find_that_it_does_not_apply_is_skipped_with_the_reason(with_sick_methods):
+    out, done = with_sick_methods
+    row = next(row for row in board(out) if row["method"] == "unfit")
+    assert (row["status"], row["status_note"]) == ("skipped", "the student has 5 stages, the teacher 4")
+    assert "unfit is skipped: the student has 5 stages" in done.stderr
+    assert "unfit: error" not in done.stderr
 
 
 def test_a_failure_names_plugin_hook_step_and_term(with_sick_methods):

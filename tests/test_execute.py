@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, hookimpl, no_teachers
+from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.bench import Bench
 from kdarena.execute import execute, execute_calibration
 from kdarena.plan import teacher_run
@@ -287,6 +287,22 @@ def test_a_calibration_that_fails_says_so(bench):
     measured = execute_calibration(spec, bench)
     assert measured.status == "error"
     assert "nope" in measured.error
+
+
+def test_a_calibration_of_a_method_that_does_not_apply_says_why(bench, monkeypatch, capfd):
+    from kdarena.calibrate import CalibrationSpec
+
+    class Unfit:
+        method = Method("unfit", "needs other networks", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+
+        @hookimpl
+        def build_student(self, run):
+            raise NotApplicable("the student has 5 stages, the teacher 4")
+
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Found("unfit", Unfit(), Unfit.method))
+    measured = execute_calibration(CalibrationSpec("digits", "unfit", "", {}, (), "validated", "", "fp32", "cpu", 1, False), bench)
+    assert (measured.status, measured.error) == ("skipped", "the student has 5 stages, the teacher 4")
+    assert capfd.readouterr().err == ""
 
 
 def test_executing_a_run_imports_neither_mlflow_nor_optuna():

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, Phase, Update, hookimpl, losses, no_teachers
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl, losses, no_teachers
 from kdarena_afd.networks import Discriminator, TransferLayer, feature_extractor
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class AFD:
         real = self._real(step)
         lengths = {f_k.shape[2] for f_k in maps}
         if real and len(lengths) > 1:
-            raise ValueError(
+            raise NotApplicable(
                 f"its networks make sequences of {' and '.join(map(str, sorted(lengths)))} positions of the same samples; choose a pair that makes as many"
             )
         return [step.apply(helpers[f"transfer{k}"], f_k, *real) if f"transfer{k}" in helpers else f_k for k, f_k in enumerate(maps)]

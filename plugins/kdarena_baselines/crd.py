@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Flag, Float, Int, Learner, Method, Paper, Params, Phase, Update, hookimpl
+from kdarena import Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl
 
 if TYPE_CHECKING:
     from kdarena import Run, Step, Task, TaskCard
@@ -130,7 +130,7 @@ class CRD:
         for name, network in (("student", student), ("teacher", run.teacher_modules()[0])):
             embedding = task.shapes(network).embedding
             if embedding is None:
-                raise ValueError(f"the {name} shows no embedding [B, D] before its last linear layer, which is what is contrasted")
+                raise NotApplicable(f"the {name} shows no embedding [B, D] before its last linear layer, which is what is contrasted")
             helpers[f"projection_{name}"] = nn.Linear(embedding[0], params.dimension).to(task.device)
         return Learner(student, helpers)
 
@@ -170,7 +170,7 @@ def _new_memories(run: Run) -> None:
     largest_class = int(run.targets.bincount().max())
     count = min(params.negatives, run.train_size - largest_class)
     if count < 1:
-        raise ValueError("all training samples are of one class, so that there are no negatives")
+        raise NotApplicable("all training samples are of one class, so that there are no negatives")
     run.store["negatives"] = count
     for name in ("m_s", "m_t"):
         run.store[name] = Memory(run.train_size, params.dimension, run.generator)

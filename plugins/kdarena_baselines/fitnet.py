@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, hookimpl
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl
 from kdarena_baselines.stages import MOST, needs_feature_maps, pairs
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Regressor(nn.Module):
             kernel = (1 + grid[0] - hint_grid[0], 1 + grid[1] - hint_grid[1])
             self.conv = nn.Conv2d(channels, teacher_channels, kernel)
         else:
-            raise ValueError(f"no regressor from the student's grid {grid} to the hint's {hint_grid}: it may be equal, smaller, or twice as large")
+            raise NotApplicable(f"no regressor from the student's grid {grid} to the hint's {hint_grid}: it may be equal, smaller, or twice as large")
         self.bn = nn.BatchNorm2d(teacher_channels)
 
     def forward(self, v_g: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class FitNet:
         ours, theirs = task.shapes(student).features, task.shapes(run.teacher_modules()[0]).features
         paired = pairs(ours, theirs)
         if params.stage > len(paired):
-            raise ValueError(f"stage={params.stage}, but only {len(paired)} stages of student and teacher belong together")
+            raise NotApplicable(f"stage={params.stage}, but only {len(paired)} stages of student and teacher belong together")
         guided, hint = run.store["stages"] = paired[params.stage - 1]
         return Learner(student, {"regressor": Regressor(ours[guided], theirs[hint]).to(task.device)})
 

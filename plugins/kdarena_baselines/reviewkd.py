@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Float, Int, Learner, Method, Paper, Params, hookimpl
+from kdarena import Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl
 from kdarena_baselines.stages import MOST, needs_feature_maps, pairs
 from kdarena_baselines.warmup import warmup_factor
 
@@ -125,7 +125,7 @@ def hcl(y: Tensor, f_t: Tensor) -> Tensor:
 
 def _shapes(shapes: Shapes, stages: Sequence[str]) -> list[Shape]:
     if shapes.embedding is None:
-        raise ValueError("the review starts from embeddings [B, D], which the task's networks do not show")
+        raise NotApplicable("the review starts from embeddings [B, D], which the task's networks do not show")
     return [*(shapes.features[stage] for stage in stages), (*shapes.embedding, 1, 1)]
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn import functional
 
-from kdarena import Float, Learner, Method, Paper, Params, hookimpl
+from kdarena import Float, Learner, Method, NotApplicable, Paper, Params, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ class RKD:
         """The student alone; refuses networks that show no embedding."""
         student = run.new_student()
         if any(task.shapes(network).embedding is None for network in (student, *run.teacher_modules())):
-            raise ValueError("relations are of embeddings [B, D], which the task's networks do not show")
+            raise NotApplicable("relations are of embeddings [B, D], which the task's networks do not show")
         return Learner(student)
 
     @hookimpl

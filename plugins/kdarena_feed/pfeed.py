@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kdarena import Choice, Flag, Float, Int, Learner, Method, Paper, Params, hookimpl, pool
+from kdarena import Choice, Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl, pool
 from kdarena_feed.transformation import NTL, l_feed, real_positions
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class PFEED:
         for n, teacher in enumerate(run.teacher_modules()):
             teacher_channels, *teacher_grid = task.shapes(teacher).feature_map
             if grid != teacher_grid:
-                raise ValueError(f"the student's last map has grid {grid}, teacher {n}'s {teacher_grid}; an NTL keeps the grid, so both have to agree")
+                raise NotApplicable(f"the student's last map has grid {grid}, teacher {n}'s {teacher_grid}; an NTL keeps the grid, so both have to agree")
             helpers[f"ntl{n}"] = params.new_ntl(channels, teacher_channels).to(task.device)
         return Learner(student, dict(helpers))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from kdarena import NotApplicable
+
 if TYPE_CHECKING:
     from kdarena import Outputs
 
@@ -18,17 +20,17 @@ def layer_map(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
         student, teacher: of the same inputs.
 
     Raises:
-        ValueError: a network shows no attention, or N_S does not divide N_T, or heads or widths differ.
+        NotApplicable: a network shows no attention, or N_S does not divide N_T, or heads or widths differ.
     """
     ours, theirs = len(student.attentions), len(teacher.attentions)
     if not ours or theirs % ours or not theirs:
-        raise ValueError(f"it needs a teacher with a multiple of the student's layers of attention; the student has {ours}, the teacher {theirs}")
+        raise NotApplicable(f"it needs a teacher with a multiple of the student's layers of attention; the student has {ours}, the teacher {theirs}")
     for what, of_student, of_teacher in (
         ("heads", student.attentions[0].shape[1], teacher.attentions[0].shape[1]),
         ("entries in a hidden state", student.hidden[0].shape[2], teacher.hidden[0].shape[2]),
     ):
         if of_student != of_teacher:
-            raise ValueError(f"it compares layers entry by entry: the student has {of_student} {what}, the teacher {of_teacher}; take a pair with as many")
+            raise NotApplicable(f"it compares layers entry by entry: the student has {of_student} {what}, the teacher {of_teacher}; take a pair with as many")
     return tuple(k * (theirs // ours) for k in range(1, ours + 1))
 
 
@@ -36,11 +38,11 @@ def encoder_layers(network: nn.Module, count: int) -> Sequence[nn.Module]:
     """The layers of an encoder, first to last.
 
     Raises:
-        ValueError: the network has no list of so many modules, or several.
+        NotApplicable: the network has no list of so many modules, or several.
     """
     found = [module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if len(found) != 1:
-        raise ValueError(f"{type(network).__name__} has {len(found)} lists of {count} modules; one alone, the encoder's layers, can be told")
+        raise NotApplicable(f"{type(network).__name__} has {len(found)} lists of {count} modules; one alone, the encoder's layers, can be told")
     return list(found[0])
 
 
@@ -48,11 +50,11 @@ def embedder(network: nn.Module) -> nn.Module:
     """What makes hidden states of tokens: the submodule named ``embeddings``.
 
     Raises:
-        ValueError: there is none, or there are several.
+        NotApplicable: there is none, or there are several.
     """
     found: list[nn.Module] = [module for name, module in network.named_modules() if name.rpartition(".")[2] == "embeddings"]
     if len(found) != 1:
-        raise ValueError(f"{type(network).__name__} has {len(found)} submodules named 'embeddings'; one is expected")
+        raise NotApplicable(f"{type(network).__name__} has {len(found)} submodules named 'embeddings'; one is expected")
     return found[0]
 
 
@@ -63,7 +65,7 @@ def start_from_teacher(student: nn.Module, teacher: nn.Module, g: Sequence[int])
         g: the layer map, a number of the teacher's for each of the student's layers.
 
     Raises:
-        ValueError: shapes differ.
+        NotApplicable: shapes differ.
     """
     ours = encoder_layers(student, len(g))
     theirs = encoder_layers(teacher, g[-1])
@@ -75,5 +77,5 @@ def start_from_teacher(student: nn.Module, teacher: nn.Module, g: Sequence[int])
 def _copy(what: str, to: nn.Module, source: nn.Module) -> None:
     given = source.state_dict()
     if {name: one.shape for name, one in to.state_dict().items()} != {name: one.shape for name, one in given.items()}:
-        raise ValueError(f"the student's {what} can't start from the teacher's, whose shapes differ; set from_teacher=false")
+        raise NotApplicable(f"the student's {what} can't start from the teacher's, whose shapes differ; set from_teacher=false")
     to.load_state_dict(given)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, Phase, Update, hookimpl
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl
 from kdarena_ksanc.networks import Critic, Squeezer
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class KSANC:
         student = run.new_student()
         ours, theirs = task.shapes(student).features, task.shapes(teacher).features
         if not ours or len(ours) != len(theirs):
-            raise ValueError(
+            raise NotApplicable(
                 f"it needs as many stages of the student as of the teacher, at least one; the student offers {len(ours)}, the teacher {len(theirs)}"
             )
         channels, widths = ([shape[0] for shape in shapes.values()] for shapes in (ours, theirs))

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from kdarena import Choice, Flag, Float, Learner, Method, Outputs, Paper, Params, hookimpl, no_teachers
+from kdarena import Choice, Flag, Float, Learner, Method, NotApplicable, Outputs, Paper, Params, hookimpl, no_teachers
 from kdarena_msd.networks import MultiExit, anytime
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class MSD:
         if not task.card.exits:
             stages = list(task.shapes(student).features)
             if len(stages) < 2:
-                raise ValueError(f"a branch needs a stage behind it, but student {task.card.student} has {len(stages)}")
+                raise NotApplicable(f"a branch needs a stage behind it, but student {task.card.student} has {len(stages)}")
             # a network of its own for each: branches may share neither weights nor batch norm
             branches = {stage: task.branch(run.new_student(peer=n), after=stage, blocks=1) for n, stage in enumerate(stages[:-1], start=1)}
         exits = MultiExit(task.forward, student, branches)

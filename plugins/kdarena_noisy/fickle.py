@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from torch.nn.modules.dropout import _DropoutNd
 
-from kdarena import ROWS, Float, Method, TeacherSpec, hookimpl
+from kdarena import ROWS, Float, Method, NotApplicable, TeacherSpec, hookimpl
 from kdarena_noisy.distillation import PAPER, NoisyParams, distillation, refuse_weights
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Fickle:
         (teacher,) = run.teachers
         # dropout as a function inside forward() follows the network's own mode and would stay silent
         if not revive_dropout(teacher) and params.dropout:
-            raise ValueError("the teacher has no Dropout module to keep alive")
+            raise NotApplicable("the teacher has no Dropout module to keep alive")
         return teacher
 
     @hookimpl

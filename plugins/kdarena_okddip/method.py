@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from kdarena import Choice, Float, Int, Learner, Method, Outputs, Paper, Params, hookimpl, losses, no_teachers
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Outputs, Paper, Params, hookimpl, losses, no_teachers
 from kdarena_okddip.peers import PeerAttention, PeerBranches, PeerNetworks, diversity, mixed
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class OKDDip:
         leader = run.new_student()
         shapes = task.shapes(leader)
         if shapes.embedding is None and not shapes.features:
-            raise ValueError("it needs the embedding before the last linear layer, or a feature map, and the student shows neither")
+            raise NotApplicable("it needs the embedding before the last linear layer, or a feature map, and the student shows neither")
         dimension = (shapes.embedding or shapes.feature_map)[0]
         whole = {f"peer{a}": run.new_student(peer=a) for a in range(1, params.students)}
         peers: dict[str, nn.Module] = dict(whole)

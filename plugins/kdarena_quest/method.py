@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Choice, Float, Int, Learner, Method, Paper, Params, Phase, hookimpl, losses
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, hookimpl, losses
 from kdarena_quest.vocabulary import KMeans, Points, Vocabulary, chunks_of, positions, squared_distances
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _collect(step: Step) -> None:
     store, teacher = step.run.store, step.teacher
     f_t, real = teacher.feature_map, real_positions(teacher)
     if real is not None and store["grid"] is not None:
-        raise ValueError(
+        raise NotApplicable(
             "student and teacher make sequences of different lengths of the same samples, so that their positions are not the same; choose another pair"
         )
     store["points"].add(f_t if store["grid"] is None else pooled(f_t, store["grid"]), real)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
-from kdarena import Choice, Flag, Float, Int, Learner, Method, Paper, Params, Phase, Update, hookimpl, losses
+from kdarena import Choice, Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl, losses
 from kdarena_structured.critic import Critic, fitted_width
 from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores
 from kdarena_structured.pair_wise import grid, neighbours, nodes, pair_wise, same_grid
@@ -139,7 +139,7 @@ class PixelWise:
         student = run.new_student()
         ours, theirs = task.shapes(student).logits, task.shapes(teacher).logits
         if ours != theirs:
-            raise ValueError(f"it compares score maps of one shape; the student's is {list(ours)}, the teacher's {list(theirs)}")
+            raise NotApplicable(f"it compares score maps of one shape; the student's is {list(ours)}, the teacher's {list(theirs)}")
         return Learner(student)
 
     @hookimpl
@@ -177,7 +177,7 @@ class PixelPairWise(PixelWise):
         features = task.shapes(learner.student).features
         _, height, width = features[compared(features)]
         if grid((height, width), patch) == (1, 1):
-            raise ValueError(f"patch={patch} makes one node of a map of {height} x {width}; take a smaller patch")
+            raise NotApplicable(f"patch={patch} makes one node of a map of {height} x {width}; take a smaller patch")
         return learner
 
     @hookimpl

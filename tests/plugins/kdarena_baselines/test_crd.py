@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kdarena_baselines.crd import CRD, Memory, draw_negatives, l_nce
 
+from kdarena import NotApplicable
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card
 from kdarena.tracks.task import Setting
@@ -283,7 +284,7 @@ class TestRuns:
 
     def test_a_training_set_of_one_class_has_no_negatives(self):
         run = make_run(PLUGIN, toy_task(classes=1))
-        with pytest.raises(ValueError, match="of one class"):
+        with pytest.raises(NotApplicable, match="of one class"):
             run.phases[0].begin(run)
 
 

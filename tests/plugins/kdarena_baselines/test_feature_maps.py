@@ -13,7 +13,7 @@ from kdarena_baselines.reviewkd import Review, ReviewKD, hcl
 from kdarena_baselines.stages import pairs
 from torch import nn
 
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, toy_task
 
 FITNET, ATTENTION, REVIEW = FitNet(), AT(), ReviewKD()
@@ -86,13 +86,13 @@ class TestFitNet:
         assert regressor(maps(2, 3, own, own)).shape == (2, 5, hint, hint)
 
     def test_a_grid_that_no_regressor_reaches_is_refused(self):
-        with pytest.raises(ValueError, match="no regressor from the student's grid"):
+        with pytest.raises(NotApplicable, match="no regressor from the student's grid"):
             Regressor((3, 4, 4), (5, 7, 7))
 
     def test_a_hint_outside_the_stages_is_refused(self):
         card = toy_task().card
         assert "counted from 1" in FITNET.method.applies(card, FITNET.method.Params(stage=0))
-        with pytest.raises(MethodError, match="only 3 stages"):
+        with pytest.raises(NotApplicable, match="only 3 stages"):
             make_run(FITNET, toy_task(), {"stage": 4})
 
     def test_a_student_with_a_coarser_last_map_is_regressed_by_a_transposed_convolution(self):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kdarena_baselines.rkd import RKD, l_rkd, relations
 from kdarena_baselines.sp import SP, l_sp, similarity
 
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import ToyTask, make_run, new_step, toy_task
 from kdarena.tracks.task import Outputs
 
@@ -147,5 +147,5 @@ class TestRelations:
                 return type("Shapes", (), {"embedding": None, "logits": tuple(shapes.logits.shape[1:])})()
 
         task = toy_task()
-        with pytest.raises(MethodError, match="embeddings"):
+        with pytest.raises(NotApplicable, match="embeddings"):
             make_run(RELATIONAL, Bare(task.card, task.setting))

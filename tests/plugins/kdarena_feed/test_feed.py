@@ -13,7 +13,7 @@ from torch import nn
 
 from kdarena import TeacherSpec
 from kdarena.defaults import Defaults
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task, toy_teacher
 
 PFEED, SFEED, *_ = variants
@@ -166,7 +166,7 @@ class TestParallel:
         assert sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) == 3
 
     def test_unequal_grids_are_refused_with_a_reason(self):
-        with pytest.raises(MethodError, match="grid"):
+        with pytest.raises(NotApplicable, match="grid"):
             make_run(PFEED, toy_task(student="toy-coarse"))
 
     def test_teachers_of_the_students_architecture_can_be_asked_for(self):

@@ -7,7 +7,7 @@ from kdarena_internal.losses import attention_kl, hidden_cosine
 from torch.nn.functional import cross_entropy
 
 from kdarena import Outputs
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, take_phases, toy_task
 
 INTERNAL, PID, SID = variants
@@ -163,5 +163,5 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("student", "named"), [("three", "student has 3, the teacher 4"), ("many-headed", "heads"), ("wide", "hidden state")])
     def test_pairs_whose_layers_can_not_be_compared(self, text_task, student, named):
-        with pytest.raises(MethodError, match=named):
+        with pytest.raises(NotApplicable, match=named):
             make_run(INTERNAL, text_task(student=student))

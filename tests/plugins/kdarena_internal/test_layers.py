@@ -5,7 +5,7 @@ import torch
 from kdarena_internal.layers import embedder, encoder_layers, layer_map, start_from_teacher
 from torch import nn
 
-from kdarena import Outputs
+from kdarena import NotApplicable, Outputs
 
 
 def outputs(layers, heads=2, width=8, length=3):
@@ -23,15 +23,15 @@ class TestMap:
 
     @pytest.mark.parametrize(("ours", "theirs"), [(4, 6), (4, 2), (0, 4), (2, 0)])
     def test_layers_that_do_not_divide_are_refused_with_both_numbers(self, ours, theirs):
-        with pytest.raises(ValueError, match=f"the student has {ours}, the teacher {theirs}"):
+        with pytest.raises(NotApplicable, match=f"the student has {ours}, the teacher {theirs}"):
             layer_map(outputs(ours), outputs(theirs))
 
     def test_unequal_heads_are_refused(self):
-        with pytest.raises(ValueError, match="2 heads, the teacher 4"):
+        with pytest.raises(NotApplicable, match="2 heads, the teacher 4"):
             layer_map(outputs(2), outputs(4, heads=4))
 
     def test_unequal_widths_are_refused(self):
-        with pytest.raises(ValueError, match="8 entries in a hidden state, the teacher 12"):
+        with pytest.raises(NotApplicable, match="8 entries in a hidden state, the teacher 12"):
             layer_map(outputs(2), outputs(4, width=12))
 
 
@@ -59,17 +59,17 @@ class TestStart:
 
     def test_other_shapes_are_refused_with_the_way_out(self, text_task):
         student, teacher = self.networks(text_task(), "two", "wide")
-        with pytest.raises(ValueError, match="embeddings can't start from the teacher's.*from_teacher=false"):
+        with pytest.raises(NotApplicable, match="embeddings can't start from the teacher's.*from_teacher=false"):
             start_from_teacher(student, teacher, (1, 2))
 
     def test_a_network_whose_layers_can_not_be_told_is_refused(self, text_task):
         network, _ = self.networks(text_task())
-        with pytest.raises(ValueError, match="has 0 lists of 5 modules"):
+        with pytest.raises(NotApplicable, match="has 0 lists of 5 modules"):
             encoder_layers(network, 5)
         network.decoder = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
-        with pytest.raises(ValueError, match="has 2 lists of 2 modules"):
+        with pytest.raises(NotApplicable, match="has 2 lists of 2 modules"):
             encoder_layers(network, 2)
 
     def test_a_network_without_embeddings_is_refused(self):
-        with pytest.raises(ValueError, match="0 submodules named 'embeddings'"):
+        with pytest.raises(NotApplicable, match="0 submodules named 'embeddings'"):
             embedder(nn.Linear(1, 1))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from kdarena_ksanc import variants
 
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, toy_task, toy_teacher
 
 (PLUGIN,) = variants
@@ -32,5 +32,5 @@ def test_unequal_numbers_of_stages_are_refused_with_both():
     shallow = toy_teacher(task)
     shapes = task.shapes
     task.shapes = lambda network: replace(shapes(network), features=dict(list(shapes(network).features.items())[: 2 if network is shallow else 3]))
-    with pytest.raises(MethodError, match="student offers 3, the teacher 2"):
+    with pytest.raises(NotApplicable, match="student offers 3, the teacher 2"):
         make_run(PLUGIN, task, teachers=[shallow])

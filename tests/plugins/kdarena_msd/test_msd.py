@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
+from kdarena import NotApplicable
 from kdarena.params import make_params
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card
@@ -273,7 +274,7 @@ class TestApplies:
     def test_a_student_of_one_stage_is_refused(self):
         shapes = SimpleNamespace(features={"stage1": (3, 8, 8)})
         task = SimpleNamespace(card=toy_task().card, shapes=lambda network: shapes)
-        with pytest.raises(ValueError, match="a branch needs a stage behind it"):
+        with pytest.raises(NotApplicable, match="a branch needs a stage behind it"):
             MSD.build_student(task, SimpleNamespace(new_student=lambda **_: nn.Identity()))
 
     def test_it_takes_no_teacher(self):

@@ -11,7 +11,7 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from kdarena import REFERENCE, TeacherSpec
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, toy_task
 
 FICKLE = Fickle()
@@ -107,7 +107,7 @@ def test_a_teacher_with_dropout_as_a_mere_function_is_refused():
         def forward(self, x):
             return self.head(functional.dropout(x.flatten(1), 0.4, self.training))
 
-    with pytest.raises(MethodError, match="Dropout"):
+    with pytest.raises(NotApplicable, match="Dropout"):
         make_run(FICKLE, toy_task(), teachers=[Functional()])
 
 

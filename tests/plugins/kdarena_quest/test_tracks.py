@@ -10,7 +10,7 @@ from kdarena_quest.method import l_dist
 from kdarena_quest.vocabulary import Points
 from torch import nn
 
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, take_steps
 from kdarena.tracks import card as find_card
 from kdarena.tracks.task import Batch, Setting
@@ -109,7 +109,7 @@ def test_points_that_are_no_real_positions_are_left_out_in_order():
 def test_sequences_of_unequal_lengths_are_refused():
     task = loaded("tones:aed64-aed32")  # they take two and three frames as one
     run = make_run(QUEST, task, FEW, teachers=[task.new_network(task.card.teacher).eval()])
-    with pytest.raises(MethodError, match="different lengths"):
+    with pytest.raises(NotApplicable, match="different lengths"):
         take_steps(run, 1, "collect")
 
 

@@ -9,7 +9,7 @@ from kdarena_structured.pair_wise import neighbours, nodes, pair_wise
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdarena.errors import MethodError
+from kdarena.errors import NotApplicable
 from kdarena.testing import make_run, new_step, take_steps
 
 PI, PI_PA, STRUCTURED = variants
@@ -104,7 +104,7 @@ class TestPairWise:
         assert run.store["neighbours"] == {(4, 4): kept}
 
     def test_a_patch_as_large_as_the_map_is_refused(self, dense_task):
-        with pytest.raises(MethodError, match="one node of a map of 8 x 8"):
+        with pytest.raises(NotApplicable, match="one node of a map of 8 x 8"):
             make_run(PI_PA, dense_task(), {"patch": 8})
 
 
@@ -298,7 +298,7 @@ class TestRefusals:
     @pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
     def test_score_maps_of_unequal_shape_are_refused_with_both(self, dense_task, plugin):
         task = dense_task()
-        with pytest.raises(MethodError, match=r"student's is \[5, 8, 8\], the teacher's \[5, 16, 16\]"):
+        with pytest.raises(NotApplicable, match=r"student's is \[5, 8, 8\], the teacher's \[5, 16, 16\]"):
             make_run(plugin, task, teachers=[Doubled(task)])
 
 
