@@ -14,7 +14,6 @@ from typing import Any
 
 from kdarena import choose, plan
 from kdarena.budget import minimum_amount
-from kdarena.calibrate import Calibration
 from kdarena.choose import Choice
 from kdarena.contract import REFERENCE, TeacherSpec
 from kdarena.devices import Machine
@@ -25,7 +24,7 @@ from kdarena.plan import Entrant, Ground, Request
 from kdarena.plugins import Found
 from kdarena.pool import Pool
 from kdarena.scheduler import Job, Work
-from kdarena.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec, digest
+from kdarena.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec, Status, digest
 from kdarena.tracks.card import TaskCard
 from kdarena.tune import RUNG, Candidate, Study, open_storage, search_space
 
@@ -52,11 +51,11 @@ class Arena:
         """Tune, train and record all methods on all tasks.
 
         Args:
-            named: the user named the methods, so that one that can't run is an error and not a skipped row.
+            named: the user named the methods, so that a budget too small for one is an error and not a skipped row.
         """
         end = time.monotonic() + (self.request.total or choose.DEFAULT_TOTAL)
         entered = [plan.enter(found, card, self.request) for card in cards]
-        methods = sum(entrant.skip is None for entrants in entered for entrant in entrants)
+        methods = sum(entrant.runs for entrants in entered for entrant in entrants)
         limit = choose.calibration_limit(self.request, methods, self.ledger.engine.capacity)
         ready: Iterable[Measured] = (measure(self.pool, entrants, card, self.machine, limit) for entrants, card in zip(entered, cards, strict=True))
         if self.request.budget is not None:
@@ -82,7 +81,7 @@ class Arena:
         request, ground, keys, workers = self.request, measured.ground, measured.keys, self.ledger.engine.capacity
         card, entrants, runnable, calibrations = ground.card, measured.entrants, list(measured.runnable), measured.calibrations
         student = calibrations[STUDENT]
-        identity = plan.request_digest(request, ground, entrants)
+        identity = plan.request_digest(request, ground, entrants, measured.limit)
         choice = self.ledger.store.choice(identity)
         if choice is None:
             seconds_costs = measured.costs("s") if measured.timed else {}
@@ -96,7 +95,7 @@ class Arena:
         self._say_choice(card, choose.enough_for_all(costs, refused, choice))
         for entrant in entrants:
             if entrant.method.name in measured.broken:
-                self._record_broken(entrant, ground, keys, choice, measured.broken[entrant.method.name])
+                self._record_broken(entrant, ground, keys, choice, *measured.broken[entrant.method.name])
         charged: dict[str, Choice] = {}
         for entrant in runnable:
             name = entrant.method.name
@@ -116,7 +115,7 @@ class Arena:
         self._expect(works, choice)
         self.ledger.schedule(works)
         if measured.timed or choice.unit == "flop":
-            audit(self.ledger, running, measured, costs, choice.amount)
+            audit(self.ledger, running, measured, costs, choice.amount, choice.unit)
 
     # one method: trials one after the other, then all finals
     def _method(
@@ -163,7 +162,9 @@ class Arena:
             results = yield [Job(replace(spec, params=candidate.params, recipe=candidate.recipe, prune=rule), "trial")]
             result = results[0]
             assert isinstance(result, RunResult)
-            if not replayed:
+            if replayed:
+                study.tell_again(number, result, ground.card.metric)
+            else:
                 study.tell(result, ground.card.metric)
             left -= result.committed if result.status == "pruned" else amount
             number += 1
@@ -194,19 +195,21 @@ class Arena:
                 spec = plan.run_spec(bare, ground, {REFERENCE: ""}, (), Budget(choice.amount, choice.unit), purpose=self._purpose(entrant), seed=0)
                 self.ledger.log_without_run(spec, "skipped", str(reason))
 
-    def _record_broken(self, entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice, measured: Calibration) -> None:
-        """A method that can't be calibrated has a row that says so."""
+    def _record_broken(self, entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice, status: Status, error: str) -> None:
+        """A method whose declaration raises or that can't be calibrated has a row that says so."""
         spec = plan.run_spec(entrant, ground, keys, (), Budget(choice.amount, choice.unit), purpose=self._purpose(entrant), seed=0)
-        self.ledger.log_without_run(spec, "oom" if measured.status == "oom" else "error", str(measured.error))
+        self.ledger.log_without_run(spec, status, error)
 
     # what the user is told
     def _detectable(self, ground: Ground, keys: Mapping[TeacherSpec, str], choice: Choice) -> tuple[str, ...]:
-        """The smallest difference that the board will be able to detect, from the spread of the task's own teachers."""
+        """The smallest difference that the board will be able to detect, from the spread of the task's teachers that differ in their seed alone."""
         from kdarena.statistics import detectable_difference
 
         metric = f"test/{ground.card.metric}"
         values = [
-            self.ledger.recorded[key].metrics[metric] for key in keys.values() if key in self.ledger.recorded and metric in self.ledger.recorded[key].metrics
+            self.ledger.recorded[key].metrics[metric]
+            for teacher, key in keys.items()
+            if replace(teacher, member=0) == REFERENCE and key in self.ledger.recorded and metric in self.ledger.recorded[key].metrics
         ]
         if len(values) < 2 or choice.seeds < 2:
             return ()

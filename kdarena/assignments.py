@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdarena.errors import UserError
-from kdarena.params import Value, tunables
+from kdarena.params import KNOBS, Value, tunables
 from kdarena.plugins import Found
-
-KNOBS = ("lr", "weight_decay")
-"""Of a task's recipe, which a method may be given too."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +49,11 @@ def parse_assignment(text: str, found: Sequence[Found], *, what: str, form: str,
         raise UserError(f"{what} {text!r}: {error}") from None
 
 
-def parse_params(assignments: Sequence[str], found: Sequence[Found], knobs: Sequence[str] = KNOBS) -> dict[str, dict[str, Value]]:
+def parse_params(assignments: Sequence[str], found: Sequence[Found]) -> dict[str, dict[str, Value]]:
     """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last. Raises ``UserError`` as above."""
     values: dict[str, dict[str, Value]] = {}
     for text in assignments:
-        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=knobs)
+        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=KNOBS)
         values.setdefault(one.method, {})[one.parameter] = one.values[0]
     return values
 

@@ -50,7 +50,7 @@ class Bench:
         if (name, precision) not in self._tasks:
             self._tasks.clear()
             self._modules.clear()
-            described = card(name)
+            described = card(name, self.data_root)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
             self._tasks[name, precision] = described.load(described, setting)
         return self._tasks[name, precision]

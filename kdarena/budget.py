@@ -74,6 +74,11 @@ def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:
     Raises:
         BudgetTooSmall: the fixed phases alone exceed the amount, or fewer than 50 steps come out.
     """
+    free = [cost.phase for cost in costs if cost.steps is None and cost.cost <= 0]
+    if free:
+        raise BudgetTooSmall(
+            f"the steps of phase {free[0]!r} cost nothing in this unit, so that a share of the budget buys any number of them; take another unit"
+        )
     steps = share_out(costs, amount)
     total = sum(steps)
     needed = minimum_amount(costs)

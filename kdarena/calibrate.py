@@ -48,7 +48,7 @@ class CalibrationSpec:
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.spec.RunSpec`.
         limit: seconds after which a phase's calibration ends; part of the key, since a hasty one must not serve a careful board.
-        audit: 0 for the calibration that runs commit by; 1 for the shorter one after the runs.
+        audit: key of the board whose step costs are measured again, by one group of blocks, after its runs; "" for what runs commit by.
     """
 
     task: str
@@ -64,7 +64,7 @@ class CalibrationSpec:
     timed: bool
     trains: TeacherSpec | None = None
     limit: float = TIME_LIMIT
-    audit: int = 0
+    audit: str = ""
 
     @property
     def key(self) -> str:
@@ -141,12 +141,14 @@ def calibrate(
     timed: bool,
     once: bool = False,
     limit: float = TIME_LIMIT,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[list[PhaseMeasure], float | None]:
     """Enter each phase in turn on a throw-away build and measure one step of it.
 
     Args:
         once: measure one group of blocks only (an audit).
         limit: seconds after which a phase's measurement ends.
+        alive: called between two blocks.
 
     Returns:
         a measure of each phase, and the seconds of one step of the plain student (None where time was not measured).
@@ -161,9 +163,10 @@ def calibrate(
     for phase in phases:
         block = _Block(hooks, run, phase, previous, augmented)
         flops = block.count_operations()
+        alive()
         relative = error = None
         if reference is not None:
-            relative, error, student_s = _ratio(block, reference, limit, once)
+            relative, error, student_s = _ratio(block, reference, limit, once, alive)
             student_times.append(student_s)
             if run.method is Defaults.method and run.trains is None:
                 relative, error = 1.0, 0.0  # the plain student beside itself: the unit, by definition
@@ -224,12 +227,13 @@ class _Block:
         return (time.perf_counter() - start) / self.steps
 
 
-def _ratio(block: _Block, reference: _Block, limit: float, once: bool) -> tuple[float, float, float]:
+def _ratio(block: _Block, reference: _Block, limit: float, once: bool, alive: Callable[[], None]) -> tuple[float, float, float]:
     """Step cost relative to the student's, its relative standard error, and the student's seconds a step."""
     started = time.perf_counter()
     for one in (block, reference):
         one.steps = FEWEST_STEPS
         step = one.seconds()
+        alive()
         # at least 50 steps and 0.25 s, unless the eight blocks of two groups would exceed the limit
         one.steps = max(FEWEST_STEPS, min(max(BLOCK_STEPS, math.ceil(BLOCK_SECONDS / step)), math.ceil(limit / 8 / step)))
     own: list[float] = []
@@ -237,6 +241,7 @@ def _ratio(block: _Block, reference: _Block, limit: float, once: bool) -> tuple[
     while True:
         for one, times in ((block, own), (reference, student), (reference, student), (block, own)):
             times.append(one.seconds())
+            alive()
         relative, error = _ratio_of_means(own, student)
         # two groups at least, however long they take: from one there is no error to tell
         passed = time.perf_counter() - started

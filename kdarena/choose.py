@@ -130,7 +130,8 @@ def choose(
                 raise UserError("--tuning-budget has another unit than --budget; a comparison needs one unit")
         if request.protocol == "published":
             tuning = 0.0  # there is no validation part to tune on
-        return Choice(amount, unit, seeds, tuning, str(request.budget))
+        notes = (f"no trials: the tuning budget is less than one, {TRIAL_SHARE:g} of a run's",) if 0 < tuning < TRIAL_SHARE * amount else ()
+        return Choice(amount, unit, seeds, tuning, str(request.budget), notes)
     assert student_s is not None
     return _fit(request, card, costs, student_s, steps_per_epoch, seconds_left, workers, seeds, overhead)
 
@@ -210,9 +211,10 @@ def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[Phase
 
 def enough_for_all(costs: Mapping[str, Sequence[PhaseCost]], refused: Collection[str], choice: Choice) -> Choice:
     """The choice, and where its budget is too small for some methods a note of the one that is enough for all."""
-    if not refused:
+    needs = [need for name in refused if (need := minimum_amount(costs[name])) > choice.amount]
+    if not needs:
         return choice
-    least = max(minimum_amount(costs[name]) for name in refused)
+    least = max(needs)
     # rounded up, so that it can be typed as it stands
     digits = 3 - math.ceil(math.log10(least))
     typed = math.ceil(least * 10.0**digits) / 10.0**digits

@@ -5,6 +5,8 @@ Neither MLflow nor Optuna is imported here, so that a machine with torch and plu
 
 from __future__ import annotations
 
+import contextlib
+import re
 import resource
 import sys
 import time
@@ -12,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -39,6 +42,7 @@ class Pruned(Exception):
 def execute(spec: RunSpec, bench: Bench) -> RunResult:
     """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
     started = time.perf_counter()
+    _forget_peak_memory(torch.device(bench.device))
     try:
         return _Execution(spec, bench)(started)
     except Diverged as error:
@@ -196,8 +200,9 @@ def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:
             Hooks(plain),
             lambda: build_run(plain, task, bench, alone),
             timed=spec.timed,
-            once=spec.audit > 0,
+            once=spec.audit != "",
             limit=spec.limit,
+            alive=lambda: bench.report(0.0) if bench.report is not None else None,
         )
         run = build_run(plain, task, bench, alone)
         deployed = run.new_student()
@@ -235,8 +240,21 @@ def _failure(spec: RunSpec, status: Status, error: BaseException) -> RunResult:
     return RunResult(key=spec.key, status=status, error=one_line(error))
 
 
+def _forget_peak_memory(device: torch.device) -> None:
+    """A worker serves many runs: each has a peak of its own, where the machine can tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory(device: torch.device) -> float:
+    """MiB at most since then: of a GPU's own memory, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    with contextlib.suppress(OSError):
+        held = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if held is not None:
+            return int(held[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,11 +43,13 @@ class Hooks:
             learner = self._hook.build_student(task=run.task, teacher=teacher, params=run.params, run=run)
             self._expect(isinstance(learner, Learner), "build_student", "a Learner", learner)
             run.learner = learner
-            expected = parameter_count(run.new_student())
-            found = parameter_count(learner.student)
-            if found != expected:
+            reference = run.new_student()
+            expected, found = parameter_count(reference), parameter_count(learner.student)
+            if _shapes(learner.student) != _shapes(reference):
                 raise MethodError(
-                    self.name, "build_student", f"the deployed student has {found:,} parameters, the task's student {expected:,}; use run.new_student()"
+                    self.name,
+                    "build_student",
+                    f"the deployed student ({found:,} parameters) is not of the architecture of the task's ({expected:,}); use run.new_student()",
                 )
             run.check_teachers(weights=False)
         with self.guard("schedule"):
@@ -110,6 +113,10 @@ class Hooks:
         if phases[-1].steps is not None and all(phase.steps is not None for phase in phases):
             raise MethodError(self.name, "schedule", "every phase has a fixed number of steps; at least one has to take a share of the budget")
         for phase in phases:
+            if (phase.steps is not None and phase.steps < 1) or (phase.steps is None and not 0 < phase.share < math.inf):
+                raise MethodError(
+                    self.name, "schedule", f"phase {phase.name!r} needs at least one step or a positive share, not {phase.steps} and {phase.share}"
+                )
             if phase.data == "none" and phase.work is None:
                 raise MethodError(self.name, "schedule", f"phase {phase.name!r} has data='none' but no work")
 
@@ -139,6 +146,10 @@ def _first_result(functions: Sequence[tuple[Callable[..., Any], bool]]) -> Calla
         return terms  # type: ignore[no-any-return]
 
     return loss
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
 def parameter_count(module: nn.Module) -> int:

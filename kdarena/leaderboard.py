@@ -15,7 +15,7 @@ from kdarena.params import sources
 from kdarena.recorded import RecordedRun
 from kdarena.spec import COMPLETE
 from kdarena.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.variants import Board, Variant, board_of, boards, ladder_difference, mean_of, ranked, same_place, step_cost, variants
+from kdarena.variants import CONTROLS, Board, Variant, board_of, boards, ladder_difference, mean_of, ranked, same_place, step_cost, variants
 
 if TYPE_CHECKING:
     from kdarena.tracks.card import TaskCard
@@ -34,9 +34,6 @@ MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement"
 """Columns of metrics beside the ranked one, with the metrics' names."""
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", "device", "precision", "threads", "data", "reference")
 """The columns that tell one board from another."""
-CONTROLS = ("student", "kd")
-"""The methods that every row is read against: the student alone, and Hinton's distillation."""
-
 TOLERANCE = 0.03
 """Part by which committed cost or audit may differ from budget or calibration before the board says so."""
 FAILURES_SHOWN = 2
@@ -59,7 +56,7 @@ def leaderboard_frame(
     Args:
         record_runs: of :meth:`kdarena.record.Record.runs`.
         methods: the known methods by name, for paper and sources.
-        audits: step cost measured again over step cost calibrated, by task and method.
+        audits: step cost measured again over step cost calibrated, by the board's key and method.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
     """
@@ -102,7 +99,7 @@ def _board_rows(
             "delta_equal_updates": None if name == controls[0] else ladder_difference(best, student, ladder, f"test/{metric}"),
             **_costs(board, best, trials, recorded),
             **_settings(best, others, metric),
-            "audit": audits.get((board.task, name)),
+            "audit": audits.get((board.key, name)),
             "status": best.status(seeds),
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", "device", "precision", "threads", "data")},

@@ -82,7 +82,10 @@ class Ledger:
         if spec.purpose == "teacher" and not (self.teachers / f"{spec.key}.safetensors").exists():
             return None  # its file is gone: only training brings it back
         # a run that failed is tried again by the next command, not by this one
-        return self.recorded.get(spec.key) or self._tried.get(spec.key)  # type: ignore[return-value]
+        known = self.recorded.get(spec.key) or self._tried.get(spec.key)
+        if known is not None:
+            self._note_failure(spec, known)  # type: ignore[arg-type]
+        return known  # type: ignore[return-value]
 
     def _keep(self, job: Job, result: Result) -> None:
         if isinstance(result, Calibration):
@@ -101,9 +104,12 @@ class Ledger:
             self.trained += 1
             if result.status in LASTING:
                 self.recorded[spec.key] = result
-            if result.status not in (*COMPLETE, "pruned"):
-                self.failures[spec.key] = f"{spec.task} {spec.method} seed {spec.seed} ({job.setting}): {result.status}: {result.error}"
+            self._note_failure(spec, result)
         self.display.finished(job, result)
+
+    def _note_failure(self, spec: RunSpec, result: RunResult) -> None:
+        if result.status not in (*COMPLETE, "pruned"):
+            self.failures[spec.key] = f"{spec.task} {spec.method} seed {spec.seed} ({spec.purpose}): {result.status}: {result.error}"
 
     def _facts(self, spec: RunSpec) -> dict[str, str]:
         card = find_card(spec.task)

@@ -16,7 +16,7 @@ from kdarena.errors import UserError
 from kdarena.ledger import Ledger
 from kdarena.plan import Entrant, Ground
 from kdarena.pool import Pool
-from kdarena.spec import PhaseCost, Unit
+from kdarena.spec import PhaseCost, Status, Unit
 from kdarena.tracks.card import TaskCard
 
 STUDENT = Defaults.method.name
@@ -31,7 +31,7 @@ class Measured:
         runnable: those with a calibration.
         keys: of the teachers' checkpoints.
         calibrations: by method, the plain student's among them.
-        broken: of methods that could not be calibrated.
+        broken: status and error of methods whose declaration raises or that could not be calibrated.
         timed: whether seconds were measured, and not operations alone.
         limit: seconds of a calibration.
         overhead: seconds that a run is expected to cost beside its training.
@@ -43,7 +43,7 @@ class Measured:
     runnable: tuple[Entrant, ...]
     keys: Mapping[TeacherSpec, str]
     calibrations: Mapping[str, Calibration]
-    broken: Mapping[str, Calibration]
+    broken: Mapping[str, tuple[Status, str]]
     timed: bool
     limit: float
     overhead: float
@@ -72,7 +72,7 @@ def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Ma
     """
     request, ledger = pool.request, pool.ledger
     ground = Ground(card, machine, machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
-    runnable = [entrant for entrant in entrants if entrant.skip is None]
+    runnable = [entrant for entrant in entrants if entrant.runs]
     ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {ground.precision}")
     started = time.monotonic()
     keys = pool.train(runnable, ground)
@@ -83,15 +83,21 @@ def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Ma
         raise UserError(f"the plain student can't be calibrated on {card.name}: {failed[STUDENT].error}")
     # what only the networks show makes a method as little applicable as what the card shows
     unfit = {name: one.error for name, one in failed.items() if one.status == "skipped"}
-    broken = {name: one for name, one in failed.items() if name not in unfit}
+    broken: dict[str, tuple[Status, str]] = {
+        name: ("oom" if one.status == "oom" else "error", str(one.error)) for name, one in failed.items() if name not in unfit
+    }
+    broken |= {entrant.method.name: ("error", entrant.fault) for entrant in entrants if entrant.fault is not None}
+    for name, (status, error) in broken.items():
+        ledger.failures[f"{card.name} {name}"] = f"{card.name} {name}: {status}: {error}"
     entrants = [replace(entrant, skip=unfit.get(entrant.method.name, entrant.skip)) for entrant in entrants]
     runnable = [entrant for entrant in entrants if entrant.method.name in done]
     return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]), set_up_s)
 
 
-def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs: Mapping[str, Sequence[PhaseCost]], amount: float) -> None:
+def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs: Mapping[str, Sequence[PhaseCost]], amount: float, unit: Unit) -> None:
     """Measure every method once more, beside the student; the ratio stands on the board."""
-    again, _ = _calibrate(ledger, entrants, measured.ground, measured.keys, timed=measured.timed, limit=measured.limit, audits=1)
+    board = plan.board(measured.ground, measured.keys, amount, unit).key
+    again, _ = _calibrate(ledger, entrants, measured.ground, measured.keys, timed=measured.timed, limit=measured.limit, audited=board)
     ratios = {}
     for name, one in again.items():
         steps = share_out(costs[name], amount)
@@ -100,24 +106,20 @@ def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs
             for before, after in zip(measured.calibrations[name].phases, one.phases, strict=True)
         ]
         ratios[name] = _spent_on(steps, [after for _, after in prices]) / _spent_on(steps, [before for before, _ in prices])
-    ledger.store.keep_audits(measured.ground.card.name, ratios)
+    ledger.store.keep_audits(board, ratios)
 
 
 def _calibrate(
-    ledger: Ledger, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audits: int = 0
+    ledger: Ledger, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audited: str = ""
 ) -> tuple[dict[str, Calibration], dict[str, Calibration]]:
     """Measure every method, each alone on its device: those that were measured, and those that failed or turned out not to apply."""
-    specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audits) for entrant in entrants}
+    specs = {entrant.method.name: plan.calibration_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audited) for entrant in entrants}
     new = [spec for spec in specs.values() if ledger.store.calibration(spec.key) is None]
     if new:
-        ledger.display.say(f"{ground.card.name}: {'auditing' if audits else 'calibrating'} {len(new)} methods")
+        ledger.display.say(f"{ground.card.name}: {'auditing' if audited else 'calibrating'} {len(new)} methods")
     ledger.display.expect(len(new), None)
     measured = dict(zip(specs, ledger.calibrations(list(specs.values())), strict=True))
     failed = {name: one for name, one in measured.items() if one.status != "done"}
-    for name, one in failed.items():
-        if one.status != "skipped":
-            label = f"{ground.card.name} {name}"
-            ledger.failures[label] = f"{label}: {one.status}: {one.error}"
     return {name: one for name, one in measured.items() if name not in failed}, failed
 
 

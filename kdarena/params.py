@@ -20,6 +20,9 @@ from typing import Any, Literal
 Source = Literal["paper", "code", "ours"]
 Value = float | int | str | bool
 
+KNOBS = ("lr", "weight_decay")
+"""Names of the common knobs of the task's recipe, which every method is tuned over besides its own parameters."""
+
 _TUNABLE = "kdarena.tunable"
 
 

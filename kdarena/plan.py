@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdarena.budget import Amount
-from kdarena.calibrate import TIME_LIMIT, Calibration, CalibrationSpec
+from kdarena.calibrate import TIME_LIMIT, Calibration, CalibrationSpec, PhaseMeasure
 from kdarena.contract import REFERENCE, Method, TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.devices import Machine
@@ -17,9 +17,8 @@ from kdarena.params import Value, make_params, tunables
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, Purpose, RunSpec, Unit, digest
 from kdarena.tracks.card import TaskCard
+from kdarena.variants import Board
 
-CONTROLS = (Defaults.method.name, "kd")
-"""Compulsory on every board: the student alone, and Hinton's distillation."""
 TRIAL_SEED = 1_000_003
 """Trials run on a seed that no final run uses."""
 TEACHER_SHARE = 4.0
@@ -62,6 +61,7 @@ class Entrant:
         params, recipe: fixed values of its own parameters and of the common knobs.
         teachers: what it takes from the pool.
         skip: why it does not run on the task, or None.
+        fault: what its declaration raised, or None.
     """
 
     found: Found
@@ -69,6 +69,12 @@ class Entrant:
     recipe: Mapping[str, float]
     teachers: tuple[TeacherSpec, ...]
     skip: str | None = None
+    fault: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is nothing against it."""
+        return self.skip is None and self.fault is None
 
     @property
     def method(self) -> Method:
@@ -99,7 +105,7 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
         recipe = {name: float(value) for name, value in given.items() if name in knobs}
         own = {name: value for name, value in given.items() if name not in knobs}
         params = make_params(one.method.Params, own)
-        skip = None
+        skip = fault = None
         if not one.method.covers(card.track):
             skip = one.method.exclusion(card.track)
         elif card.output not in one.method.outputs:
@@ -108,8 +114,8 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
             skip = skip or one.method.applies(card, params)
             teachers = () if skip else tuple(one.method.teachers(card, params))
         except Exception as error:
-            teachers, skip = (), f"{type(error).__name__} in its declaration: {error}"
-        entrants.append(Entrant(one, own, recipe, teachers, skip))
+            teachers, fault = (), f"plugin {one.name!r}, its declaration: {type(error).__name__}: {' '.join(str(error).split())}"
+        entrants.append(Entrant(one, own, recipe, teachers, skip, fault))
     return entrants
 
 
@@ -120,9 +126,9 @@ def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:
 
 
 def calibration_spec(
-    entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float = TIME_LIMIT, audit: int = 0
+    entrant: Entrant, ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float = TIME_LIMIT, audit: str = ""
 ) -> CalibrationSpec:
-    """The calibration of a method on a task, of at most ``limit`` seconds a phase."""
+    """The calibration of a method on a task, of at most ``limit`` seconds a phase; or the audit of a board."""
     known = tunables(entrant.method.Params)
     return CalibrationSpec(
         task=ground.card.name,
@@ -182,19 +188,24 @@ def run_spec(
     )
 
 
-def teacher_run(spec: TeacherSpec, ground: Ground, epochs: float, flops: int) -> RunSpec:
-    """The training of a teacher: a run of the plain student's method on the teacher's network, for so many epochs."""
-    cost = PhaseCost("train", None, 1.0, 1 / ground.card.steps_per_epoch, None, None, flops)
+def trained_as(teacher: TeacherSpec, ground: Ground) -> TeacherSpec:
+    """A teacher with the name of its architecture, as its training knows it."""
+    return dataclasses.replace(teacher, architecture=ground.card.architecture(teacher.architecture))
+
+
+def teacher_run(teacher: TeacherSpec, ground: Ground, epochs: float, measured: PhaseMeasure) -> RunSpec:
+    """The training of a teacher: a run of the plain student's method on the teacher's network, for so many epochs of what is trained on."""
+    cost = PhaseCost("train", None, 1.0, measured.epochs, None, None, measured.flops)
     return RunSpec(
         task=ground.card.name,
         method=Defaults.method.name,
         source="",
         purpose="teacher",
-        seed=spec.member,
+        seed=teacher.member,
         budget=Budget(epochs, "epochs"),
         costs=(cost,),
         recipe={} if ground.card.recipe.teacher_lr is None else {"lr": ground.card.recipe.teacher_lr},
-        trains=dataclasses.replace(spec, architecture=ground.card.architecture(spec.architecture)),
+        trains=trained_as(teacher, ground),
         protocol=ground.protocol,
         data=ground.data,
         precision=ground.precision,
@@ -203,13 +214,28 @@ def teacher_run(spec: TeacherSpec, ground: Ground, epochs: float, flops: int) ->
     )
 
 
-def request_digest(request: Request, ground: Ground, entrants: Sequence[Entrant]) -> str:
-    """Names a command on a task, so that the same command finds what was chosen for it."""
+def board(ground: Ground, keys: Mapping[TeacherSpec, str], amount: float, unit: Unit) -> Board:
+    """The board that final runs of a budget stand on."""
+    machine = ground.machine
+    return Board(ground.card.name, amount, unit, ground.protocol, machine.kind, ground.precision, machine.threads, ground.data, keys[REFERENCE])
+
+
+def request_digest(request: Request, ground: Ground, entrants: Sequence[Entrant], limit: float) -> str:
+    """Names a command on a task, so that the same command finds what was chosen for it.
+
+    Args:
+        limit: seconds of a calibration, which say how many methods on how many tasks share the command's time.
+    """
+    # a task's part of the time depends on the others; a stated budget doesn't
+    beside = sorted(request.tasks.split(",")) if request.budget is None else []
+    amounts = [amount and [amount.value, amount.currency] for amount in (request.budget, request.tuning_budget, request.teacher_budget)]
     return digest(
         {
             "task": ground.card.name,
+            "beside": beside,
+            "limit": limit,
             "methods": {entrant.method.name: [entrant.found.source, dict(entrant.params), dict(entrant.recipe)] for entrant in entrants},
-            "budget": [str(request.budget), str(request.tuning_budget), str(request.teacher_budget), request.seeds, request.total],
+            "budget": [*amounts, request.seeds, request.total],
             "ground": [ground.machine.kind, len(ground.machine.devices), ground.precision, ground.data, ground.protocol],
             "teacher": [request.teacher_checkpoint, request.charge_teacher],
         }

@@ -22,7 +22,7 @@ import pluggy
 from kdarena.contract import HOOKS, PROJECT, Method, MethodHooks
 from kdarena.defaults import Defaults
 from kdarena.errors import UserError
-from kdarena.params import tunables
+from kdarena.params import KNOBS, tunables
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -146,7 +146,7 @@ def _check(name: str, plugin: Any, distribution: str, version: str) -> Found:
         problem = f"method name {method.name!r} has to be of lower-case letters, digits and single hyphens"
         return Found(name, distribution=distribution, version=version, error=problem)
     try:
-        clash = {"lr", "weight_decay"}.intersection(tunables(method.Params))
+        clash = set(KNOBS).intersection(tunables(method.Params))
         if clash:
             raise ValueError(f"parameter {min(clash)!r} is a common knob of every method; give it another name")
         manager_for(plugin)

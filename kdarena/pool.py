@@ -34,12 +34,12 @@ class Pool:
         keys: dict[TeacherSpec, str] = {}
         wanted = plan.teachers_of(entrants)
         if request.teacher_checkpoint is not None:
-            keys[REFERENCE] = adopt_checkpoint(Path(request.teacher_checkpoint), card, self.teachers)
+            keys[REFERENCE] = adopt_checkpoint(Path(request.teacher_checkpoint), card, self.teachers, request.data_root)
             wanted.remove(REFERENCE)
         specs: dict[TeacherSpec, RunSpec] = {}
         for teacher in wanted:
             measured = self._calibrate(teacher, ground)
-            specs[teacher] = plan.teacher_run(teacher, ground, self._epochs(ground, measured, len(wanted)), measured.phases[0].flops)
+            specs[teacher] = plan.teacher_run(teacher, ground, self._epochs(ground, measured, len(wanted)), measured.phases[0])
         keys.update((teacher, spec.key) for teacher, spec in specs.items())
         short = {spec.budget.amount for spec in specs.values() if spec.budget.amount < card.recipe.teacher_epochs}
         if short:
@@ -61,9 +61,8 @@ class Pool:
 
     def _calibrate(self, teacher: TeacherSpec, ground: Ground) -> Calibration:
         entrant = Entrant(Found(Defaults.method.name, Defaults(), Defaults.method), {}, {}, ())
-        trained = plan.teacher_run(teacher, ground, 1.0, 0).trains
-        assert trained is not None
-        spec = replace(plan.calibration_spec(entrant, ground, {}, timed=not self._fixed(ground)), trains=replace(trained, member=0))
+        trained = replace(plan.trained_as(teacher, ground), member=0)
+        spec = replace(plan.calibration_spec(entrant, ground, {}, timed=not self._fixed(ground)), trains=trained)
         (measured,) = self.ledger.calibrations([spec])
         if measured.status != "done":
             raise UserError(f"the teacher of {ground.card.name} can't be built: {measured.error}")
@@ -107,7 +106,7 @@ class Pool:
         return {"flop": result.flops, "epochs": result.committed, "s": result.spent_s}[unit]
 
 
-def adopt_checkpoint(path: Path, card: TaskCard, folder: Path) -> str:
+def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | None) -> str:
     """Take the user's teacher: checked against the task's architecture, kept as safetensors under the digest of its file.
 
     Raises:
@@ -121,8 +120,8 @@ def adopt_checkpoint(path: Path, card: TaskCard, folder: Path) -> str:
         from kdarena.tracks.checkpoints import load_into, save
         from kdarena.tracks.task import Setting
 
-        network = card.load(card, Setting()).new_network(card.teacher)
         try:
+            network = card.load(card, Setting(data_root=data_root)).new_network(card.teacher)
             load_into(network, path)
         except ValueError as error:
             raise UserError(f"--teacher-checkpoint {path}: {error}") from None

@@ -227,11 +227,12 @@ class Record:
             UserError: there is no such run, or it has none; the line says why.
         """
         recorded = from_run(self._get(run_id))
-        path = self._artifact(run_id, CHECKPOINT)
-        if path is None:
+        # a teacher lies where all runs of the directory find it
+        path = self._artifact(run_id, CHECKPOINT) or self.directory / "teachers" / f"{recorded.key}.safetensors"
+        if not path.is_file():
             reason = f": {safe_text(recorded.result.error, 200)}" if recorded.result.error else ""
             raise UserError(
-                f"run {run_id} ({recorded.spec.method}, {recorded.result.status}{reason}) left no checkpoint; choose a run that is done: kdarena runs"
+                f"run {run_id} ({recorded.spec.method}, {recorded.result.status}{reason}) left no checkpoint; choose one that is done: kdarena runs"
             )
         return path
 

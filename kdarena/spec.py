@@ -78,8 +78,8 @@ class RunSpec:
         source: digest of the method's code: an edited method is another run.
         purpose: why it is run.
         seed: decides split, student initialisation, data order, augmentation and the method's own draws.
-        params: the method's parameters that differ from their defaults.
-        recipe: the common knobs that differ from the task's recipe: ``lr``, ``weight_decay``.
+        params: the method's parameters that the user fixed or tuning changed; all others have their defaults.
+        recipe: the same of the common knobs, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
         budget: what it may spend.
         costs: the calibrated costs of its phases, in order.
         teachers: what ``Method.teachers`` declared, each with the key of its training.

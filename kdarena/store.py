@@ -44,14 +44,14 @@ class Store:
         return [Calibration.from_json(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
 
     def audits(self) -> dict[tuple[str, str], float]:
-        """Step cost measured again over step cost calibrated, by task and method."""
+        """Step cost measured again over step cost calibrated, by the board's key and method."""
         values = self._read("audits", "audits") or {}
-        return {(task, method): ratio for task, methods in values.items() for method, ratio in methods.items()}
+        return {(board, method): ratio for board, methods in values.items() for method, ratio in methods.items()}
 
-    def keep_audits(self, task: str, ratios: Mapping[str, float]) -> None:
-        """Record a task's audits, over older ones."""
+    def keep_audits(self, board: str, ratios: Mapping[str, float]) -> None:
+        """Record a board's audits, over older ones."""
         values = self._read("audits", "audits") or {}
-        values[task] = {**values.get(task, {}), **ratios}
+        values[board] = {**values.get(board, {}), **ratios}
         self._write("audits", "audits", values)
 
     def _read(self, kind: str, key: str) -> Any:

@@ -71,11 +71,12 @@ class Training:
     def __call__(self) -> Trained:
         """Train; raises :class:`Diverged` with the step and the term where a loss is not finite."""
         previous: dict[str, BoundUpdate] = {}
+        steps = list(share_out(self.costs, self.amount) if self.replay is None else self.replay)
         for position, phase in enumerate(self.phases):
-            steps = share_out(self.costs[position:], self.amount - self.spent)[0]
-            if self.replay is not None:
-                steps = self.replay[position]
-            previous = self._phase(phase, self.costs[position], steps, previous, last=position == len(self.phases) - 1)
+            previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
+            if self.trained.phases[-1].ended_early:
+                # what it leaves is shared out anew; else the numbers committed stand, which a second rounding would change
+                steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
         return self.trained
 
     def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
@@ -83,17 +84,19 @@ class Training:
         until = None if last or self.replay is not None else phase.until
         ended_early = False
         done = 0
-        while done < steps and not ended_early:
-            block = min(STRIDE - done % STRIDE, steps - done)
-            with self.hooks.guard("loss" if phase.work is None else "schedule"), self._charged():
-                done = self._block(stepper, batches, cost, done, done + block, steps)
-                self._look(stepper, phase)
-            self._tell()
-            self._call_watchers()
-            if until is not None and done < steps:
-                with self.hooks.guard("schedule"):
-                    ended_early = bool(until(self.run))
-        self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
+        try:
+            while done < steps and not ended_early:
+                block = min(STRIDE - done % STRIDE, steps - done)
+                with self.hooks.guard("loss" if phase.work is None else "schedule"), self._charged():
+                    done = self._block(stepper, batches, cost, done, done + block, steps)
+                    self._look(stepper, phase)
+                self._tell()
+                self._call_watchers()
+                if until is not None and done < steps:
+                    with self.hooks.guard("schedule"):
+                        ended_early = bool(until(self.run))
+        finally:  # also of a phase in which a watcher ends the run
+            self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
         return {bound.name: bound for bound in stepper.bound}
 
     def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> int:

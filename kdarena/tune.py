@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdarena.params import Tunable, Value, tunables
 from kdarena.seeds import derive
-from kdarena.spec import PruneRule, RunResult
+from kdarena.spec import COMPLETE, PruneRule, RunResult
 
 if TYPE_CHECKING:
     import optuna
@@ -76,6 +76,7 @@ class Study:
             elif trial.state == optuna.trial.TrialState.RUNNING:
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         self._open: tuple[Trial, Candidate] | None = None
+        self._again: dict[int, float] = {}
 
     @property
     def told(self) -> int:
@@ -111,10 +112,16 @@ class Study:
             trial.report(value, step)
         score = result.metrics.get(f"validation/{metric}")
         trial.set_user_attr("kdarena.key", result.key)
-        if result.status in ("done", "under") and score is not None:
+        if result.status in COMPLETE and score is not None:
             self._study.tell(trial, score)
         else:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+    def tell_again(self, number: int, result: RunResult, metric: str) -> None:
+        """Tell the result of a replayed trial: one that had failed and is done now counts where the best is looked for."""
+        score = result.metrics.get(f"validation/{metric}")
+        if result.status in COMPLETE and score is not None:
+            self._again[self._finished()[number].number] = score
 
     def prune_rule(self, progress: float, before: int) -> PruneRule | None:
         """The median of the scores at that progress of the complete trials before a number, once there are enough of them.
@@ -131,11 +138,11 @@ class Study:
         """The best candidate that is not the defaults, if it beats them; None otherwise."""
         import optuna
 
-        complete = [trial for trial in self._finished() if trial.state == optuna.trial.TrialState.COMPLETE]
-        if not complete:
+        scores = {trial.number: trial.value or 0.0 for trial in self._finished() if trial.state == optuna.trial.TrialState.COMPLETE} | self._again
+        if not scores:
             return None
-        winner = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number))
-        candidate = self._candidate(winner.params)
+        winner = max(scores, key=lambda number: (scores[number], -number))
+        candidate = self._candidate(next(trial.params for trial in self._finished() if trial.number == winner))
         return None if candidate == self._base else candidate
 
     def _finished(self) -> list[FrozenTrial]:

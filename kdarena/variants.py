@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdarena.recorded import RecordedRun
-from kdarena.spec import COMPLETE
+from kdarena.spec import COMPLETE, digest
+
+CONTROLS = ("student", "kd")
+"""The methods that every row is read against: the student alone, and Hinton's distillation."""
 
 
 @dataclass(frozen=True, order=True)
@@ -33,6 +36,11 @@ class Board:
     data: str
     reference: str = ""
 
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name it."""
+        return digest(self)
+
 
 def board_of(run: RecordedRun) -> Board:
     """The board that a run stands on; the fact ``budget`` says where the spec's own budget is a part of it."""
@@ -43,7 +51,10 @@ def board_of(run: RecordedRun) -> Board:
 
 
 def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
-    """The final runs of each board, in the order of their recording; of several runs with one key the last."""
+    """The final runs of each board, in the order of their recording; of several runs with one key the last.
+
+    That a method was skipped counts where it has no run on the board: what was trained stays on it.
+    """
     finals = [run for run in {run.key: run for run in runs}.values() if run.spec.purpose == "final"]
     found: dict[Board, list[RecordedRun]] = {}
     for run in finals:
@@ -54,7 +65,9 @@ def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
             place = board_of(run)
             matching = [board for board in found if replace(board, reference="") == replace(place, reference="")]
             for board in matching or [replace(place, reference="")]:
-                found.setdefault(board, []).append(run)
+                beside = found.setdefault(board, [])
+                if all(other.result.status == "skipped" for other in beside if other.spec.method == run.spec.method):
+                    beside.append(run)
     return dict(sorted(found.items()))
 
 

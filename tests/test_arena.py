@@ -187,7 +187,9 @@ class Unfit:
     @hookimpl
     def build_student(self, run):
         raise NotApplicable("the student has 5 stages, the teacher 4")
-variants = (Sick(), Wrong(), Unfit())
+class Crooked:
+    method = Method("crooked", "raises in its declaration", Paper("t", "v", 2026, "u"), teachers=no_teachers, applies=lambda card, params: 1 / 0)
+variants = (Sick(), Wrong(), Unfit(), Crooked())
 """
 
 
@@ -199,7 +201,7 @@ def with_sick_methods(tmp_path_factory):
         "--tasks",
         "digits",
         "--plugins",
-        "sick,wrong,unfit",
+        "sick,wrong,unfit,crooked",
         "--plugin-path",
         folder / "sick.py",
         "--budget",
@@ -211,20 +213,21 @@ def with_sick_methods(tmp_path_factory):
         "--teacher-budget",
         "8epochs",
     ]
-    return folder / "out", kdarena("run", *arguments, "--out", folder / "out", check=False)
+    arguments += ["--out", folder / "out"]
+    return folder / "out", kdarena("run", *arguments, check=False), arguments
 
 
 def test_a_method_that_fails_is_a_status_and_the_rest_is_recorded(with_sick_methods):
-    out, done = with_sick_methods
+    out, done, _ = with_sick_methods
     assert done.returncode == 1
     rows = {row["method"]: row for row in board(out)}
     assert rows["student"]["status"] == rows["kd"]["status"] == "done"
     assert "diverged" in rows["sick"]["status"]
-    assert "error" in rows["wrong"]["status"]
+    assert rows["wrong"]["status"] == rows["crooked"]["status"] == "error"
 
 
 def test_a_method_whose_hooks_find_that_it_does_not_apply_is_skipped_with_the_reason(with_sick_methods):
-    out, done = with_sick_methods
+    out, done, _ = with_sick_methods
     row = next(row for row in board(out) if row["method"] == "unfit")
     assert (row["status"], row["status_note"]) == ("skipped", "the student has 5 stages, the teacher 4")
     assert "unfit is skipped: the student has 5 stages" in done.stderr
@@ -232,10 +235,28 @@ def test_a_method_whose_hooks_find_that_it_does_not_apply_is_skipped_with_the_re
 
 
 def test_a_failure_names_plugin_hook_step_and_term(with_sick_methods):
-    _, done = with_sick_methods
+    _, done, _ = with_sick_methods
     assert "plugin 'wrong', hook 'build_student': expected a Learner" in done.stderr
+    assert "plugin 'crooked', its declaration: ZeroDivisionError" in done.stderr
     assert "train/task" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_repeated_command_names_the_failures_that_it_recalls(with_sick_methods):
+    out, _, arguments = with_sick_methods
+    before = [run for run in recorded(out) if run["method"] == "sick"]
+    again = kdarena("run", *arguments, check=False)
+    assert again.returncode == 1
+    assert "failed: digits sick seed 1 (final): diverged" in again.stderr
+    assert [run for run in recorded(out) if run["method"] == "sick"] == before
+
+
+def test_a_command_of_some_methods_leaves_the_others_rows_of_the_board_as_they_are(with_sick_methods):
+    out, _, arguments = with_sick_methods
+    published = next((out / "leaderboards").glob("*.csv"))
+    before = published.read_text()
+    kdarena("run", *["kd" if one == "sick,wrong,unfit,crooked" else one for one in arguments])
+    assert published.read_text() == before
 
 
 def test_a_row_with_a_seed_that_is_not_done_stands_below_all_complete_rows(with_sick_methods):

@@ -53,6 +53,12 @@ def test_a_budget_for_fewer_than_fifty_steps_is_refused_with_what_it_takes():
         commit([cost("train", 2.0)], 98.0)
 
 
+def test_a_share_of_a_budget_in_which_a_step_costs_nothing_is_refused():
+    with pytest.raises(BudgetTooSmall, match="phase 'fit' cost nothing in this unit"):
+        commit([cost("fit", 0.0), cost("train", 1.0)], 900.0)
+    assert commit([cost("fit", 0.0, steps=5), cost("train", 1.0)], 900.0) == (5, 900)
+
+
 def test_a_budget_below_the_fixed_phases_is_refused():
     with pytest.raises(BudgetTooSmall):
         commit([cost("fit", 10.0, steps=100), cost("train", 1.0)], 900.0)

@@ -142,8 +142,11 @@ class Blocks:
 def test_a_hasty_calibration_goes_on_while_its_error_is_large(monkeypatch, own, limit, expected):
     clock = []
     monkeypatch.setattr(calibrate_module.time, "perf_counter", lambda: 0.1 * len(clock))
-    calibrate_module._ratio(Blocks(clock, *own), Blocks(clock, 1.0), limit, False)
+    alive = []
+    calibrate_module._ratio(Blocks(clock, *own), Blocks(clock, 1.0), limit, False, lambda: alive.append(len(clock)))
     assert len(clock) == expected
+    assert alive == sorted(set(alive)), "a sign of life after each block"
+    assert len(alive) >= 6
 
 
 def test_one_group_of_blocks_has_no_error_estimate():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdarena.budget import commit, minimum_amount, parse_amount
+from kdarena.budget import Amount, commit, minimum_amount, parse_amount
 from kdarena.calibrate import TIME_LIMIT
 from kdarena.choose import DEFAULT_SEEDS, LADDER, SHORTEST_CALIBRATION, Choice, calibration_limit, choose, enough_for_all, least_seconds, share_of_time
 from kdarena.errors import UserError
@@ -98,11 +98,26 @@ def test_calibrations_are_as_careful_as_a_total_time_allows():
 @given(st.lists(st.floats(1e-3, 1e15), min_size=1, max_size=4))
 def test_the_budget_that_a_note_offers_is_enough_for_every_method_that_was_refused(prices):
     refused = {f"method{number}": [PhaseCost("train", None, 1.0, price, price, 0.0, 0)] for number, price in enumerate(prices)}
-    (note,) = enough_for_all(refused, list(refused), Choice(1.0, "flop", 1, 0.0, "1flop")).notes
+    (note,) = enough_for_all(refused, list(refused), Choice(0.0, "flop", 1, 0.0, "1flop")).notes
     typed = note.split("--budget ")[1].split()[0]
     offered = parse_amount(typed, "--budget")
     for costs in refused.values():
         assert sum(commit(costs, offered.value)) >= 50
+
+
+def test_of_a_method_that_no_budget_serves_none_is_offered():
+    refused = {"free": [PhaseCost("fit", None, 1.0, 0.0, None, None, 0)]}
+    choice = Choice(5.0, "epochs", 1, 0.0, "5epochs")
+    assert enough_for_all(refused, list(refused), choice) is choice
+
+
+def test_a_tuning_budget_below_a_trial_is_said_to_allow_none():
+    def notes(tuning):
+        request = Request(budget=Amount(10.0, "flop"), tuning_budget=Amount(tuning, "flop"))
+        return choose(request, card("digits"), {}, None, 7, 0.0, 2).notes
+
+    assert notes(2.0) == ("no trials: the tuning budget is less than one, 0.5 of a run's",)
+    assert notes(5.0) == notes(100.0) == ()
 
 
 def test_where_the_budget_is_enough_nothing_is_noted():

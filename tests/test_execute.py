@@ -7,6 +7,8 @@ import torch
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.bench import Bench
+from kdarena.budget import commit
+from kdarena.calibrate import PhaseMeasure
 from kdarena.execute import execute, execute_calibration
 from kdarena.plan import teacher_run
 from kdarena.plugins import Found
@@ -55,7 +57,8 @@ def test_a_trial_never_reads_the_test_set(bench):
 def test_a_trial_below_its_rule_is_pruned_where_the_rule_says(bench):
     result = execute(student(steps=100, purpose="tune", prune=PruneRule(0.5, 101.0)), bench)
     assert (result.status, result.steps) == ("pruned", 50)
-    assert result.committed == 50
+    assert (result.committed, result.flops) == (50, 500)
+    assert [(phase.committed, phase.steps) for phase in result.phases] == [(100, 50)]
     assert execute(student(steps=100, purpose="tune", prune=PruneRule(0.5, -1.0)), bench).status == "done"
 
 
@@ -99,6 +102,24 @@ def test_an_unknown_plugin_is_an_error_and_not_the_end(bench):
     assert execute(student(method="nothing-of-that-name"), bench).status == "error"
 
 
+def test_a_teachers_epochs_are_those_of_what_it_trains_on():
+    class Machine:
+        kind, threads = "cpu", 1
+
+    class Ground:
+        card, machine, precision, data, protocol = DIGITS, Machine, "fp32", DIGITS.digest(None), "published"
+
+    spec = teacher_run(TeacherSpec(), Ground, 10, PhaseMeasure("train", None, 1.0, 1 / 12, 0))
+    assert commit(spec.costs, spec.budget.amount) == (120,)
+
+
+def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):
+    held = torch.ones(2**28 // 4).mul_(2)  # 256 MiB that an earlier run took
+    before = execute(student(), bench).system["peak_memory_mib"]
+    del held
+    assert execute(student(), bench).system["peak_memory_mib"] < before - 128
+
+
 def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench, tmp_path):
     from kdarena.contract import REFERENCE
 
@@ -108,7 +129,7 @@ def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench,
     class Ground:
         card, machine, precision, data, protocol = DIGITS, Machine, "fp32", DIGITS.digest(None), "validated"
 
-    spec = teacher_run(REFERENCE, Ground, 10, 0)
+    spec = teacher_run(REFERENCE, Ground, 10, PhaseMeasure("train", None, 1.0, 1 / 7, 0))
     result = execute(spec, bench)
     assert result.status == "done"
     assert result.parameters > execute(student(), bench).parameters

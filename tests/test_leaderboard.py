@@ -10,6 +10,7 @@ from kdarena.leaderboard import COLUMNS, leaderboard_frame
 from kdarena.params import Float, Int, Params
 from kdarena.spec import Budget, PhaseCost, PhaseRecord
 from kdarena.statistics import detectable_difference, seeds_needed
+from kdarena.variants import board_of
 
 STUDENT = [88.0, 89.0, 88.5]
 KD = [90.0, 91.5, 90.6]
@@ -325,8 +326,25 @@ def test_with_charged_teachers_a_method_stays_on_the_board_of_the_whole_budget(s
 
 
 def test_an_audit_stands_in_the_row_of_its_method(synthetic):
-    rows = board([synthetic.run("kd"), synthetic.run("quest")], audits={("digits", "kd"): 1.05})
+    runs = [synthetic.run("kd"), synthetic.run("quest")]
+    rows = board(runs, audits={(board_of(runs[0]).key, "kd"): 1.05})
     assert (rows["kd"]["audit"], rows["quest"]["audit"]) == (1.05, None)
+
+
+def test_an_audit_of_another_budget_is_not_this_boards(synthetic):
+    other = synthetic.run("kd", budget=Budget(30.0, "s"))
+    assert board([synthetic.run("kd")], audits={(board_of(other).key, "kd"): 1.05})["kd"]["audit"] is None
+
+
+def test_that_a_method_was_once_skipped_does_not_hide_what_it_trained(synthetic):
+    early, late = synthetic.failed("kd", 0, "skipped", "too dear"), synthetic.failed("kd", 0, "skipped", "too dear", costs=())
+    for runs in (
+        [early, *synthetic.runs("kd", KD)],
+        [*synthetic.runs("kd", KD), late],
+        [synthetic.failed("kd", 0, "skipped", "x", source="old"), *synthetic.runs("kd", KD)],
+    ):
+        row = board([*synthetic.runs("student", STUDENT), *runs])["kd"]
+        assert (row["status"], row["seeds"], row["status_note"]) == ("done", len(KD), None)
 
 
 def test_latency_size_and_further_metrics_stand_in_the_row(synthetic):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kdarena.contract import REFERENCE
 from kdarena.errors import UserError
 from kdarena.mlflow_store import MOST_POINTS, json_tags, safe_key, safe_name, thinned
 from kdarena.mlflow_store import metrics as to_mlflow
@@ -95,6 +96,14 @@ def test_the_checkpoint_is_found_after_the_directory_was_moved(open_record, synt
         run_id = log(record, synthetic, checkpoint="s.safetensors")
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     assert Record.open(tmp_path / "elsewhere", create=False).checkpoint(run_id).read_bytes() == b"weights"
+
+
+def test_a_teachers_checkpoint_is_found_where_all_runs_find_it(record, synthetic):
+    spec = synthetic.spec("student", purpose="teacher", trains=REFERENCE, reference=None)
+    run_id = record.log(spec, synthetic.result(spec), setting="teacher", facts={})
+    (record.directory / "teachers").mkdir()
+    (record.directory / "teachers" / f"{spec.key}.safetensors").write_bytes(b"weights")
+    assert record.checkpoint(run_id).read_bytes() == b"weights"
 
 
 def test_a_checkpoint_outside_of_its_folder_is_refused(record, synthetic, tmp_path):

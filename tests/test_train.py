@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kdarena import NO_TEACHER, Learner, Method, Paper, Phase, TeacherSpec, Update, hookimpl, no_teachers
+from kdarena.budget import commit
 from kdarena.defaults import Defaults
 from kdarena.errors import Diverged, MethodError
 from kdarena.hooks import Hooks
@@ -205,8 +206,29 @@ def test_a_deployed_student_of_another_size_is_refused():
     def build_student(run):
         return Learner(run.new_student(architecture="teacher"))
 
-    with pytest.raises(MethodError, match="parameters, the task's student"):
+    with pytest.raises(MethodError, match="is not of the architecture of the task's"):
         make_run(plugin(build_student=build_student), toy_task())
+
+
+def test_a_deployed_student_of_other_layers_with_as_many_parameters_is_refused():
+    def build_student(run):
+        student = run.new_student()
+        return Learner(torch.nn.ParameterList([torch.zeros(sum(one.numel() for one in student.parameters()))]))
+
+    with pytest.raises(MethodError, match="is not of the architecture of the task's"):
+        make_run(plugin(build_student=build_student), toy_task())
+
+
+def test_the_steps_committed_are_the_steps_trained_however_they_round():
+    costs = [cost("one"), cost("two"), cost("three")]
+    _, training = train(plugin(schedule=lambda: [Phase("one"), Phase("two"), Phase("three")]), toy_task(), costs, 329.0)
+    assert tuple(phase.steps for phase in training.trained.phases) == commit(costs, 329.0) == (109, 109, 111)
+
+
+@pytest.mark.parametrize("phase", [Phase("fit", steps=0), Phase("fit", share=0.0), Phase("fit", share=float("inf")), Phase("fit", steps=-3)])
+def test_a_phase_without_steps_and_without_a_share_is_refused(phase):
+    with pytest.raises(MethodError, match="'fit' needs at least one step or a positive share"):
+        make_run(plugin(schedule=lambda: [phase, Phase("train")]), toy_task())
 
 
 def test_a_loss_that_is_not_finite_is_named_with_its_first_step_and_term():

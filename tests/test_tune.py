@@ -57,6 +57,19 @@ def test_trial_0_is_the_default_setting_to_the_letter(tmp_path):
     assert study(tmp_path / "a.db").ask() == Candidate({}, {})
 
 
+def test_a_trial_that_failed_and_is_done_when_it_is_replayed_counts(tmp_path):
+    one = study(tmp_path / "a.db")
+    for status, score in (("done", 60.0), ("oom", None), ("done", 65.0)):
+        one.ask()
+        one.tell(result(score, status), "top1")
+    one = study(tmp_path / "a.db")
+    failed = one.replay(1)
+    assert one.best() == one.replay(2)
+    one.tell_again(0, result(60.0), "top1")
+    one.tell_again(1, result(70.0), "top1")
+    assert one.best() == failed
+
+
 def test_an_interrupted_study_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
     undisturbed, _ = play(tmp_path / "a.db", 14)
     for stop in (0, 1, 5, 12):

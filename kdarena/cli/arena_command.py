@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdarena import output
 from kdarena.assignments import parse_params
 from kdarena.budget import Amount, parse_amount, parse_duration
 from kdarena.choose import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
 from kdarena.errors import UserError
-from kdarena.plan import CONTROLS, Request, enter, teachers_of
+from kdarena.plan import Request, enter, teachers_of
 from kdarena.plugins import Found, discover, select
 from kdarena.tracks import card as find_card
 from kdarena.tracks import cards
+from kdarena.variants import CONTROLS
 
 if TYPE_CHECKING:
     from kdarena.arena import Arena, Outcome
@@ -68,18 +70,21 @@ def run(options: Options) -> int:
         describe(request, chosen, chosen_cards)
         return 0
     if options.fresh:
-        move_aside(options.out)
+        from kdarena.devices import find_machine
+
+        find_machine(request.device, request.workers)  # a command that can't be carried out moves nothing
+        move_aside(options.out.resolve())
     try:
-        return _run(request, chosen, chosen_cards, named=options.plugins != "all")
+        return _run(request, found, chosen, chosen_cards, named=options.plugins != "all")
     except KeyboardInterrupt:
         print("kdarena: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
 
-def _run(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[TaskCard], *, named: bool) -> int:
+def _run(request: Request, found: Sequence[Found], chosen: Sequence[Found], chosen_cards: Sequence[TaskCard], *, named: bool) -> int:
     with workplace(request) as (arena_of, record):
         outcome = arena_of(request).run(chosen, chosen_cards, named=named)
-        print_boards(record, request.out, chosen)
+        print_boards(record, request.out, found)
     return report_failures(outcome)
 
 
@@ -126,13 +131,13 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def print_boards(record: Any, out: Path, chosen: Sequence[Found]) -> None:
+def print_boards(record: Any, out: Path, found: Sequence[Found]) -> None:
     """The boards on standard output, and as files in the output directory."""
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
     from kdarena.report.publish import publish
 
-    frame = boards_of(record, out, chosen)
+    frame = boards_of(record, out, found)
     print_tables(frame)
     for path in publish(frame, out / "leaderboards"):
         print(f"written: {path}", file=sys.stderr)
@@ -184,6 +189,8 @@ def check(options: Options, chosen: Sequence[Found], chosen_cards: Sequence[Task
     tuning = None
     if options.tuning_budget is not None:
         tuning = Amount(0.0, "s") if options.tuning_budget.strip() == "0" else parse_amount(options.tuning_budget, "--tuning-budget")
+        if tuning.value and budget is None:
+            raise UserError("--tuning-budget needs --budget beside it; without, tuning is fitted to --total, and 0 leaves it out")
         if tuning.value and options.protocol == "published":
             raise UserError("--protocol published trains on all of train: there is no validation part to tune on; use --tuning-budget 0")
     return Request(
@@ -213,12 +220,14 @@ def describe(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[T
     seeds = request.seeds or DEFAULT_SEEDS
     for card in chosen_cards:
         entrants = enter(chosen, card, request)
-        runnable = [entrant for entrant in entrants if entrant.skip is None]
+        runnable = [entrant for entrant in entrants if entrant.runs]
         print(f"{card.name}: {card.teacher} to {card.student}, {card.train} train, {card.validation} validation, {card.test} test")
         print(f"  methods: {', '.join(entrant.method.name for entrant in runnable)}")
         for entrant in entrants:
             if entrant.skip:
                 print(f"  skipped: {entrant.method.name}: {entrant.skip}")
+            elif entrant.fault:
+                print(f"  broken: {entrant.fault}")
         teachers = teachers_of(runnable)
         print(f"  teachers: {len(teachers)}, each {card.recipe.teacher_epochs:g} epochs by the recipe")
         print(f"  final runs: {len(runnable)} methods x {seeds} seeds in the default setting, and as many in the tuned one where tuning finds a better")
@@ -234,8 +243,14 @@ def describe(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[T
 
 
 def move_aside(directory: Path) -> None:
-    """Keep an old output directory under a name with the time; nothing recorded is ever lost."""
-    if directory.exists():
+    """Keep an old output directory under a name with the time; nothing recorded is ever lost.
+
+    Raises:
+        UserError: it is no output directory of ours, or another process writes there.
+    """
+    if directory.is_dir() and any(directory.iterdir()):
+        output.check(directory)
+        output.lock(directory).close()
         aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         directory.rename(aside)
         print(f"the old output directory is now {aside}", file=sys.stderr)

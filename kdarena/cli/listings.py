@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,13 +130,17 @@ def ui(out: Path, port: int) -> None:
     from kdarena.record import Record
 
     record = Record.open(out, create=False)
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    if chosen and chosen.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI says that the record is kept by the server {chosen}; its page is there", file=sys.stderr)
+        return
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "server",
         "--backend-store-uri",
-        f"sqlite:///{record.directory / 'mlflow.db'}",
+        chosen or f"sqlite:///{(record.directory / 'mlflow.db').resolve().as_posix()}",
         "--host",
         "127.0.0.1",
         "--port",

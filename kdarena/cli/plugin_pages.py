@@ -142,7 +142,7 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
     machine = find_machine(device, 1)
     ground = Ground(card, machine, machine.precision(precision, card), card.digest(data_root), "validated")
     entrants = enter(select(discover(paths), "all"), card, Request())
-    runnable = [entrant for entrant in entrants if entrant.skip is None]
+    runnable = [entrant for entrant in entrants if entrant.runs]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -167,9 +167,17 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
         finally:
             engine.close()
     rows.extend(
-        {"method": entrant.method.name, "phase": None, "step_cost": None, "error_percent": None, "gflop": None, "fixed_steps": None, "note": entrant.skip}
+        {
+            "method": entrant.method.name,
+            "phase": None,
+            "step_cost": None,
+            "error_percent": None,
+            "gflop": None,
+            "fixed_steps": None,
+            "note": entrant.skip or entrant.fault,
+        }
         for entrant in entrants
-        if entrant.skip
+        if not entrant.runs
     )
     if as_json:
         print_json(rows)

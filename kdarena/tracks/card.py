@@ -122,8 +122,3 @@ class TaskCard:
     def architecture(self, name: str) -> str:
         """The architecture that ``"teacher"`` or ``"student"`` stands for; any other name is one already."""
         return {"student": self.student, "teacher": self.teacher}.get(name, name)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps that see each training sample once, but for the last incomplete batch, which is dropped as in training."""
-        return max(1, self.train // self.recipe.batch_size)

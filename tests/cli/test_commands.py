@@ -1,11 +1,15 @@
 """What the command line promises: exit statuses, one-line errors, clean standard output."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+
+from kdarena.record import Record
 
 TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
@@ -21,6 +25,7 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["run", "--param", "temperature=3"], "METHOD.NAME=VALUE"),
         (["run", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
         (["run", "--total", "5flop"], "--total '5flop'"),
+        (["run", "--tuning-budget", "5m"], "--tuning-budget needs --budget"),
         (["run", "--device", "abacus"], "--device 'abacus'"),
         (["run", "--device", "cuda:77"], "cuda"),
         (["run", "--precision", "fp8"], "--precision 'fp8'"),
@@ -40,6 +45,52 @@ def test_a_users_mistake_is_one_line_that_says_what_to_do_and_status_2(kdarena, 
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_fresh_leaves_a_folder_alone_that_is_no_output_directory(kdarena, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    done = kdarena("run", *TINY, "--fresh", "--out", tmp_path / "mine", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_fresh_moves_nothing_where_the_command_cant_be_carried_out(kdarena, empty_output, tmp_path):
+    shutil.copytree(empty_output, tmp_path / "out")
+    assert kdarena("run", *TINY, "--fresh", "--device", "cuda:77", "--out", tmp_path / "out").returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_fresh_moves_nothing_that_another_process_writes_to(kdarena, empty_output, tmp_path):
+    shutil.copytree(empty_output, tmp_path / "out")
+    code = "import sys, pathlib, kdarena.output as o; held = o.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        done = kdarena("run", *TINY, "--fresh", "--out", tmp_path / "out")
+        holder.stdin.close()
+    assert (done.returncode, "another kdarena is writing there" in done.stderr) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("chosen", "served"), [(None, "sqlite:///{out}/mlflow.db"), ("sqlite:///elsewhere.db", "sqlite:///elsewhere.db")])
+def test_the_page_shows_the_store_that_the_record_is_kept_in(kdarena, empty_output, tmp_path, monkeypatch, chosen, served):
+    shutil.copytree(empty_output, tmp_path / "out")
+    if chosen is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", chosen)
+        monkeypatch.setattr(Record, "open", lambda out, create: SimpleNamespace(directory=out))
+    called = []
+    monkeypatch.setattr(subprocess, "call", lambda command: called.append(command) or 0)
+    assert kdarena("ui", "--out", tmp_path / "out").returncode == 0
+    (command,) = called
+    assert command[command.index("--backend-store-uri") + 1] == served.format(out=(tmp_path / "out").as_posix())
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_of_a_record_on_a_server_the_page_is_the_servers(kdarena, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+    monkeypatch.setattr(Record, "open", lambda out, create: SimpleNamespace(directory=out))
+    done = kdarena("ui", "--out", tmp_path)
+    assert (done.returncode, "https://mlflow.example.org" in done.stderr) == (0, True)
 
 
 def test_a_budget_too_small_for_a_named_method_is_status_2_and_nothing_is_lost(kdarena, tmp_path):

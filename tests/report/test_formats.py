@@ -14,6 +14,7 @@ from kdarena.report.formats import csv_text, escape_markdown, json_text, latex, 
 from kdarena.report.publish import publish
 from kdarena.report.table import terminal
 from kdarena.spec import Budget, PhaseCost
+from kdarena.variants import board_of
 
 HOSTILE = "a|b</td><script>alert(1)</script>[red]x[/red] \\input{/etc/passwd} $x_1$ *b* `c`\n\x1b[31m"
 
@@ -82,15 +83,16 @@ def test_the_caption_names_each_step_cost_that_is_not_as_exact_as_it_should_be(s
     def run(method, error):
         return synthetic.run(method, costs=(PhaseCost("train", None, 1.0, 0.02, 2.0, error, 1),))
 
-    audits = {("digits", "kd"): 1.02, ("digits", "crd"): 0.93, ("digits", "quest"): 1.05}
-    frame = leaderboard_frame([run("student", 0.009), run("kd", 0.011), run("crd", 0.042), run("quest", 0.005)], {}, audits)
+    runs = [run("student", 0.009), run("kd", 0.011), run("crd", 0.042), run("quest", 0.005)]
+    audits = {(board_of(runs[0]).key, method): ratio for method, ratio in (("kd", 1.02), ("crd", 0.93), ("quest", 1.05))}
+    frame = leaderboard_frame(runs, {}, audits)
     said = caption(next(split_boards(frame)))
     assert {"kd 1.1%", "crd 4.2%"} == set(only(said, "Step costs are calibrated to 1%, but for ").split(", "))
     assert {"crd -7.0%", "quest +5.0%"} == set(only(said, "Measured again after the runs, step costs are off by more than 3% for ").split(", "))
 
 
 def test_the_caption_of_exact_step_costs_says_nothing_of_them(synthetic):
-    frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {}, {("digits", "kd"): 1.0})
+    frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {})
     assert not [line for line in caption(next(split_boards(frame))) if "tep costs" in line]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kdarena.bench import Bench
 from kdarena.tracks.text.cards import DATA_SETS, card, cards
 
 
@@ -67,6 +68,12 @@ def test_dev_is_the_test_and_validation_is_cut_from_train(name: str, metric: str
 def test_sizes_follow_the_files(cola: Path):
     found = card("cola", str(cola))
     assert (found.train, found.validation, found.test) == (70, 20, 20)
+
+
+def test_a_workers_task_has_the_sizes_of_the_files_too(cola: Path, tmp_path: Path):
+    task = Bench(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
+    assert (task.card.train, task.card.validation, task.card.test) == (70, 20, 20)
+    assert len(task.part_targets("train", 0, "validated")) == 70  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
