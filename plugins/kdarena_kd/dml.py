@@ -33,7 +33,11 @@ class DMLParams(Params):
 
 
 def applies(card: TaskCard, params: DMLParams) -> str | None:
-    """Why it can't run on a task, or None."""
+    """Why it can't run on a task with these parameters, or None."""
+    if params.networks < 2:
+        return f"networks={params.networks}: there is no peer to learn from"
+    if params.temperature <= 0:
+        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
     return "its networks would all start from the teacher's weights, as one" if card.start else None
 
 

@@ -2,7 +2,8 @@
 
 Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015, https://arxiv.org/abs/1503.02531
 
-z_s, z_t: logits of student and teacher [P, C], where P counts samples (pixels, tokens) that have a label.
+z_s, z_t: logits of student and teacher [P, C], where P counts samples (all pixels of a score map, tokens up to the end of
+their sentence).
 
     p_t = softmax(z_t / T),  p_s = softmax(z_s / T)
     L_KD = T² · KL(p_t ‖ p_s), mean over P
@@ -23,7 +24,7 @@ from kdarena import ROWS, Float, Method, Paper, Params, hookimpl, losses
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdarena import Step
+    from kdarena import Step, TaskCard
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class KDParams(Params):
 
     a: float = Float(0.9, 0.1, 1.0, source="code", help="weight of the teacher's term; the labels get 1 - a")
     temperature: float = Float(4.0, 1.0, 20.0, log=True, source="code", help="T, softens both distributions")
+
+
+def applies(card: TaskCard, params: KDParams) -> str | None:
+    """Why it can't run on a task with these parameters, or None."""
+    if params.temperature <= 0:
+        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    return None if 0 <= params.a <= 1 else f"a is the teacher's share of the loss, in [0, 1], not {params.a:g}"
 
 
 class KD:
@@ -44,6 +52,7 @@ class KD:
         equations="L = (1 - a) CE(y, z_s) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))",
         extended=ROWS,
         Params=KDParams,
+        applies=applies,
     )
 
     @hookimpl

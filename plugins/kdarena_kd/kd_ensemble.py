@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from kdarena import ROWS, Int, Method, Paper, hookimpl, losses, pool
-from kdarena_kd.kd import KDParams
+from kdarena_kd import kd
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdarena import Step
+    from kdarena import Step, TaskCard
 
 
 @dataclass(frozen=True)
-class KDEnsembleParams(KDParams):
+class KDEnsembleParams(kd.KDParams):
     """As for one teacher, and how many there are."""
 
     teachers: int = Int(3, 1, 5, source="ours", cost=True, help="N, teachers trained from different seeds")
@@ -38,6 +38,13 @@ def mean_log_probability(logits: Sequence[Tensor], temperature: float) -> Tensor
     """ln p̄ [P, C] of N teachers' logits [P, C] each: stable where a probability underflows."""
     log_probabilities = torch.stack([torch.log_softmax(z_n / temperature, dim=1) for z_n in logits])
     return torch.logsumexp(log_probabilities, dim=0) - math.log(len(logits))
+
+
+def applies(card: TaskCard, params: KDEnsembleParams) -> str | None:
+    """Why it can't run on a task with these parameters, or None."""
+    if params.teachers < 1:
+        return f"teachers={params.teachers}: an ensemble has at least one"
+    return kd.applies(card, params)
 
 
 class KDEnsemble:
@@ -51,6 +58,7 @@ class KDEnsemble:
         extended=ROWS,
         Params=KDEnsembleParams,
         teachers=lambda card, params: pool(params.teachers, "teacher"),
+        applies=applies,
     )
 
     @hookimpl

@@ -182,3 +182,25 @@ class TestDML:
         run = make_run(DML, toy_task())
         alone = run.new_student()
         assert all(torch.equal(one, other) for one, other in zip(run.learner.student.parameters(), alone.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "params", "reason"),
+    [
+        (KD, {"temperature": 0.0}, "positive"),
+        (KD, {"a": -0.1}, "[0, 1]"),
+        (KD, {"a": 1.1}, "[0, 1]"),
+        (ENSEMBLE, {"temperature": -1.0}, "positive"),
+        (ENSEMBLE, {"a": 1.1}, "[0, 1]"),
+        (ENSEMBLE, {"teachers": 0}, "at least one"),
+        (DML, {"temperature": 0.0}, "positive"),
+        (DML, {"networks": 1}, "no peer"),
+    ],
+)
+def test_parameters_without_meaning_are_refused(plugin, params, reason):
+    assert reason in plugin.method.applies(toy_task().card, plugin.method.Params(**params))
+
+
+@pytest.mark.parametrize(("plugin", "params"), [(KD, {"a": 0.0}), (KD, {"a": 1.0}), (ENSEMBLE, {"teachers": 1}), (DML, {"networks": 2})])
+def test_parameters_at_the_edge_of_their_meaning_are_not(plugin, params):
+    assert plugin.method.applies(toy_task().card, plugin.method.Params(**params)) is None
