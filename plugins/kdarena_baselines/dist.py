@@ -8,7 +8,7 @@ Y^s, Y^t = softmax(z_s / τ), softmax(z_t / τ) [P, C]; ρ: Pearson's correlatio
     L_intra = 1/C Σ_j (1 − ρ(Y^s_[:,j], Y^t_[:,j]))      one class over the batch
     L = CE(y, z_s) + τ² · (β · L_inter + γ · L_intra)
 
-τ² is the public code's.
+P: the samples of a batch, in segmentation all pixels of its score maps. τ² is the public code's for images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kdarena import Float, Method, Paper, Params, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdarena import Step
+    from kdarena import Step, TaskCard
 
 EPSILON = 1e-8
 """Added to the product of norms, as in the public code: a constant row or class has correlation zero."""
@@ -34,39 +34,33 @@ EPSILON = 1e-8
 class DISTParams(Params):
     """Weights of the two correlations, and the temperature."""
 
-    beta: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the inter-class term")
-    gamma: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the intra-class term")
+    beta: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the inter-class term; 2 is CIFAR's")
+    gamma: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the intra-class term; 2 is CIFAR's")
     temperature: float = Float(4.0, 1.0, 20.0, log=True, source="code", help="τ, softens both distributions")
 
 
-def pearson(one: Tensor, other: Tensor, dim: int, counts: Tensor | None = None) -> Tensor:
+def pearson(one: Tensor, other: Tensor, dim: int) -> Tensor:
     """ρ of two matrices along ``dim``.
 
     Args:
         one, other: [P, C].
         dim: 1: of each row [P]; 0: of each column [C].
-        counts: [P, 1] of zeros and ones: rows that a column's correlation leaves out; None: all count.
     """
-    a, b = (_centred(x, dim, counts) for x in (one, other))
+    a, b = (x - x.mean(dim=dim, keepdim=True) for x in (one, other))
     norms = torch.linalg.vector_norm(a, dim=dim) * torch.linalg.vector_norm(b, dim=dim)
     rho: Tensor = (a * b).sum(dim=dim) / (norms + EPSILON)
     return rho
 
 
-def _centred(x: Tensor, dim: int, counts: Tensor | None) -> Tensor:
-    if counts is None:
-        return x - x.mean(dim=dim, keepdim=True)
-    mean = (x * counts).sum(dim=dim, keepdim=True) / counts.sum().clamp(min=1)
-    return (x - mean) * counts
-
-
-def l_inter_intra(z_s: Tensor, z_t: Tensor, temperature: float, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """L_inter and L_intra of logits [P, C], without τ²; rows outside ``mask`` are left out of both."""
+def l_inter_intra(z_s: Tensor, z_t: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """L_inter and L_intra of logits [P, C], without τ²."""
     y_s, y_t = (torch.softmax(z.float() / temperature, dim=1) for z in (z_s, z_t))
-    rho = pearson(y_s, y_t, dim=1)
-    inter = rho.mean() if mask is None else (rho * mask).sum() / mask.sum().clamp(min=1)
-    intra = pearson(y_s, y_t, dim=0, counts=None if mask is None else mask.float()[:, None])
-    return 1 - inter, 1 - intra.mean()
+    return 1 - pearson(y_s, y_t, dim=1).mean(), 1 - pearson(y_s, y_t, dim=0).mean()
+
+
+def applies(card: TaskCard, params: DISTParams) -> str | None:
+    """Why it can't run on a task with these parameters, or None."""
+    return None if params.temperature > 0 else f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
 
 
 class DIST:
@@ -77,16 +71,18 @@ class DIST:
         title="correlation with a stronger teacher, among classes and among samples",
         paper=Paper("Knowledge Distillation from A Stronger Teacher", "NeurIPS", 2022, "https://arxiv.org/abs/2205.10536"),
         equations="L = CE(y, z_s) + tau^2 (beta mean_i (1 - rho(Y^s_i, Y^t_i)) + gamma mean_j (1 - rho(Y^s_:j, Y^t_:j)))",
-        extended={"segmentation": "each labelled pixel is a row of logits"},
+        tracks=("classification", "segmentation"),
         Params=DISTParams,
+        applies=applies,
     )
 
     @hookimpl
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE and both correlations."""
         params = cast(DISTParams, step.params)
-        z_s, mask = step.task.rows(step.student)
+        # samples, or all pixels of the score map: neither track has rows that don't count
+        z_s, _ = step.task.rows(step.student)
         z_t, _ = step.task.rows(step.teacher)
-        inter, intra = l_inter_intra(z_s, z_t, params.temperature, mask)
+        inter, intra = l_inter_intra(z_s, z_t, params.temperature)
         factor = params.temperature**2
         return {"ce": step.task.loss(step.student, step.targets), "inter": factor * params.beta * inter, "intra": factor * params.gamma * intra}

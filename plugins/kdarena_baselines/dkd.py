@@ -66,7 +66,9 @@ def tckd_nckd(z_s: Tensor, z_t: Tensor, y: Tensor, temperature: float) -> tuple[
 
 
 def applies(card: TaskCard, params: DKDParams) -> str | None:
-    """Why it can't run on a task, or None."""
+    """Why it can't run on a task with these parameters, or None."""
+    if params.temperature <= 0:
+        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
     return None if card.classes > 2 else f"it distils the classes beside the target, of which {card.classes} classes leave {card.classes - 1}"
 
 
@@ -86,9 +88,10 @@ class DKD:
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """CE, and both parts, whose weights warm up."""
         params = cast(DKDParams, step.params)
-        z_s, mask = step.task.rows(step.student)
+        # samples, of which all count
+        z_s, _ = step.task.rows(step.student)
         z_t, _ = step.task.rows(step.teacher)
-        parts = tckd_nckd(z_s, z_t, step.targets, params.temperature)
-        tckd, nckd = (rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1) for rows in parts)
+        y = step.task.row_targets(step.student, step.targets)
+        tckd, nckd = (rows.mean() for rows in tckd_nckd(z_s, z_t, y, params.temperature))
         factor = params.temperature**2 * warmup_factor(step.progress, params.warmup)
         return {"ce": step.task.loss(step.student, step.targets), "tckd": factor * params.alpha * tckd, "nckd": factor * params.beta * nckd}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -132,6 +133,33 @@ def test_a_task_without_feature_maps_is_refused(plugin):
     assert plugin.method.applies(toy_task().card, plugin.method.Params()) is None
 
 
-@pytest.mark.parametrize(("plugin", "params"), [(AT(), {"stages": 0}), (AT(), {"p": 0}), (SP(), {"stages": 0}), (ReviewKD(), {"channels": 0})])
+@pytest.mark.parametrize(
+    ("plugin", "params"),
+    [
+        (AT(), {"stages": 0}),
+        (AT(), {"p": 0}),
+        (SP(), {"stages": 0}),
+        (ReviewKD(), {"channels": 0}),
+        (DKD(), {"temperature": 0.0}),
+        (DIST(), {"temperature": 0.0}),
+    ],
+)
 def test_numbers_that_mean_nothing_are_refused_before_training(plugin, params):
     assert plugin.method.applies(toy_task().card, plugin.method.Params(**params)) is not None
+
+
+@pytest.mark.parametrize(
+    ("plugin", "defaults"),
+    [
+        (FitNet(), {"beta": 100, "stage": 2, "reduction": "mean"}),
+        (AT(), {"beta": 1000, "p": 2, "stages": 4, "distance": "squared"}),
+        (SP(), {"gamma": 3000, "stages": 1}),
+        (RKD(), {"distance": 25, "angle": 50}),
+        (ReviewKD(), {"weight": 5, "warmup": 20 / 240, "channels": 512}),
+        (DKD(), {"alpha": 1, "beta": 8, "temperature": 4, "warmup": 20 / 240}),
+        (DIST(), {"beta": 2, "gamma": 2, "temperature": 4}),
+    ],
+    ids=lambda one: one.method.name if hasattr(one, "method") else "",
+)
+def test_defaults_are_the_public_benchmarks(plugin, defaults):
+    assert asdict(plugin.method.Params()) == defaults
