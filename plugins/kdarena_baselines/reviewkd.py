@@ -5,10 +5,11 @@ Chen, Liu, Zhao, Jia: "Distilling Knowledge via Knowledge Review", CVPR 2021, ht
 F_S^i: student's maps [B, C_i, H_i, W_i], shallow to deep, the last of them its embedding as [B, D, 1, 1]; F_T^i: teacher's.
 
     x_i = BN(conv1×1(F_S^i)), from C_i to C_mid = min(512, D) channels
-    r_n = x_n;  for i = n−1 … 1:
-        r'_{i+1} = r_{i+1} resized to the grid of F_S^i
-        (a, b) = sigmoid(conv1×1(cat(x_i, r'_{i+1}))),  r_i = a · x_i + b · r'_{i+1}           ABF
-    ŷ_i = BN(conv3×3(r_i resized to the teacher's grid)), C_T^i channels
+    r_n = x_n, resized to the grid of F_T^n;  for i = n−1 … 1:
+        r'_{i+1} = r_{i+1}, which has the teacher's grid, resized to the grid of F_S^i
+        (a, b) = sigmoid(conv1×1(cat(x_i, r'_{i+1})))
+        r_i = a · x_i + b · r'_{i+1}, resized to the grid of F_T^i                             ABF
+    ŷ_i = BN(conv3×3(r_i)), C_T^i channels
     HCL(ŷ, F) = Σ_l w_l · MSE(pool_l(ŷ), pool_l(F)) / Σ_l w_l,  l ∈ {whole grid, 4, 2, 1} below the height, w = 1, ½, ¼, ⅛
     L = CE(y, z_s) + w(t) · λ · Σ_i HCL(ŷ_i, F_T^i)
 

@@ -24,6 +24,24 @@ def maps(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def with_statistics(module):
+    """The module in eval mode, each of its batch norms with statistics and an affine map of its own."""
+    random = torch.Generator().manual_seed(5)
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.running_mean.normal_(generator=random)
+            one.running_var.uniform_(0.5, 2.0, generator=random)
+            nn.init.normal_(one.weight, generator=random)
+            nn.init.normal_(one.bias, generator=random)
+    return module.eval().requires_grad_(False)
+
+
+def normalised(x, bn):
+    """Batch norm from its statistics, written out."""
+    mean, variance, scale, shift = (one[:, None, None] for one in (bn.running_mean, bn.running_var, bn.weight, bn.bias))
+    return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+
+
 def reached(run, term):
     """Parameters of student and helpers, by name, that a term's gradient reaches."""
     named = {
@@ -84,6 +102,22 @@ class TestFitNet:
     def test_the_regressor_gives_the_hints_channels_and_grid(self, own, hint):
         regressor = Regressor((3, own, own), (5, hint, hint))
         assert regressor(maps(2, 3, own, own)).shape == (2, 5, hint, hint)
+
+    @pytest.mark.parametrize(
+        ("own", "hint", "convolved"),
+        [
+            (4, 4, lambda x, layer: torch.einsum("bchw,oc->bohw", x, layer.weight[:, :, 0, 0]) + layer.bias[:, None, None]),
+            (4, 2, lambda x, layer: nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1)),
+            (2, 4, lambda x, layer: nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2, padding=1)),
+            (5, 4, lambda x, layer: nn.functional.conv2d(x, layer.weight, layer.bias)),
+        ],
+    )
+    def test_the_regressor_is_a_convolution_then_batch_norm_then_the_positive_part(self, own, hint, convolved):
+        regressor = with_statistics(Regressor((3, own, own), (5, hint, hint)))
+        v_g = maps(2, 3, own, own)
+        expected = normalised(convolved(v_g, regressor.conv), regressor.bn)
+        assert bool((expected < 0).any()) and bool((expected > 0).any())
+        torch.testing.assert_close(regressor(v_g), expected * (expected > 0), rtol=1e-4, atol=1e-5)
 
     def test_a_grid_that_no_regressor_reaches_is_refused(self):
         with pytest.raises(NotApplicable, match="no regressor from the student's grid"):
@@ -219,6 +253,32 @@ class TestReview:
         one, other = maps(2, 3, 2, 2), maps(2, 5, 1, 1)
         fused = own * shallow.transform(one) + deeper * deep.transform(other).expand(-1, -1, 2, 2)
         torch.testing.assert_close(review.split(review(one, other))[0], shallow.out(fused), rtol=1e-4, atol=1e-5)
+
+    def test_what_a_stage_passes_on_has_the_teachers_grid_before_the_next_students(self):
+        review = with_statistics(Review([(3, 8, 8), (4, 4, 4), (6, 1, 1)], [(2, 16, 16), (5, 2, 2), (7, 1, 1)], 8))
+        own = [maps(2, 3, 8, 8), maps(2, 4, 4, 4, seed=1), maps(2, 6, 1, 1, seed=2)]
+        one, two, three = review.stages
+        conv = nn.functional.conv2d
+
+        def transformed(x, abf):
+            return normalised(conv(x, abf.transform[0].weight), abf.transform[1])
+
+        def fused(x, deeper, abf):
+            attention = torch.sigmoid(conv(torch.cat([x, deeper], dim=1), abf.attention[0].weight, abf.attention[0].bias))
+            return attention[:, :1] * x + attention[:, 1:] * deeper
+
+        def out(r, abf):
+            return normalised(conv(r, abf.out[0].weight, padding=1), abf.out[1])
+
+        def repeated(x, times):
+            return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
+
+        r_3 = transformed(own[2], three)
+        r_2 = fused(transformed(own[1], two), repeated(r_3, 4), two)[:, :, ::2, ::2]
+        r_1 = repeated(fused(transformed(own[0], one), repeated(r_2, 4), one), 2)
+        expected = [out(r_1, one), out(r_2, two), out(r_3, three)]
+        for found, by_hand in zip(review.split(review(*own)), expected, strict=True):
+            torch.testing.assert_close(found, by_hand, rtol=1e-4, atol=1e-5)
 
     def test_the_inner_width_is_the_embeddings_up_to_the_limit(self):
         shapes = [(3, 2, 2), (9, 1, 1)]
