@@ -113,7 +113,9 @@ def affordable(run: Run, places: int) -> int:
 
 
 def applies(card: TaskCard, params: QuestParams) -> str | None:
-    """Why it can't run on a task, or None."""
+    """Why it can't run on a task with these parameters, or None."""
+    if params.tau <= 0:
+        return f"it divides by tau, which has to be positive, not {params.tau:g}"
     return None if card.feature_maps else "its networks have no feature maps [B, C, H, W] to take words from"
 
 

@@ -299,6 +299,8 @@ class TestRun:
         assert sorted(terms[0]) == ["ce", "dist"]
         torch.testing.assert_close(terms[1]["dist"], 3 * terms[0]["dist"], **CLOSE)
         torch.testing.assert_close(terms[1]["ce"], terms[0]["ce"])
+        step = new_step(trained_vocabulary())
+        torch.testing.assert_close(QUEST.loss(step)["ce"], torch.nn.functional.cross_entropy(step.student.logits, step.targets))
 
     def test_the_loss_of_a_step_is_that_of_the_maps_and_words(self):
         run = trained_vocabulary()
@@ -317,6 +319,33 @@ class TestRun:
         scores = run.learner.helpers["predictor"](step.student.feature_map)
         torch.testing.assert_close(QUEST.loss(step)["dist"], l_dist(pooled, run.store["vocabulary"].words, scores, 0.2, "mean"), **CLOSE)
 
+    def test_a_coarser_teacher_has_the_students_map_pooled_to_its_grid(self):
+        run = trained_vocabulary(task=toy_task(teacher="toy-coarse"))
+        assert run.store["grid"] == (2, 2)
+        assert run.store["count"] == 72 * 4
+        step = new_step(run)
+        assert step.student.feature_map.shape[2:] == (4, 4)
+        pooled = step.student.feature_map.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
+        scores = run.learner.helpers["predictor"](pooled)
+        expected = l_dist(step.teacher.feature_map, run.store["vocabulary"].words, scores, 0.2, "mean")
+        torch.testing.assert_close(QUEST.loss(step)["dist"], expected, **CLOSE)
+
+    def test_the_words_are_those_of_twenty_iterations_of_lloyd_in_chunks(self):
+        run = make_run(QUEST, toy_task(train=1200), {"words": 6})
+        # 19200 points in two chunks of at most 16384
+        assert run.phases[1].steps == 20 * 2
+        assert make_run(QUEST, toy_task(train=1200), {"iterations": 7}).phases[1].steps == 7 * 2
+        take_steps(run, run.phases[0].steps, "collect")
+        points, state = run.store["points"].values.double(), run.generator.get_state()
+        take_steps(run, 0, "kmeans")
+        start = run.store["kmeans"].centroids.double()
+        run.generator.set_state(state)
+        take_steps(run, run.phases[1].steps, "kmeans")
+        run.phases[-1].begin(run)
+        expected = naive_lloyd(points, start, 20)
+        assert not torch.allclose(expected, naive_lloyd(points, start, 18), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(run.store["vocabulary"].words.double(), expected, rtol=1e-3, atol=1e-4)
+
     def test_calibration_may_enter_each_phase_several_times_for_a_few_steps(self):
         run = make_run(QUEST, toy_task())
         for phase in run.phases:
@@ -331,6 +360,10 @@ class TestRun:
         take_steps(run, 0, "collect")
         with pytest.raises(Exception, match="no points were collected"):
             take_steps(run, 1, "kmeans")
+
+    @pytest.mark.parametrize("tau", [0.0, -0.2])
+    def test_a_temperature_without_meaning_is_refused(self, tau):
+        assert "positive" in QUEST.method.applies(toy_task().card, QUEST.method.Params(tau=tau))
 
     def test_a_task_without_feature_maps_is_refused_with_a_reason(self):
         assert "feature maps" in QUEST.method.applies(toy_task(feature_maps=False).card, QUEST.method.Params())
