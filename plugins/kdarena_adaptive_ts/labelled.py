@@ -34,7 +34,7 @@ from kdarena_adaptive_ts.paper import PAPER
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdarena import Step
+    from kdarena import Step, TaskCard
 
 EXTENDED = {
     "classification": "a row is a sample",
@@ -95,7 +95,7 @@ def conditional_weights(z_t: Tensor, y: Tensor) -> Tensor:
 def adaptive_weights(z_t: Tensor, y: Tensor, lam: float) -> Tensor:
     """AT/S: p^λ / (p^λ + (1 − p)^λ) of the teacher's probability p of the label: [P], from logits [P, C] and labels [P].
 
-    ln p − ln(1 − p) is the label's logit against all others', which is exact where p itself would round to 1.
+    ln p − ln(1 − p) is the label's logit against all others': exact in fp32 up to the clamp at 1 − 1e-6.
     """
     label = y.unsqueeze(1)
     others = z_t.scatter(1, label, -math.inf).logsumexp(dim=1)
@@ -125,6 +125,16 @@ class _Interpolated(abc.ABC):
     method: Method
 
 
+def its_applies(card: TaskCard, params: ITSParams) -> str | None:
+    """Why IT/S can't run on a task with these parameters, or None."""
+    return None if 0 <= params.w <= 1 else f"w is the posteriors' share of the target, in [0, 1], not {params.w:g}"
+
+
+def ats_applies(card: TaskCard, params: ATSParams) -> str | None:
+    """Why AT/S can't run on a task with these parameters, or None."""
+    return None if params.lam > 0 else f"lam has to be positive for the weight to rise with the teacher's confidence, not {params.lam:g}"
+
+
 class ITS(_Interpolated):
     """One weight for all tokens."""
 
@@ -136,6 +146,7 @@ class ITS(_Interpolated):
         tracks=("speech",),
         extended=EXTENDED,
         Params=ITSParams,
+        applies=its_applies,
     )
 
     def weights(self, params: ITSParams, z_t: Tensor, y: Tensor) -> Tensor:
@@ -173,6 +184,7 @@ class ATS(_Interpolated):
         tracks=("speech",),
         extended=EXTENDED,
         Params=ATSParams,
+        applies=ats_applies,
     )
 
     def weights(self, params: ATSParams, z_t: Tensor, y: Tensor) -> Tensor:

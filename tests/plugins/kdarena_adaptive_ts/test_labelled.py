@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.tracks import card as find_card
+from kdarena.tracks.task import Setting
 
 _, _, ITS, CTS, ATS = variants
 LABELLED = pytest.mark.parametrize("plugin", [ITS, CTS, ATS], ids=["its", "cts", "ats"])
@@ -84,8 +86,8 @@ class TestAdaptiveWeights:
         found = [float(adaptive_weights(z, torch.tensor([label]), 1.0)) for label in (0, 1)]
         assert found == pytest.approx([1 - 1e-6, 1e-6], rel=1e-3)
 
-    def test_in_fp32_they_stay_exact_where_p_rounds_to_1(self):
-        # p = 1 - 2 e^-13 / (1 + 2 e^-13)
+    def test_in_fp32_they_are_exact_up_to_the_clamp(self):
+        # p = 1 / (1 + 2 e^-13), 4.5e-6 below 1
         z = torch.tensor([[13.0, 0.0, 0.0]])
         odds = math.exp(13) / 2
         doubt = 1 - adaptive_weights(z, torch.tensor([0]), 0.5).double()
@@ -207,11 +209,8 @@ class TestTokens:
         torch.testing.assert_close(term(ATS, new_step(ats, batch=batch)), term(ITS, new_step(its, batch=batch)), **CLOSE)
 
     @LABELLED
-    def test_no_gradient_goes_through_the_weight_or_the_posteriors(self, spelling_run, plugin):
-        step = new_step(spelling_run(plugin))
-        z_t = step.teacher.logits
-        assert not z_t.requires_grad
-        assert not plugin.weights(step.params, z_t.flatten(0, 1), step.targets.flatten().clamp(min=0)).requires_grad
+    def test_the_posteriors_of_which_the_weight_is_made_have_no_gradient(self, spelling_run, plugin):
+        assert not new_step(spelling_run(plugin)).teacher.logits.requires_grad
 
     @LABELLED
     def test_training_lowers_the_loss_and_leaves_the_teacher_as_it_was(self, spelling_run, plugin):
@@ -256,6 +255,28 @@ class TestOnOtherTracks:
         torch.testing.assert_close(found, -(target * z_s.log_softmax(dim=1)).sum(dim=1).mean(), **CLOSE)
 
     @LABELLED
+    def test_pixels_without_a_label_count_for_nothing_in_segmentation(self, plugin):
+        scenes = find_card("scenes")
+        run = make_run(plugin, scenes.load(scenes, Setting()), PARAMS[plugin.method.name])
+        step = new_step(run)
+        z_s, z_t = (outputs.logits.detach().double() for outputs in (step.student, step.teacher))
+        (height, width), (rows, columns) = step.targets.shape[1:], z_s.shape[2:]
+        values, ignored = [], 0
+        for image in range(len(z_s)):
+            for i in range(rows):
+                for j in range(columns):
+                    # corners on corners, halves up
+                    label = int(step.targets[image, math.floor(i * (height - 1) / (rows - 1) + 0.5), math.floor(j * (width - 1) / (columns - 1) + 0.5)])
+                    if label == 255:
+                        ignored += 1
+                        continue
+                    p_t, ln_p_s = torch.softmax(z_t[image, :, i, j], dim=0), torch.log_softmax(z_s[image, :, i, j], dim=0)
+                    w = weight_by_hand(plugin, p_t, label)
+                    values.append(float(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label]))
+        assert ignored > 0
+        assert float(term(plugin, step).detach()) == pytest.approx(sum(values) / len(values), rel=1e-4)
+
+    @LABELLED
     def test_the_tracks_to_which_it_is_extended_each_say_what_a_row_is(self, plugin):
         assert plugin.method.tracks == ("speech",)
         assert set(plugin.method.extended) == {"classification", "text", "segmentation"}
@@ -270,3 +291,16 @@ def test_defaults_and_ranges_are_as_documented():
     assert (smoothing.default, smoothing.choices) == (0.0, (0.0, 0.1))
     beam = tunables(variants[0].method.Params)["beam"]
     assert (beam.default, beam.choices, beam.cost) == (1, (1, 4, 8), True)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "params", "reason"),
+    [(ITS, {"w": -0.1}, "[0, 1]"), (ITS, {"w": 1.1}, "[0, 1]"), (ATS, {"lam": 0.0}, "positive"), (ATS, {"lam": -1.0}, "positive")],
+)
+def test_parameters_without_meaning_are_refused(plugin, params, reason):
+    assert reason in plugin.method.applies(toy_task().card, plugin.method.Params(**params))
+
+
+@pytest.mark.parametrize("w", [0.0, 0.5, 1.0])
+def test_a_weight_from_0_to_1_is_not(w):
+    assert ITS.method.applies(toy_task().card, ITS.method.Params(w=w)) is None
