@@ -72,6 +72,7 @@ class EnD(EnsembleDistillation):
             extended={} if auxiliary else EXTENDED,
             excluded=EXCLUDED,
             labels=False,
+            auxiliary=auxiliary,
             teachers=teachers,
             applies=lambda card, params: applies(card, params, auxiliary),
         )

@@ -99,6 +99,7 @@ class EnDD(EnsembleDistillation):
             extended={} if auxiliary else EXTENDED,
             excluded=EXCLUDED,
             labels=False,
+            auxiliary=auxiliary,
             teachers=teachers,
             applies=lambda card, params: applies_smoothed(card, params, auxiliary),
         )

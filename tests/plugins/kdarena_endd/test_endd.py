@@ -160,6 +160,9 @@ class TestDeclaration:
     def test_the_rows_have_their_names(self):
         assert [plugin.method.name for plugin in variants] == ["end", "endd", "end-aux", "endd-aux"]
 
+    def test_rows_that_take_auxiliary_data_say_so(self):
+        assert [plugin.method.auxiliary for plugin in variants] == [False, False, True, True]
+
     @BY_NAME
     def test_a_task_without_auxiliary_set_suits_the_plain_rows(self, plugin):
         refused = plugin.method.applies(toy_task(auxiliary=None).card, plugin.method.Params()) is not None
