@@ -64,7 +64,8 @@ def negative_log_likelihood(alpha: Tensor, g: Tensor, tiny: float = TINY) -> Ten
 def uncertainties(outputs: Outputs) -> Mapping[str, Tensor]:
     """Uncertainties [B] of the Dirichlet distribution at T = 1, in float64."""
     z = outputs.logits.detach().cpu().double()
-    alpha = z.exp()
+    # below it ln Γ and ψ overflow, as does the sum over classes
+    alpha = z.exp().clamp(min=z.shape[1] * torch.finfo(z.dtype).tiny)
     alpha_0 = alpha.sum(dim=1, keepdim=True)
     total = entropy(z.log_softmax(dim=1))
     data = -(alpha / alpha_0 * (torch.digamma(alpha + 1) - torch.digamma(alpha_0 + 1))).sum(dim=1)

@@ -81,9 +81,16 @@ class TestUncertaintyOfADirichlet:
         assert float(sharp["knowledge"].max()) < 1e-4
         assert bool((sharp["knowledge"] > 0).all())
 
-    def test_the_prediction_is_the_mean_of_the_distribution(self):
+    def test_total_is_the_entropy_of_the_distributions_mean(self):
         z = drawn()[1]
-        torch.testing.assert_close(Dirichlet(z.exp()).mean, torch.softmax(z, dim=1), **EXACT)
+        torch.testing.assert_close(of_student(z)["total"], Categorical(probs=Dirichlet(z.exp()).mean).entropy(), **EXACT)
+
+    @pytest.mark.parametrize("lowest", [-800.0, -1e4])
+    @pytest.mark.parametrize("highest", [0.0, -800.0])
+    def test_a_concentration_that_underflows_makes_no_score_infinite(self, lowest, highest):
+        z = torch.full((2, 1000), lowest)
+        z[1, 0] = highest
+        assert all(bool(score.isfinite().all()) for score in of_student(z).values())
 
 
 class TestUncertaintyOfAnEnsemble:
