@@ -32,8 +32,8 @@ class EnDParams(EnsembleParams):
 
     temperature: float = Float(2.5, 1.0, 20.0, log=True, source="code", help="T0, where the temperature starts; divides the members' and the student's logits")
     annealed: bool = Flag(False, source="code", help="T from T0 to 1 in the course of the run; else T0 throughout")
-    hold: float = Float(1 / 3, 0.1, 0.5, source="code", tune=False, help="share of the run at T0, if T is annealed")
-    anneal: float = Float(1 / 3, 0.1, 0.5, source="code", tune=False, help="share of the run after that in which T falls linearly to 1, if it is annealed")
+    hold: float = Float(1 / 3, 0.1, 0.45, source="code", tune=False, help="share of the run at T0, if T is annealed")
+    anneal: float = Float(1 / 3, 0.1, 0.45, source="code", tune=False, help="share of the run after that in which T falls linearly to 1, if it is annealed")
     reduction: str = Choice("sum", ("sum", "mean"), source="paper", help="the divergence as sum (paper) or mean (code) over classes")
 
 

@@ -42,8 +42,8 @@ class EnsembleParams(Params):
     architecture: str = Choice("teacher", ("teacher", "student"), source="ours", cost=True, help="of the members; the paper's are the student's")
     temperature: float = Float(10.0, 1.0, 20.0, log=True, source="code", help="T0, where the temperature starts; divides the members' and the student's logits")
     annealed: bool = Flag(True, source="code", help="T from T0 to 1 in the course of the run; else T0 throughout")
-    hold: float = Float(1 / 3, 0.1, 0.5, source="code", help="share of the run at T0")
-    anneal: float = Float(1 / 3, 0.1, 0.5, source="code", help="share of the run after that in which T falls linearly to 1")
+    hold: float = Float(1 / 3, 0.1, 0.45, source="code", help="share of the run at T0")
+    anneal: float = Float(1 / 3, 0.1, 0.45, source="code", help="share of the run after that in which T falls linearly to 1")
     clip: float = Float(10.0, 1.0, 20.0, log=True, source="code", help="largest norm of the gradient")
     optimizer: str = Choice("recipe", ("recipe", "adam"), source="ours", help="the task's own, or Adam on one cycle as the public re-implementation's")
     peak_lr: float = Float(1e-2, 1e-3, 3e-2, log=True, source="code", tune=False, help="of Adam, at a third of the run; a tenth of it at the start")
@@ -82,8 +82,8 @@ def applies(card: TaskCard, params: EnsembleParams, auxiliary: bool) -> str | No
         return f"an ensemble needs at least 2 members, not teachers={params.teachers}"
     if params.temperature < 1:
         return f"the temperature falls to 1, so that it has to start at 1 or above, not at {params.temperature:g}"
-    if params.hold < 0 or params.anneal < 0 or params.hold + params.anneal > 1:
-        return f"hold and anneal are shares of the run with a sum of at most 1, not {params.hold:g} and {params.anneal:g}"
+    if params.hold < 0 or params.anneal < 0 or params.hold + params.anneal >= 1:
+        return f"hold and anneal are shares of the run that leave one at a temperature of 1: their sum is below 1, not {params.hold:g} + {params.anneal:g}"
     if params.clip <= 0 or params.peak_lr <= 0:
         return f"the largest norm of the gradient and Adam's rate have to be positive, not clip={params.clip:g} and peak_lr={params.peak_lr:g}"
     if auxiliary and card.auxiliary is None:

@@ -13,12 +13,14 @@ from kdarena_endd.ensemble import one_cycle, temperature_at
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
 from kdarena import Outputs, TeacherSpec
+from kdarena.params import tunables
 from kdarena.step import LabelsForbidden
 from kdarena.testing import make_run, new_step, take_steps, toy_task, toy_teacher
 from kdarena.tracks.task import Batch
 
 END, ENDD, END_AUX, ENDD_AUX = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+HIGHEST = {name: tunable.high for name, tunable in tunables(ENDD.method.Params).items()}
 BY_NAME = pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
 
 
@@ -30,10 +32,10 @@ def smoothed(z_m, epsilon, temperature=1.0):
 
 class TestTemperature:
     @settings(max_examples=100, deadline=None)
-    @given(st.floats(1, 20), st.floats(0.05, 0.5), st.floats(0.05, 0.5))
-    def test_it_starts_at_t0_never_rises_and_is_exactly_one_at_the_end(self, start, hold, anneal):
+    @given(st.integers(10, 200), st.floats(1, 20), st.floats(0.05, HIGHEST["hold"]), st.floats(0.05, HIGHEST["anneal"]))
+    def test_it_starts_at_t0_never_rises_and_is_exactly_one_in_the_last_step(self, steps, start, hold, anneal):
         params = dataclasses.replace(ENDD.method.Params(), temperature=start, hold=hold, anneal=anneal)
-        course = [temperature_at(position / 200, params) for position in range(201)]
+        course = [temperature_at(step / steps, params) for step in range(steps)]
         assert course[0] == start
         assert course[-1] == 1.0
         assert all(later <= earlier for earlier, later in pairwise(course))
@@ -110,11 +112,30 @@ class TestStep:
     def test_its_rate_goes_one_cycle_and_then_to_almost_nothing(self, progress, expected):
         assert 1e-2 * one_cycle(progress) == pytest.approx(expected)
 
+    def divergence(self, step, temperature):
+        """KL [B] of the student from the members' mean."""
+        mean = torch.stack([torch.softmax(teacher.logits / temperature, dim=1) for teacher in step.teachers]).mean(dim=0)
+        return kl_divergence(Categorical(probs=mean), Categorical(logits=step.student.logits / temperature))
+
     def test_the_mean_is_distilled_at_a_fixed_temperature_by_default(self):
         step = new_step(make_run(END, toy_task()), progress=0.9)
-        mean = torch.stack([torch.softmax(teacher.logits / 2.5, dim=1) for teacher in step.teachers]).mean(dim=0)
-        expected = 2.5**2 * kl_divergence(Categorical(probs=mean), Categorical(logits=step.student.logits / 2.5)).mean()
-        torch.testing.assert_close(END.loss(step)["kl"], expected, **CLOSE)
+        torch.testing.assert_close(END.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean(), **CLOSE)
+
+    @pytest.mark.parametrize(("progress", "temperature"), [(0.1, 2.5), (0.5, 1.75), (0.9, 1.0)])
+    def test_the_mean_can_be_distilled_at_a_temperature_that_falls(self, progress, temperature):
+        step = new_step(make_run(END, toy_task(), {"annealed": True}), progress=progress)
+        torch.testing.assert_close(END.loss(step)["kl"], temperature**2 * self.divergence(step, temperature).mean(), **CLOSE)
+
+    def test_the_divergence_of_the_mean_can_be_averaged_over_classes(self):
+        step = new_step(make_run(END, toy_task(classes=4), {"reduction": "mean"}))
+        torch.testing.assert_close(END.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean() / 4, **CLOSE)
+
+    @pytest.mark.parametrize("smoothing", [1e-5, 0.3])
+    def test_members_are_smoothed_as_much_as_is_asked_for(self, smoothing):
+        step = new_step(make_run(ENDD, toy_task(), {"smoothing": smoothing}), progress=0.9)
+        z_m = torch.stack([teacher.logits for teacher in step.teachers], dim=1).double()
+        expected = -Dirichlet(step.student.logits.double().exp().unsqueeze(1)).log_prob(smoothed(z_m, smoothing)).mean()
+        torch.testing.assert_close(ENDD.loss(step)["nll"].double(), expected, rtol=1e-4, atol=1e-4)
 
     @BY_NAME
     def test_losses_fall(self, plugin):
@@ -181,6 +202,14 @@ class TestDeclaration:
     )
     def test_numbers_that_make_no_sense_are_refused_before_training(self, plugin, values, word):
         assert word in plugin.method.applies(toy_task().card, plugin.method.Params(**values))
+
+    @BY_NAME
+    @pytest.mark.parametrize("share", [0.5, 0.6])
+    def test_a_course_without_a_step_at_one_is_refused_and_the_longest_that_is_searched_has_one(self, plugin, share):
+        assert "below 1" in plugin.method.applies(toy_task().card, plugin.method.Params(hold=0.5, anneal=share))
+        longest = {name: tunables(plugin.method.Params)[name].high for name in ("hold", "anneal")}
+        assert plugin.method.applies(toy_task().card, plugin.method.Params(**longest)) is None
+        assert temperature_at(0.99, plugin.method.Params(annealed=True, **longest)) == 1.0
 
     @pytest.mark.parametrize("smoothing", [0.0, 1.0, -0.1])
     def test_a_likelihood_without_smoothing_is_refused(self, smoothing):
