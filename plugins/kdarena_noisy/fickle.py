@@ -7,7 +7,7 @@ T_ξ(x): the teacher's logits [P, C] under a dropout mask ξ, drawn anew for eve
     L = (1 − a) · CE(y, S(x)) + a · τ² · KL(T_ξ^τ(x) ‖ S^τ(x))
 
 The teacher was trained with the same dropout in its residual blocks. Its batch norm keeps the statistics of its training;
-the student has no dropout.
+the student has no dropout but its architecture's own. Without dropout (p = 0) it is distillation from the reference teacher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class FickleParams(NoisyParams):
     """And the teacher's dropout."""
 
-    dropout: float = Float(0.4, 0.0, 0.6, source="code", cost=True, help="p, dropout in the teacher's residual blocks, in its training and as it teaches")
+    dropout: float = Float(0.4, 0.0, 0.6, source="code", cost=True, help="p, dropout in the teacher, in its training and as it teaches")
 
 
 def teachers(card: TaskCard, params: FickleParams) -> Sequence[TeacherSpec]:
@@ -48,9 +48,12 @@ def applies(card: TaskCard, params: FickleParams) -> str | None:
     return refuse_weights(params)
 
 
-def revive_dropout(teacher: nn.Module) -> int:
-    """Put the dropout of a network in eval mode, and nothing else, into train mode; returns how many modules there are."""
-    alive = [module for module in teacher.modules() if isinstance(module, _DropoutNd)]
+def revive_dropout(teacher: nn.Module, probability: float) -> int:
+    """Put the dropout of that probability, and nothing else of a network in eval mode, into train mode; returns how many modules there are.
+
+    Dropout of another probability is the architecture's own: it was not asked for, and stays silent as in any other teacher.
+    """
+    alive = [module for module in teacher.modules() if isinstance(module, _DropoutNd) and module.p == probability]
     for module in alive:
         module.train()
     return len(alive)
@@ -72,11 +75,11 @@ class Fickle:
 
     @hookimpl
     def build_teacher(self, params: FickleParams, run: Run) -> nn.Module:
-        """The declared teacher with its dropout alive."""
+        """The declared teacher with its dropout alive; without dropout nothing is touched."""
         (teacher,) = run.teachers
         # dropout as a function inside forward() follows the network's own mode and would stay silent
-        if not revive_dropout(teacher) and params.dropout:
-            raise NotApplicable("the teacher has no Dropout module to keep alive")
+        if params.dropout > 0 and not revive_dropout(teacher, params.dropout):
+            raise NotApplicable(f"the teacher has no Dropout module of probability {params.dropout:g} to keep alive")
         return teacher
 
     @hookimpl

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from kdarena_kd import variants as kd_variants
 from kdarena_noisy.fickle import Fickle
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
@@ -12,9 +13,9 @@ from torch.nn import functional
 
 from kdarena import REFERENCE, TeacherSpec
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, toy_task
+from kdarena.testing import make_run, new_step, take_steps, toy_task
 
-FICKLE = Fickle()
+FICKLE, KD = Fickle(), kd_variants[0]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -98,7 +99,40 @@ def test_the_mean_over_many_masks_approaches_the_logits_without_a_mask():
     assert float(drawn.std(dim=0).min()) > 1e-3
 
 
-def test_a_teacher_with_dropout_as_a_mere_function_is_refused():
+class TwoRates(nn.Module):
+    """A linear network with dropout of its own beside that which was asked for."""
+
+    def __init__(self, own, asked=None):
+        super().__init__()
+        self.own, self.body, self.head = nn.Dropout(own), nn.Linear(64, 12), nn.Linear(12, 4)
+        self.asked = nn.Identity() if asked is None else nn.Dropout(asked)
+
+    def forward(self, x):
+        return self.head(self.asked(torch.relu(self.body(self.own(x.flatten(1))))))
+
+
+def test_without_dropout_a_teacher_with_a_rate_of_its_own_is_silent_and_the_run_is_plain_distillation_bit_for_bit():
+    torch.manual_seed(3)
+    teacher = TwoRates(0.1).eval().requires_grad_(False)
+    fickle = make_run(FICKLE, toy_task(), {"dropout": 0.0, "a": 0.8, "tau": 3.0}, teachers=[copy.deepcopy(teacher)])
+    plain = make_run(KD, toy_task(), {"a": 0.8, "temperature": 3.0}, teachers=[teacher])
+    assert not any(module.training for module in fickle.teacher.modules())
+    assert take_steps(fickle, 3) == take_steps(plain, 3)
+    assert same(plain.learner.student.state_dict(), fickle.learner.student)
+
+
+def test_dropout_of_another_rate_than_was_asked_for_stays_silent():
+    run = make_run(FICKLE, toy_task(), {"dropout": 0.4}, teachers=[TwoRates(0.1, 0.4).eval()])
+    assert run.teacher.asked.training
+    assert not run.teacher.own.training
+
+
+def test_a_teacher_whose_dropout_has_another_rate_is_skipped_with_the_reason():
+    with pytest.raises(NotApplicable, match="of probability 0.4"):
+        make_run(FICKLE, toy_task(), {"dropout": 0.4}, teachers=[TwoRates(0.1).eval()])
+
+
+def test_a_teacher_with_dropout_as_a_mere_function_is_skipped_with_the_reason():
     class Functional(nn.Module):
         def __init__(self):
             super().__init__()
@@ -111,7 +145,7 @@ def test_a_teacher_with_dropout_as_a_mere_function_is_refused():
         make_run(FICKLE, toy_task(), teachers=[Functional()])
 
 
-def test_the_fickle_student_has_no_dropout():
+def test_a_fickle_teacher_brings_no_dropout_into_its_student():
     run = fickle_run()
     assert all(module.p == 0 for module in run.learner.student.modules() if isinstance(module, nn.Dropout))
 
