@@ -57,6 +57,19 @@ def test_wrong_labels_fall_anywhere_in_a_batch_and_anew_at_every_step(monkeypatc
     assert len({tuple(row.tolist()) for row in wrong}) == 100
 
 
+@pytest.mark.parametrize("plugin", [MESSY_STUDENT, MESSY], ids=["student", "both"])
+def test_wrong_labels_are_drawn_from_the_runs_own_generator_alone(plugin):
+    run = make_run(plugin, toy_task(), {"p": 0.5})
+    step = new_step(run)
+    everyones, own = torch.random.get_rng_state(), run.generator.get_state()
+    first = plugin.loss(step)["ce"]
+    assert torch.equal(everyones, torch.random.get_rng_state())
+    assert not torch.equal(own, run.generator.get_state())
+    run.generator.set_state(own)
+    torch.manual_seed(7)
+    assert torch.equal(plugin.loss(step)["ce"], first)
+
+
 def test_true_labels_stay_as_they_are():
     run = make_run(MESSY_STUDENT, toy_task(), {"p": 0.8})
     before = run.targets.clone()
