@@ -17,17 +17,31 @@ def test_tasks_without_maps_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("params", "named"), [({"critic_steps": 0}, "critic"), ({"width": 0}, "width=0"), ({"dimension": 0}, "dimension=0"), ({"share": 1.0}, "share=1")]
+    ("params", "named"),
+    [
+        ({"critic_steps": 0}, "critic"),
+        ({"width": 0}, "width=0"),
+        ({"dimension": 0}, "dimension=0"),
+        ({"share": 1.0}, "share=1"),
+        ({"clip": 0.0}, "clip=0"),
+        ({"lr_d": 0.0}, "lr_d=0"),
+        *(({name: -0.1}, f"{name}=-0.1") for name in ("lambda1", "lambda2", "lambda3", "mu1", "mu2", "mu3")),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(params, named):
     assert named in PLUGIN.method.applies(toy_task().card, PLUGIN.method.Params(**params))
+
+
+@pytest.mark.parametrize("name", ["lambda1", "lambda2", "lambda3", "mu1", "mu2", "mu3"])
+def test_a_term_may_be_left_out(name):
+    assert PLUGIN.method.applies(toy_task().card, PLUGIN.method.Params(**{name: 0.0})) is None
 
 
 def test_batches_of_one_sample_are_refused():
     assert "two samples" in PLUGIN.method.applies(toy_task(batch_size=1).card, PLUGIN.method.Params())
 
 
-def test_unequal_numbers_of_stages_are_refused_with_both():
+def test_a_pair_with_unequal_numbers_of_stages_is_skipped_with_both_as_the_reason():
     task = toy_task()
     shallow = toy_teacher(task)
     shapes = task.shapes
