@@ -60,6 +60,19 @@ def unchanged(module, before):
     return all(torch.equal(one, before[name]) for name, one in module.state_dict().items())
 
 
+def descriptor(squeezer, maps, attend, pool):
+    """g^a by the weights of a squeezer, level by level, in the form that is asked for."""
+    g = squeezer.to_global(maps[-1]).mean(dim=(2, 3), keepdim=True)
+    levels = []
+    for estimator, transform, one in zip(squeezer.estimators, squeezer.transforms, maps, strict=True):
+        transformed = transform(one)
+        shifted = transformed + estimator.from_global(g)
+        attention = estimator.score(shifted).flatten(2).softmax(dim=2)
+        weighted = attention * {"sum": shifted, "map": transformed}[attend].flatten(2)
+        levels.append({"sum": weighted.sum(dim=2), "avg": weighted.mean(dim=2)}[pool])
+    return torch.cat(levels, dim=1)
+
+
 class TestStudentsLoss:
     def test_logits_are_compared_by_the_sum_of_squares(self):
         run = training(lambda1=2.0)
@@ -77,6 +90,16 @@ class TestStudentsLoss:
         g_t = helpers["teacher_squeezer"](*step.teacher.features.values())
         by_level = sum(float(((a - b) ** 2).sum()) for a, b in zip(g_s.detach().split([6, 8, 10], 1), g_t.split([6, 8, 10], 1), strict=True))
         assert terms["is"].item() == pytest.approx(3 * by_level / len(g_s), rel=1e-4)
+
+    @pytest.mark.parametrize("params", [{}, *({"attend": attend, "pool": pool} for attend in ("sum", "map") for pool in ("sum", "avg"))])
+    def test_attention_is_read_and_pooled_as_is_asked_for_in_both_networks(self, params):
+        run = training(lambda3=2.0, **params)
+        terms, step = terms_of(run, "student")
+        # unless asked for: of L + g, and summed
+        form = {"attend": "sum", "pool": "sum", **params}
+        g_s = descriptor(run.learner.helpers["squeezer"], list(step.student.features.values()), **form)
+        g_t = descriptor(run.learner.helpers["teacher_squeezer"], list(step.teacher.features.values()), **form)
+        torch.testing.assert_close(terms["is"], 2 * (g_s - g_t).square().sum(dim=1).mean(), rtol=1e-4, atol=0)
 
     def test_a_copy_of_the_teacher_has_neither(self):
         task = toy_task(student="toy-teacher")
@@ -220,6 +243,55 @@ class TestCriticsLoss:
         assert reached(total, run.learner.helpers["critic"])
         assert not reached(total, run.learner.student)
         assert not reached(total, run.learner.helpers["squeezer"])
+
+
+class TestEstimatorsLoss:
+    def test_it_is_the_negative_logarithm_of_the_linear_classifiers_probability_of_the_label(self):
+        run = make_run(PLUGIN, toy_task())
+        terms, step = terms_of(run, "estimators")
+        helpers = run.learner.helpers
+        g_t = helpers["teacher_squeezer"](*step.teacher.features.values())
+        scores = (g_t @ helpers["classifier"].weight.T + helpers["classifier"].bias).exp()
+        probabilities = scores / scores.sum(dim=1, keepdim=True)
+        expected = -sum(math.log(float(row[label].detach())) for row, label in zip(probabilities, step.targets, strict=True)) / len(g_t)
+        assert set(terms) == {"ce"}
+        assert terms["ce"].item() == pytest.approx(expected, rel=1e-4)
+
+    def test_it_reaches_the_teachers_estimators_and_the_classifier_and_nothing_else(self):
+        run = make_run(PLUGIN, toy_task())
+        terms, _ = terms_of(run, "estimators")
+        helpers = run.learner.helpers
+        modules = {"student": run.learner.student, **helpers}
+        assert {name for name, module in modules.items() if reached(terms["ce"], module)} == {"teacher_squeezer", "classifier"}
+
+
+class TestParameters:
+    def test_gradients_of_estimators_and_student_are_clipped_and_the_critics_is_not(self):
+        run = make_run(PLUGIN, toy_task(), {"clip": 0.3})
+        clips = {update.name: update.clip for phase in run.phases for update in phase.updates(run)}
+        assert clips == {"estimators": 0.3, "critic": None, "student": 0.3}
+
+    @pytest.mark.parametrize(("steps", "factor"), [(1, 1.0), (4, 0.1)])  # the toy's curve falls to a tenth at one half
+    def test_the_critic_has_adam_at_its_own_rate_on_the_tasks_curve_and_the_others_the_recipe(self, steps, factor):
+        run = make_run(PLUGIN, toy_task(), {"lr_d": 0.002})
+        found = {}
+        for phase in ("estimators", "train"):
+            take_steps(run, steps, phase)
+            found.update({name: bound.optimizer for name, bound in run.bound.items()})
+        rates = {name: (type(optimizer), pytest.approx(optimizer.param_groups[0]["lr"])) for name, optimizer in found.items()}
+        recipe = (torch.optim.SGD, 0.05 * factor)
+        assert rates == {"estimators": recipe, "critic": (torch.optim.Adam, 0.002 * factor), "student": recipe}
+
+    def test_the_critic_and_the_descriptors_are_as_wide_as_is_asked_for(self):
+        helpers = make_run(PLUGIN, toy_task(classes=4), {"width": 24, "dimension": 20}).learner.helpers
+        assert [tuple(one.shape) for one in helpers["critic"].weights()] == [(24, 4), (24, 24), (5, 24)]
+        for name in ("squeezer", "teacher_squeezer"):
+            assert helpers[name].to_global.out_channels == 20
+            assert [estimator.from_global.in_channels for estimator in helpers[name].estimators] == [20] * 3
+
+    def test_the_estimators_get_the_share_of_the_budget_that_is_asked_for(self):
+        run = make_run(PLUGIN, toy_task(), {"share": 0.25})
+        assert {phase.name: phase.share for phase in run.phases} == {"estimators": 0.25, "train": 0.75}
 
 
 class TestRun:

@@ -58,6 +58,15 @@ class TestAttention:
     def test_descriptors_of_all_levels_stand_side_by_side(self):
         assert Squeezer((6, 8, 10), 16, "sum", "sum", (3, 4, 6))(torch.randn(2, 3, 8, 8), torch.randn(2, 4, 4, 4), torch.randn(2, 6, 4, 4)).shape == (2, 24)
 
+    def test_a_level_is_its_own_estimator_on_its_own_transformed_map_and_the_global_descriptor(self):
+        squeezer = Squeezer((6, 6, 6), 16, "sum", "sum", (4, 4, 4))
+        maps = [torch.randn(2, 4, side, side) for side in (8, 4, 2)]
+        g = (squeezer.to_global.weight[:, :, 0, 0] @ maps[2].flatten(2)).mean(dim=2) + squeezer.to_global.bias
+        found = squeezer(*maps).split(6, dim=1)
+        for level in range(3):
+            transformed = torch.einsum("oc,bchw->bohw", squeezer.transforms[level].weight[:, :, 0, 0], maps[level])
+            assert torch.allclose(found[level], squeezer.estimators[level](transformed, g), atol=1e-5)
+
     def test_each_stage_of_the_student_has_a_channel_transform_and_the_teacher_none(self):
         student, teacher = Squeezer((6, 8), 16, "sum", "sum", (3, 8)), Squeezer((6, 8), 16, "sum", "sum")
         assert [tuple(one.weight.shape) for one in student.transforms] == [(6, 3, 1, 1), (8, 8, 1, 1)]
