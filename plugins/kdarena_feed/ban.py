@@ -8,7 +8,8 @@ z^k: logits of generation k [P, C], p^k = softmax(z^k / T), T = 1; generation 0 
     ban-cwtm: L = Σ_b w_b · CE(y_b, z_b^k),  w_b = max_c p_{b,c}^{k−1} / Σ_u max_c p_{u,c}^{k−1}
     ban-dkpp: as the first, with all entries of p^{k−1} but the largest permuted at random
 
-All generations share the budget equally; the last is deployed.
+All generations share the budget equally; the last is deployed. Of a student with earlier exits every loss is the sum over all of
+its exits, as the task's is; each of them learns from the last exit of generation k − 1.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn import functional
 
-from kdarena import NO_TEACHER, ROWS, Float, Int, Method, Paper, Params, Phase, hookimpl, losses, no_teachers
+from kdarena import NO_TEACHER, ROWS, Float, Int, Method, Outputs, Paper, Params, Phase, hookimpl, losses, no_teachers
 from kdarena_feed import generations
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def permuted_dark_knowledge(p_t: Tensor, generator: torch.Generator) -> Tensor:
     return p_t.scatter(1, others, p_t.gather(1, others).gather(1, order))
 
 
+def exits(step: Step) -> list[tuple[Tensor, Tensor | None]]:
+    """Rows of logits [P, C] and which count, of the student's last exit and then of its earlier ones."""
+    return [step.task.rows(step.student), *(step.task.rows(Outputs(logits)) for logits in step.student.exits)]
+
+
 class BAN:
     """Each generation matches its predecessor's distribution, and the labels."""
 
@@ -109,9 +115,8 @@ class BAN:
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """−T² Σ_c p_c^{k−1} ln p_c^k + λ · CE."""
         params = cast(BANParams, step.params)
-        z_s, mask = step.task.rows(step.student)
         p_t = self.target(step, params.temperature)
-        ban = params.temperature**2 * losses.soft_cross_entropy(p_t, z_s / params.temperature, mask)
+        ban = params.temperature**2 * torch.stack([losses.soft_cross_entropy(p_t, z_s / params.temperature, mask) for z_s, mask in exits(step)]).sum()
         return {"ban": ban, "ce": params.label_weight * step.task.loss(step.student, step.targets)}
 
     def target(self, step: Step, temperature: float) -> Tensor:
@@ -128,9 +133,8 @@ class CWTM(BAN):
 
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """Σ_b w_b · CE_b."""
-        z_s, _ = step.task.rows(step.student)
         weights = teacher_confidence_weights(self.target(step, 1.0))
-        return {"cwtm": (weights * functional.cross_entropy(z_s, step.targets, reduction="none")).sum()}
+        return {"cwtm": torch.stack([(weights * functional.cross_entropy(z_s, step.targets, reduction="none")).sum() for z_s, _ in exits(step)]).sum()}
 
 
 class DKPP(BAN):

@@ -1,5 +1,7 @@
 """Born-again networks against closed forms."""
 
+import dataclasses
+
 import pytest
 import torch
 from kdarena_feed import variants
@@ -7,13 +9,25 @@ from kdarena_feed.ban import permuted_dark_knowledge, teacher_confidence_weights
 from torch.nn.functional import cross_entropy, one_hot
 
 from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.tracks import card
+from kdarena.tracks.classification import models
+from kdarena.tracks.task import Setting
 
 BAN, CWTM, DKPP = variants[2:]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def second_generation(params=None, plugin=BAN):
-    run = make_run(plugin, toy_task(), params)
+@pytest.fixture
+def with_exits(monkeypatch):
+    """The digits with a small MSDNet of two earlier exits as the student."""
+    small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
+    monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
+    chosen = dataclasses.replace(card("digits"), student="small-msdnet", exits=2, branches=False)
+    return chosen.load(chosen, Setting())
+
+
+def second_generation(params=None, plugin=BAN, task=None):
+    run = make_run(plugin, task or toy_task(), params)
     take_steps(run, 2, "generation0")
     run.phases[1].begin(run)
     return run
@@ -107,6 +121,44 @@ def test_confidence_weighting_weights_each_samples_label_loss():
     terms = CWTM.loss(step)
     assert list(terms) == ["cwtm"]
     assert float(terms["cwtm"]) == pytest.approx(expected, rel=1e-5)
+
+
+class TestEarlierExits:
+    @pytest.mark.parametrize(("plugin", "label_weight"), [(BAN, 0.0), (BAN, 0.3), (DKPP, 0.0)])
+    def test_every_exit_learns_from_the_last_exit_of_the_generation_before(self, with_exits, plugin, label_weight):
+        run = second_generation({"label_weight": label_weight, "temperature": 2.0}, plugin, with_exits)
+        step = new_step(run)
+        p_t = torch.softmax(step.teacher.logits / 2, 1)
+        all_logits = [step.student.logits, *step.student.exits]
+        assert len(all_logits) == 3
+        taught = torch.autograd.grad(plugin.loss(step)["ban"], all_logits, retain_graph=True)
+        targets = [torch.softmax(z_s / 2, 1) - one * len(z_s) / 2 for z_s, one in zip(all_logits, taught, strict=True)]
+        for target in targets:
+            if plugin is BAN:
+                torch.testing.assert_close(target, p_t, **CLOSE)
+            else:
+                torch.testing.assert_close(target.sort(1).values, p_t.sort(1).values, **CLOSE)
+                torch.testing.assert_close(target, targets[0], **CLOSE)
+        labels = label_weight * sum(cross_entropy(z_s, step.targets) for z_s in all_logits)
+        torch.testing.assert_close(plugin.loss(step)["ce"], labels, **CLOSE)
+
+    def test_confidence_weights_every_exits_label_loss(self, with_exits):
+        step = new_step(second_generation(plugin=CWTM, task=with_exits))
+        confidence = torch.softmax(step.teacher.logits, 1).amax(1)
+        expected = sum(
+            float(weight) * float(cross_entropy(z_s[row : row + 1], step.targets[row : row + 1]))
+            for z_s in (step.student.logits, *step.student.exits)
+            for row, weight in enumerate(confidence / confidence.sum())
+        )
+        assert float(CWTM.loss(step)["cwtm"].detach()) == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize(("plugin", "params"), [(BAN, {"label_weight": 0.0}), (CWTM, {}), (DKPP, {})], ids=["ban", "cwtm", "dkpp"])
+    def test_no_classifier_is_left_without_a_gradient(self, with_exits, plugin, params):
+        run = second_generation(params, plugin, with_exits)
+        total = sum(plugin.loss(new_step(run)).values())
+        for classifier in run.learner.student.classifiers:
+            assert float(torch.autograd.grad(total, classifier.linear.weight, retain_graph=True)[0].abs().max()) > 0
+        take_steps(run, 1, "generation1")
 
 
 def test_confidence_weighting_covers_no_track_whose_labels_are_not_one_a_sample():
