@@ -50,9 +50,9 @@ class BANParams(GenerationParams):
 
 @dataclass(frozen=True)
 class DKPPParams(BANParams):
-    """The permuted form learns from its teacher alone."""
+    """The permuted form learns from its teacher alone: a control, which a tuner gives no labels."""
 
-    label_weight: float = Float(0.0, 0.0, 1.0, source="paper", help="lambda of the labels beside the permuted teacher")
+    label_weight: float = Float(0.0, 0.0, 1.0, source="paper", tune=False, help="lambda of the labels beside the permuted teacher")
 
 
 def teacher_confidence_weights(p_t: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from kdarena_feed import variants
 from kdarena_feed.ban import permuted_dark_knowledge, teacher_confidence_weights
 from torch.nn.functional import cross_entropy, one_hot
 
+from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card
 from kdarena.tracks.classification import models
@@ -78,6 +79,12 @@ def test_a_student_equal_to_its_teacher_has_no_gradient():
 def test_defaults_are_unsoftened_with_labels():
     params = make_run(BAN, toy_task()).params
     assert (params.temperature, params.label_weight) == (1.0, 1.0)
+
+
+def test_no_tuner_gives_labels_to_the_control_without_labels():
+    assert DKPP.method.Params().label_weight == 0
+    assert not tunables(DKPP.method.Params)["label_weight"].tune
+    assert tunables(BAN.method.Params)["label_weight"].tune
 
 
 def test_permuted_dark_knowledge_keeps_the_largest_entry_and_the_multiset_of_the_others():
