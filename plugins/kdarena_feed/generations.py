@@ -1,4 +1,8 @@
-"""Generations: the networks of one run, each trained from scratch with the one before as its frozen teacher."""
+"""Generations: the networks of one run, each new and taught by the one before, which is frozen.
+
+None takes over weights of the one before. Where a task's students start from its reference teacher's weights, all generations
+start from those.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def predecessor(step: Step) -> Outputs:
 
 
 def _begin(run: Run, *, generation: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> None:
-    """A new student, re-initialised and never warm-started; the same when it is called again, since the teacher is looked up by generation."""
+    """A new student with the start of the task's students; the same when it is called again, since the teacher is looked up by generation."""
     students: dict[int, nn.Module] = run.store.setdefault("students", {})
     student = students[generation] = run.new_student(generation=generation)
     if generation == 0:
