@@ -37,11 +37,11 @@ EXTENDED = {
 class FEEDParams(Params):
     """What both variants share."""
 
-    beta: float = Float(500.0, 10.0, 3000.0, log=True, source="code", help="weight of each L_FEED; 500 belongs to the mean form")
-    reduction: str = Choice("mean", ("mean", "sum"), source="code", help="L1 as mean (code) or sum (paper) over the entries of a map")
-    last_activation: bool = Flag(True, source="ours", cost=True, help="LeakyReLU after an NTL's last convolution")
-    batch_norm: bool = Flag(False, source="code", cost=True, help="batch norm in an NTL, instead of biases")
-    width: float = Float(1.0, 0.5, 1.0, source="code", cost=True, help="of an NTL's inner maps, in C_T")
+    beta: float = Float(500.0, 10.0, 3000.0, log=True, source="ours", help="weight of each L_FEED_n; that of factor transfer's code, for the mean form")
+    reduction: str = Choice("mean", ("mean", "sum"), source="ours", help="L1 as mean (factor transfer's code) or sum (as printed) over the entries of a map")
+    last_activation: bool = Flag(True, source="ours", cost=True, help="LeakyReLU after an NTL's last convolution, as factor transfer's translator")
+    batch_norm: bool = Flag(False, source="ours", cost=True, help="batch norm in an NTL, instead of biases; factor transfer's translator has none")
+    width: float = Float(1.0, 0.5, 1.0, source="ours", cost=True, help="of an NTL's inner maps, in C_T")
 
     def new_ntl(self, channels: int, teacher_channels: int) -> NTL:
         """An NTL as these say."""
@@ -59,7 +59,9 @@ class PFEEDParams(FEEDParams):
     """And the teachers."""
 
     teachers: int = Int(3, 1, 5, source="ours", cost=True, help="N, teachers trained from different seeds")
-    architecture: str = Choice("teacher", ("teacher", "student"), source="ours", cost=True, help="of the teachers; the paper's tables use the student's")
+    architecture: str = Choice(
+        "teacher", ("teacher", "student"), source="ours", cost=True, help="of the teachers; we recall, unconfirmed, the student's in the paper's main tables"
+    )
 
 
 def applies(card: TaskCard, params: FEEDParams) -> str | None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class NTL(nn.Module):
     """Three 3 × 3 convolutions with LeakyReLU(0.1) after each, on the student's side only.
 
-    The paper gives the three convolutions; bias, non-linearity and no batch norm are those of the same group's factor-transfer code.
+    The paper gives the three convolutions; biases, a LeakyReLU after each and no batch norm are those of the translator in the same
+    group's factor-transfer code; the width of the inner maps is ours.
 
     Args:
         channels: C_S, of the student.

@@ -14,6 +14,7 @@ from torch import nn
 from kdarena import TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.errors import NotApplicable
+from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task, toy_teacher
 
 PFEED, SFEED, *_ = variants
@@ -155,6 +156,12 @@ class TestParallel:
         ]
         assert {one.negative_slope for one in layers[1::2]} == {0.1}
         assert isinstance(NTL(6, 10, last_activation=False).layers[-1], nn.Conv2d)
+
+    @pytest.mark.parametrize("plugin", [PFEED, SFEED])
+    def test_defaults_are_those_of_factor_transfer_and_claimed_for_no_code_of_the_papers_own(self, plugin):
+        params = plugin.method.Params()
+        assert (params.beta, params.reduction, params.last_activation, params.batch_norm, params.width) == (500.0, "mean", True, False, 1.0)
+        assert {tunable.source for tunable in tunables(plugin.method.Params).values()} == {"ours"}
 
     def test_half_a_width_narrows_the_inner_maps_alone(self):
         shapes = [tuple(layer.weight.shape[:2]) for layer in NTL(6, 10, last_activation=True, width=0.5).layers if isinstance(layer, nn.Conv2d)]
