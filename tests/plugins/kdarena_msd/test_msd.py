@@ -12,7 +12,7 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from kdarena import NotApplicable
-from kdarena.params import make_params
+from kdarena.params import make_params, tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card
 from kdarena.tracks.classification import models
@@ -128,12 +128,27 @@ class TestBranches:
         student = run.learner.student
         assert [stage[0].conv.weight.shape for stage in first.stages] == [student.layer2[0].conv.weight.shape, student.layer3[0].conv.weight.shape]
 
-    def test_they_share_neither_weights_nor_batch_norm_with_one_another_or_the_network(self):
-        run = make_run(MSD, toy_task())
+    def test_they_share_neither_weights_nor_batch_norm_with_one_another_or_the_network(self, digits):
+        # a toy's branch is a convolution a stage; a block of this network has batch norms of its own
+        run = make_run(MSD, digits("digits-teacher"))
+        norms = [[one for one in module.modules() if isinstance(one, nn.BatchNorm2d)] for module in run.learner.modules()]
+        assert all(norms)
         student, first, second = (modules_with_weights(module) for module in run.learner.modules())
         assert not (student & first or student & second or first & second)
-        weights = [module.head.weight for module in run.learner.modules()]
+        weights = [run.learner.student.fc.weight, *(branch.head.weight for branch in run.learner.helpers.values())]
         assert not any(torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+    def test_a_pass_of_a_branch_moves_none_of_the_networks_statistics(self, digits):
+        run = make_run(MSD, digits("digits-teacher"))
+        step = new_step(run)
+        maps = step.student.features
+        before = {name: buffer.clone() for name, buffer in run.learner.student.named_buffers()}
+        for stage, branch in zip(maps, run.learner.helpers.values(), strict=False):
+            own = [one.running_mean for one in branch.modules() if isinstance(one, nn.BatchNorm2d)]
+            start = [one.clone() for one in own]
+            branch(maps[stage].detach())
+            assert not any(torch.equal(one, other) for one, other in zip(own, start, strict=True))
+        assert all(torch.equal(buffer, before[name]) for name, buffer in run.learner.student.named_buffers())
 
     def test_the_student_is_the_tasks_own_network_with_the_tasks_own_start(self):
         run = make_run(MSD, toy_task())
@@ -252,6 +267,13 @@ class TestDeployed:
         _, cut, _ = MultiExit(task.forward, trunk(student, task.branch(student, after="stage2")), branches, last=False)(image)
         assert all(torch.equal(one, other) for one, other in zip(cut, whole[:2], strict=True))
         assert not any(isinstance(getattr(student, name), nn.Identity) for name in ("layer1", "layer2", "layer3", "fc"))
+
+
+def test_defaults_are_those_of_the_first_authors_related_code_and_claimed_for_no_code_of_the_papers_own():
+    params = MSD.method.Params()
+    assert (params.alpha, params.tau, params.tau_squared, params.detach) == (0.1, 3.0, True, True)
+    assert (params.beta_begin, params.beta_end, params.reduction) == (1.28e-4, 0.0, "batch-mean")
+    assert {tunable.source for tunable in tunables(MSD.method.Params).values()} == {"ours"}
 
 
 class TestApplies:
