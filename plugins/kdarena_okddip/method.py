@@ -5,13 +5,17 @@ Chen, Mei, Wang, Feng, Chen: "Online Knowledge Distillation with Diverse Peers",
 m students of one architecture: peers a = 1 … m − 1 and a leader. h_a: embedding [B, d]; z_a: logits [P, C]; q′_a = softmax(z_a / T).
 
     α_ab = exp(L(h_a)ᵀ E(h_b)) / Σ_f exp(L(h_a)ᵀ E(h_f))       L, E linear, shared; self included, the leader not
-    t_a = Σ_b α_ab q′_b                                          (code: softmax(Σ_b α_ab z_b / T))
+    t_a = softmax(Σ_b α_ab z_b / T)                              (mix=prob: Σ_b α_ab q′_b)
     L_dis1 = Σ_a KL(t_a, q′_a)                                   peers learn from peers
-    t_m = mean of the peers' q′ (code: of their z);  L_dis2 = KL(t_m, q′_m)
-    L = Σ_{a=1..m} CE(y, z_a) + r · w · T² · (L_dis1 + L_dis2)   r rises from e⁻⁵ to 1 over the first part of a run (code)
+    t_m = softmax(mean_b z_b / T)                                (mix=prob: mean_b q′_b);  L_dis2 = KL(t_m, q′_m)
+    L = Σ_{a=1..m} CE(y, z_a) + r · w · T² · (L_dis1 + L_dis2)   r rises from e⁻⁵ to 1 over the first part of a run (ramp_up=0: it is 1)
 
-The leader is the student and alone is deployed; peers, L and E are thrown away. No target is detached (code): L and E learn
-through the targets alone. Rows: ``okddip``, m whole networks; ``okddip-branch``, m last stages and heads on one stem.
+The paper prints mix=prob and no ramp-up r. The public code mixes logits and has r; both are the defaults, because the published
+results come from that code. No target is detached, as in the code; the paper prints nothing about it. L and E learn through the
+targets alone.
+
+The leader is the student and alone is deployed; peers, L and E are thrown away. Rows: ``okddip``, m whole networks;
+``okddip-branch``, m last stages and heads on one stem.
 
 Where a sample has several rows of logits (pixels), all have its α; where its network shows no embedding, h_a is the
 mean of its last map over the positions, as an embedding before a linear layer is.
@@ -33,6 +37,12 @@ if TYPE_CHECKING:
     from kdarena import Evaluation, Run, Step, Task, TaskCard
 
 PAPER = Paper("Online Knowledge Distillation with Diverse Peers", "AAAI", 2020, "https://arxiv.org/abs/1912.00350")
+EQUATIONS = (
+    "L = sum_a CE(y, z_a) + r w T^2 (sum_a KL(t_a, q'_a) + KL(t_m, q'_m)); "
+    "mix=logit (default, the code's): t_a = softmax(sum_b alpha_ab z_b / T), t_m = softmax(mean_b z_b / T); "
+    "mix=prob (as printed): t_a = sum_b alpha_ab q'_b, t_m = mean_b q'_b; "
+    "the ramp-up r is the code's, ramp_up=0 as printed"
+)
 EXTENDED = {
     "segmentation": "each pixel of the score map is a row of logits; alpha is one an image",
     "text": "each sequence is a row of logits",
@@ -48,7 +58,7 @@ class OKDDipParams(Params):
     students: int = Int(4, 3, 6, source="code", cost=True, help="m, students, the leader among them")
     temperature: float = Float(3.0, 1.0, 6.0, source="code", help="T, softens the distributions that are matched")
     w: float = Float(1.0, 0.1, 5.0, log=True, source="code", help="weight of both distillation terms (the code's alpha)")
-    ramp_up: float = Float(80 / 300, 0.0, 0.4, source="code", help="share of a run over which their weight rises to 1; 0: it is 1 (paper)")
+    ramp_up: float = Float(80 / 300, 0.0, 0.4, source="code", help="share of a run over which their weight rises to 1 (code); 0: it is 1 (paper)")
     factor: int = Int(8, 2, 16, log=True, source="code", cost=True, help="by which the attention's projections narrow an embedding")
     mix: str = Choice("logit", ("logit", "prob"), source="code", help="what targets are mixed of: logits (code) or probabilities (paper)")
     detach: str = Choice("none", ("none", "logits_only", "all"), source="code", help="of the targets: nothing, the peers' logits, or the attention too")
@@ -69,7 +79,7 @@ class OKDDip:
             name=name,
             title=f"online distillation with diverse peers and a group leader, {members}",
             paper=PAPER,
-            equations="t_a = sum_b alpha_ab q'_b; L = sum_a CE(y, z_a) + r w T^2 (sum_a KL(t_a, q'_a) + KL(mean_b q'_b, q'_m))",
+            equations=EQUATIONS,
             extended={} if branches else EXTENDED,
             excluded=dict.fromkeys(("segmentation", "text", "speech"), UNCUT) if branches else EXCLUDED,
             Params=OKDDipParams,

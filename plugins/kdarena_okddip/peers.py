@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class PeerAttention(nn.Module):
-    """α_ab = softmax_b(L(h_a)ᵀ E(h_b)): bias-free L and E from d to d / factor, shared by all peers; no scaling by √d.
+    """α_ab = softmax_b(L(h_a)ᵀ E(h_b)): bias-free L and E from d to ⌊d / factor⌋, shared by all peers; no scaling by √d.
 
     Args:
         dimension: d, of the peers' embeddings.
-        factor: by which L and E narrow it.
+        factor: by which L and E narrow it, to one entry at least.
     """
 
     def __init__(self, dimension: int, factor: int):
