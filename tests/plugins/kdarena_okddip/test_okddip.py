@@ -27,6 +27,17 @@ def started(name, **params):
     return run, new_step(run)
 
 
+class Given(torch.nn.Module):
+    """An attention that is what it was given, whatever the peers' embeddings are."""
+
+    def __init__(self, alpha):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, h):
+        return self.alpha
+
+
 def peers_of(run):
     return [helper for name, helper in run.learner.helpers.items() if name.startswith("peer")]
 
@@ -41,8 +52,8 @@ def answers(run, step):
     return [peer.head(h) for peer, h in zip(peers_of(run), embeddings, strict=True)], embeddings
 
 
-def by_hand(run, step, mix):
-    """L_dis1 and L_dis2, each times T², sample by sample and peer by peer, in double precision."""
+def by_hand(run, step, mix, detach="none"):
+    """L_dis1 and L_dis2, each times T², sample by sample and peer by peer, in double precision and with the gradients that are wanted."""
     logits, embeddings = answers(run, step)
     attention = run.store["attention"]
     w_l, w_e = attention.query.weight.double(), attention.key.weight.double()
@@ -51,13 +62,17 @@ def by_hand(run, step, mix):
     for i in range(rows):
         z = [one[i].double() for one in logits]
         q = [torch.softmax(one / T, dim=0) for one in z]
+        # what targets are made of
+        known = z if detach == "none" else [one.detach() for one in z]
+        known_q = [torch.softmax(one / T, dim=0) for one in known]
         h = [one[i].double() for one in embeddings]
         for a in range(count):
             scores = [torch.exp((w_l @ h[a]) @ (w_e @ h[b])) for b in range(count)]
             alpha = [score / sum(scores) for score in scores]
-            t = sum(alpha[b] * q[b] for b in range(count)) if mix == "prob" else torch.softmax(sum(alpha[b] * z[b] for b in range(count)) / T, dim=0)
+            mixture = [weight * one for weight, one in zip(alpha, known_q if mix == "prob" else known, strict=True)]
+            t = sum(mixture) if mix == "prob" else torch.softmax(sum(mixture) / T, dim=0)
             dis1 = dis1 + T**2 * kl_divergence(Categorical(t), Categorical(q[a])) / rows
-        t_m = sum(q) / count if mix == "prob" else torch.softmax(sum(z) / count / T, dim=0)
+        t_m = sum(known_q) / count if mix == "prob" else torch.softmax(sum(known) / count / T, dim=0)
         leader = torch.softmax(step.student.logits[i].double() / T, dim=0)
         dis2 = dis2 + T**2 * kl_divergence(Categorical(t_m), Categorical(leader)) / rows
     return dis1, dis2
@@ -95,6 +110,17 @@ class TestLoss:
     def test_equal_peers_have_nothing_to_tell_each_other(self, name):
         run, step = started(name)
         first, *others = peers_of(run)
+        for other in others:
+            other.load_state_dict(first.state_dict())
+        assert abs(PLUGINS[name].loss(new_step(run, batch=step._present))["dis1"].item()) < 1e-6
+
+    @BOTH
+    @pytest.mark.parametrize("mix", ["logit", "prob"])
+    def test_equal_peers_have_nothing_to_tell_each_other_whatever_the_attention_is(self, name, mix):
+        run, step = started(name, mix=mix)
+        first, *others = peers_of(run)
+        run.store["attention"] = Given(torch.softmax(3 * torch.randn(len(step.targets), 3, 3), dim=2))
+        assert abs(PLUGINS[name].loss(new_step(run, batch=step._present))["dis1"].item()) > 1e-4
         for other in others:
             other.load_state_dict(first.state_dict())
         assert abs(PLUGINS[name].loss(new_step(run, batch=step._present))["dis1"].item()) < 1e-6
@@ -152,6 +178,31 @@ class TestLoss:
 
 
 class TestGradients:
+    @BOTH
+    @pytest.mark.parametrize("mix", ["logit", "prob"])
+    @pytest.mark.parametrize("detach", ["none", "logits_only"])
+    def test_those_of_both_terms_are_those_of_the_sums_by_hand_in_every_peer_the_projections_and_the_leader(self, name, mix, detach):
+        run, step = started(name, mix=mix, detach=detach)
+        terms = PLUGINS[name].loss(step)
+        modules = [*run.learner.helpers.values(), run.learner.student]
+        assert run.store["attention"] in modules
+        for ours, theirs in zip((terms["dis1"], terms["dis2"]), by_hand(run, step, mix, detach), strict=True):
+            for module in modules:
+                parameters = list(module.parameters())
+                for parameter, one, other in zip(parameters, gradients(ours, parameters), gradients(theirs, parameters), strict=True):
+                    none = torch.zeros_like(parameter)
+                    torch.testing.assert_close(none if one is None else one, none if other is None else other, rtol=1e-3, atol=1e-5)
+
+    @BOTH
+    @pytest.mark.parametrize("mix", ["logit", "prob"])
+    def test_a_peer_learns_from_what_it_tells_the_others_unless_logits_are_detached(self, name, mix):
+        found = {}
+        for detach in ("none", "logits_only"):
+            run, step = started(name, mix=mix, detach=detach)
+            found[detach] = gradients(PLUGINS[name].loss(step)["dis1"], peers_of(run)[0].parameters())
+        largest = max(float(one.abs().max()) for one in found["none"])
+        assert max(float((one - other).abs().max()) for one, other in zip(*found.values(), strict=True)) > 0.1 * largest
+
     @BOTH
     def test_without_detaching_the_leaders_term_reaches_every_peer(self, name):
         run, step = started(name)
@@ -257,6 +308,13 @@ class TestRun:
         digits = find_card("digits")
         run = make_run(PLUGINS[name], digits.load(digits, Setting(precision=precision)))
         assert all(math.isfinite(value) for step in take_steps(run, 3) for value in step.values())
+
+
+@BOTH
+def test_defaults_are_the_public_codes(name):
+    params = PLUGINS[name].method.Params()
+    assert (params.students, params.temperature, params.w, params.factor) == (4, 3.0, 1.0, 8)
+    assert (params.ramp_up, params.mix, params.detach) == (80 / 300, "logit", "none")
 
 
 class TestApplies:

@@ -23,14 +23,23 @@ class TestAttention:
         alpha = PeerAttention(8, 4)(torch.randn(7, 1, 8).expand(7, 3, 8))
         assert torch.allclose(alpha, torch.full((7, 3, 3), 1 / 3), atol=1e-6)
 
-    def test_a_query_of_zero_makes_every_target_the_leaders(self):
+    @pytest.mark.parametrize("mix", ["logit", "prob"])
+    def test_a_query_of_zero_makes_every_target_the_leaders(self, mix):
         attention = PeerAttention(8, 4)
         torch.nn.init.zeros_(attention.query.weight)
         z = torch.randn(7, 3, 5)
-        t = mixed(attention(torch.randn(7, 3, 8)), z, T, "prob")
-        t_m = mixed(torch.full((1, 1, 3), 1 / 3), z, T, "prob")
-        assert torch.allclose(torch.softmax(t / T, dim=2), torch.softmax(z / T, dim=2).mean(dim=1, keepdim=True).expand(-1, 3, -1), atol=1e-6)
+        t = mixed(attention(torch.randn(7, 3, 8)), z, T, mix)
+        t_m = mixed(torch.full((1, 1, 3), 1 / 3), z, T, mix)
         assert torch.allclose(t, t_m.expand_as(t), atol=1e-5)
+        mean = torch.softmax(z / T, dim=2).mean(dim=1) if mix == "prob" else torch.softmax(z.mean(dim=1) / T, dim=1)
+        assert torch.allclose(torch.softmax(t / T, dim=2), mean.unsqueeze(1).expand(-1, 3, -1), atol=1e-6)
+
+    @pytest.mark.parametrize(("dimension", "factor", "shape"), [(64, 8, (8, 64)), (256, 8, (32, 256)), (132, 8, (16, 132)), (6, 8, (1, 6))])
+    def test_projections_narrow_an_embedding_by_the_factor_but_to_one_entry_at_least(self, dimension, factor, shape):
+        attention = PeerAttention(dimension, factor)
+        assert [layer.weight.shape for layer in (attention.query, attention.key)] == [shape, shape]
+        assert attention.query.bias is None
+        assert attention.key.bias is None
 
     def test_permuted_peers_permute_rows_and_columns(self):
         attention, h, order = PeerAttention(8, 4), torch.randn(7, 4, 8), torch.tensor([2, 0, 3, 1])
