@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from kdarena_afd import variants
-from kdarena_afd.networks import Discriminator, feature_extractor
+from kdarena_afd.networks import Discriminator, TransferLayer, feature_extractor
 from kdarena_kd import variants as kd_variants
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
@@ -18,6 +18,17 @@ from kdarena.testing import make_run, new_step, take_steps, toy_task
 PAIR, CYCLE, LARGE = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 BOTH = pytest.mark.parametrize(("plugin", "count"), [(PAIR, 2), (CYCLE, 3)], ids=["pair", "cycle"])
+
+
+def pooled(feature_map, height, width):
+    """The mean of each window of an evenly divided grid, one by one; windows overlap where a side is no multiple."""
+    *_, rows, columns = feature_map.shape
+    cells = [
+        feature_map[:, :, rows * i // height : -(-rows * (i + 1) // height), columns * j // width : -(-columns * (j + 1) // width)].mean(dim=(2, 3))
+        for i in range(height)
+        for j in range(width)
+    ]
+    return torch.stack(cells, dim=2).reshape(*feature_map.shape[:2], height, width)
 
 
 class Constant(nn.Module):
@@ -272,6 +283,16 @@ class TestSteps:
         critic = run.learner.helpers["critic0"].state_dict()
         assert {int(value) for name, value in critic.items() if "num_batches" in name} == {2}  # real and fake
 
+    def test_both_adversarial_optimisers_are_adam_at_their_own_rates_on_the_tasks_curve(self):
+        for params, expected in (({}, [2e-5, 2e-5]), ({"lr_adv": 3e-4, "lr_d": 7e-4}, [3e-4, 7e-4])):
+            run = make_run(PAIR, toy_task(), params)
+            updates = run.phases[0].updates(run)[1:]
+            optimisers = [update.optimizer(list(update.params)) for update in updates]
+            assert [update.name for update in updates] == ["adversarial", "critic"]
+            assert [type(optimiser) for optimiser in optimisers] == [torch.optim.Adam, torch.optim.Adam]
+            assert [optimiser.param_groups[0]["lr"] for optimiser in optimisers] == expected
+            assert all(update.curve is None for update in updates)
+
     def test_weight_decay_of_the_adversarial_optimisers_is_off_by_default(self):
         run = make_run(PAIR, toy_task())
         optimisers = [update.optimizer(list(update.params)) for update in run.phases[0].updates(run)[1:]]
@@ -318,6 +339,46 @@ class TestNetworks:
         )
         torch.testing.assert_close(terms["d0"], ((1 - 0.7 * peer) ** 2 + (0.7 * own) ** 2).mean(), **CLOSE)
 
+    @pytest.mark.parametrize("pair", [{"student": "toy-coarse"}, {"student": "toy-student", "teacher": "toy-coarse"}], ids=["student", "peer"])
+    def test_unequal_grids_are_pooled_to_the_smallest_whichever_network_has_it(self, pair):
+        run = make_run(LARGE, toy_task(**pair))
+        step = new_step(run, update="adversarial")
+        own, peer = (step.forward(network).feature_map for network in networks(run, 2))
+        assert {own.shape[2:], peer.shape[2:]} == {(2, 2), (4, 4)}
+        for found, feature_map, transfer in zip(PAIR._maps(step), (own, peer), (run.learner.helpers[f"transfer{k}"] for k in range(2)), strict=True):
+            assert found.shape == (16, 6, 2, 2)
+            torch.testing.assert_close(found, pooled(transfer.layers(feature_map), 2, 2), **CLOSE)
+
+    @pytest.mark.parametrize("grid", [(2, 2), (3, 4), (1, 2), (5, 7)])
+    def test_a_transfer_layer_averages_each_window_of_the_common_grid(self, grid):
+        transfer = TransferLayer(4, 3, grid).eval()
+        feature_map = torch.randn(2, 4, 5, 7)
+        torch.testing.assert_close(transfer(feature_map), pooled(transfer.layers(feature_map), *grid), **CLOSE)
+
+    def test_a_transfer_layer_is_a_convolution_of_positions_by_themselves_batch_norm_and_relu(self):
+        convolution, norm, relu = TransferLayer(5, 3, None).layers
+        assert (convolution.in_channels, convolution.out_channels, convolution.kernel_size, convolution.bias) == (5, 3, (1, 1), None)
+        assert (type(norm), norm.num_features, type(relu)) == (nn.BatchNorm2d, 3, nn.ReLU)
+
+    def test_a_discriminator_halves_the_grid_in_every_layer_and_the_channels_from_the_second_on(self):
+        *layers, last = Discriminator(8, 3).layers
+        assert [type(layer) for layer in layers] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3
+        assert [(one.in_channels, one.out_channels) for one in layers[::3]] == [(8, 8), (8, 4), (4, 2)]
+        assert all((one.kernel_size, one.stride, one.padding, one.bias) == ((3, 3), (2, 2), (1, 1), None) for one in layers[::3])
+        assert [one.num_features for one in layers[1::3]] == [8, 4, 2]
+        assert {one.negative_slope for one in layers[2::3]} == {0.2}
+        assert (last.in_channels, last.out_channels, last.kernel_size, last.bias is not None) == (2, 1, (1, 1), True)
+
+    def test_a_discriminator_takes_the_mean_over_positions_before_the_sigmoid(self):
+        critic = Discriminator(1, 1).eval()
+        with torch.no_grad():
+            critic.layers[0].weight.copy_(torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+            critic.layers[3].weight.fill_(2)
+            critic.layers[3].bias.fill_(-1)
+        # of every second entry -5 and 4 LeakyReLU makes -1 and 4, the last convolution -3 and 7, whose mean is 2
+        value = critic(torch.tensor([[[[-5.0, 9, 4, 9]]]]))
+        assert float(value.detach()) == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-4)
+
     @pytest.mark.parametrize("depth", [1, 2, 3])
     @pytest.mark.parametrize("side", [1, 2, 4, 8])
     def test_a_discriminator_gives_one_value_between_zero_and_one_an_image(self, depth, side):
@@ -337,6 +398,13 @@ class TestNetworks:
         params = plugin.method.Params()
         assert plugin.method.teachers(toy_task().card, params) == ()
         assert "feature maps" in plugin.method.applies(toy_task(feature_maps=False).card, params)
+
+
+@pytest.mark.parametrize(("plugin", "peer"), [(PAIR, "student"), (CYCLE, "student"), (LARGE, "teacher")], ids=["pair", "cycle", "large"])
+def test_defaults_are_those_that_the_readme_names(plugin, peer):
+    params = plugin.method.Params()
+    assert (params.temperature, params.w_kl, params.lr_adv, params.lr_d, params.wd_adv) == (3.0, 1.0, 2e-5, 2e-5, 0.0)
+    assert (params.depth, params.peer) == (2, peer)
 
 
 def test_a_large_peer_has_the_teachers_architecture_and_transfer_layers_to_the_students_maps():
