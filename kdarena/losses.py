@@ -8,6 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdarena.errors import NotApplicable
+
+
+def check_alike(one: Tensor, other: Tensor) -> None:
+    """Rows [P, C] of two networks have to be of one shape to be compared; raises :class:`kdarena.NotApplicable` where they aren't."""
+    if one.shape != other.shape:
+        shapes = " and ".join(f"{len(rows)} rows of {rows.shape[1]} scores" for rows in (one, other))
+        raise NotApplicable(f"it compares row by row what student and teacher say, and they say {shapes} of the same batch; take a pair that agrees")
+
 
 def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
     """T² · KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, mean over rows (Hinton et al. 2015, arXiv 1503.02531).
@@ -23,7 +32,11 @@ def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Te
 
     Returns:
         a scalar in fp32.
+
+    Raises:
+        NotApplicable: the two are not of one shape.
     """
+    check_alike(logits, target_logits)
     log_target = functional.log_softmax(target_logits.float() / temperature, dim=1)
     log_probability = functional.log_softmax(logits.float() / temperature, dim=1)
     if mask is None:

@@ -59,7 +59,7 @@ class BoundUpdate:
         """Step with the gradients given, or with those in ``.grad``."""
         if gradients is not None:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                parameter.grad = gradient
+                parameter.grad = _laid_out(gradient, parameter)
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self.optimizer.step()
@@ -151,6 +151,17 @@ class Stepper:
                 f"{without} of {len(gradients)} parameters of update {bound.name!r} get no gradient in phase {self.phase.name!r}; "
                 "train them, leave them out of the update, or mark it optional",
             )
+
+
+def _laid_out(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor | None:
+    """A gradient in the memory layout of its parameter, as ``backward`` leaves it and ``autograd.grad`` does not.
+
+    Fused optimisers read both as flat memory and look at no strides (torch 2.13): of a transposed gradient, or one in
+    channels_last, each weight would get that of another.
+    """
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.distributions import Categorical, kl_divergence
 
-from kdarena.losses import corrupted, kl, ramp_up, soft_cross_entropy
+from kdarena import NotApplicable
+from kdarena.losses import check_alike, corrupted, kl, ramp_up, soft_cross_entropy
 
 CLASSES, MANY = 10, 20_000
 
@@ -25,6 +26,17 @@ def logits(seed, rows=6, classes=5):
 @pytest.fixture
 def labels():
     return torch.randint(CLASSES, (MANY,), generator=generator(7))
+
+
+# rows of two networks
+@pytest.mark.parametrize("other", [(6, 4), (5, 5)])
+def test_networks_whose_rows_do_not_match_are_said_to_be_no_pair(other):
+    one, another = torch.zeros(6, 5), torch.zeros(*other)
+    with pytest.raises(NotApplicable, match=f"6 rows of 5 scores and {other[0]} rows of {other[1]} scores"):
+        check_alike(one, another)
+    with pytest.raises(NotApplicable, match="6 rows of 5 scores"):
+        kl(another, one)
+    check_alike(one, torch.ones(6, 5))
 
 
 # kl and cross-entropy

@@ -202,6 +202,49 @@ def test_a_wrong_answer_of_a_building_hook_says_what_was_expected(hook, answer, 
         make_run(plugin(**{hook: lambda: answer}), toy_task())
 
 
+class Scrambling(torch.nn.Module):
+    """Three weights whose gradients lie in memory as no weight does: transposed, in channels_last, and expanded from one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.transposed = torch.nn.Parameter(torch.zeros(3, 4))
+        self.convolution = torch.nn.Conv2d(3, 5, 3, bias=False)
+        self.expanded = torch.nn.Parameter(torch.zeros(6))
+
+    def forward(self):
+        weighted = (self.transposed.t() * torch.arange(12.0).view(4, 3)).sum()
+        image = torch.arange(2.0 * 3 * 6 * 6).view(2, 3, 6, 6).sin().contiguous(memory_format=torch.channels_last)
+        mapped = self.convolution(image)
+        return weighted + (mapped * torch.arange(mapped.numel()).view_as(mapped).cos()).sum() + self.expanded.sum()
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_fused_optimiser_gives_each_weight_its_own_gradient_however_that_lies_in_memory(optimizer):
+    learnt = {}
+    for fused in (True, False):
+
+        def build_student(run):
+            torch.manual_seed(0)
+            return Learner(run.new_student(), {"scrambling": Scrambling()})
+
+        def schedule(run, fused=fused):
+            helper, student = run.learner.helpers["scrambling"], run.learner.student
+
+            def updates(run):
+                optimiser = lambda parameters: optimizer(parameters, lr=0.1, fused=fused)  # noqa: E731
+                return [Update("helper", helper.parameters(), optimiser), Update("student", student.parameters())]
+
+            return [Phase("train", updates)]
+
+        def loss(step):
+            return {"all": step.learner.helpers["scrambling"]() + step.task.loss(step.student, step.targets)}
+
+        run = make_run(plugin(build_student=build_student, schedule=schedule, loss=loss), toy_task())
+        take_steps(run, 1)
+        learnt[fused] = weights(run.learner.helpers["scrambling"])
+    torch.testing.assert_close(learnt[True], learnt[False])
+
+
 def test_a_deployed_student_of_another_size_is_refused():
     def build_student(run):
         return Learner(run.new_student(architecture="teacher"))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn import functional
 
-from kdarena import Choice, Float, Method, Params, hookimpl, losses
+from kdarena import Choice, Float, Method, Outputs, Params, hookimpl, losses
 from kdarena_adaptive_ts.paper import PAPER
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 EXTENDED = {
     "classification": "a row is a sample",
     "text": "a row is a sentence or a pair of sentences",
-    "segmentation": "a row is a pixel of the score map, its label the nearest of the mask",
+    "segmentation": "a row is a pixel of the score map, its label the nearest of the mask; class weights and auxiliary heads have no part",
 }
 
 LARGEST_LOG_ODDS = math.log(1e6 - 1)
@@ -116,11 +116,14 @@ class _Interpolated(abc.ABC):
         params = cast(CTSParams, step.params)
         z_s, counted = step.task.rows(step.student)
         z_t, _ = step.task.rows(step.teacher)
+        losses.check_alike(z_s, z_t)
         y = step.task.row_targets(step.student, step.targets)
         mask = y >= 0 if counted is None else (y >= 0) & counted
         y = y.clamp(min=0)
         target = interpolated(z_t, y, self.weights(params, z_t, y), params.smoothing)
-        return {self.method.name: losses.soft_cross_entropy(target, z_s, mask)}
+        # of a student with earlier exits each has the loss, as each has the labels'
+        exits = [z_s, *(step.task.rows(Outputs(logits))[0] for logits in step.student.exits)]
+        return {self.method.name: torch.stack([losses.soft_cross_entropy(target, z, mask) for z in exits]).sum()}
 
     method: Method
 

@@ -5,7 +5,8 @@
     pid, progressive: L = ℓ_s        sid, stacked: L = Σ_{k ≤ s} ℓ_k        last, both: L = L_cls
 
 A stage ends when the mean of its newest ℓ_s over an epoch falls below the threshold, or with its share of the budget. Gradients reach
-embeddings and layers up to s; no parameter above them moves, by decay neither. One optimiser serves all stages. Its learning rate runs
+embeddings and layers up to s; no parameter above them moves, by decay neither. One optimiser serves all stages, but
+where ``freeze_below`` gives each parameters of its own. Its learning rate runs
 through the recipe's curve once over all stages of layers, and once again over the last phase.
 """
 

@@ -88,6 +88,11 @@ def compared(maps: Iterable[str]) -> str:
     return PYRAMID if PYRAMID in names else names[-1]
 
 
+def _crop(task: Task, run: Run) -> Tensor:
+    """An image [1, 3, H, W] as it is trained on, which may be smaller than those that are scored."""
+    return next(task.batches(run.seed, run.protocol, "augmented")).inputs[:1]
+
+
 def _connected(run: Run, f: Tensor, alpha: int) -> Tensor | None:
     """N of the nodes' grid, made once a run; None where all are connected."""
     height, width = f.shape[2:]
@@ -174,8 +179,9 @@ class PixelPairWise(PixelWise):
         """The student alone; maps of one node are refused, since nothing could be compared."""
         learner: Learner = super().build_student(task, teacher, params, run)
         patch = cast(PairParams, params).patch
-        features = task.shapes(learner.student).features
-        _, height, width = features[compared(features)]
+        with torch.no_grad():
+            features = task.forward(teacher, _crop(task, run)).features
+        height, width = features[compared(features)].shape[2:]
         if grid((height, width), patch) == (1, 1):
             raise NotApplicable(f"patch={patch} makes one node of a map of {height} x {width}; take a smaller patch")
         return learner
@@ -210,8 +216,7 @@ class Structured(PixelPairWise):
     def build_student(self, task: Task, teacher: nn.Module, params: PixelParams, run: Run) -> Learner:
         """The student and the critic of its score maps."""
         learner: Learner = super().build_student(task, teacher, params, run)
-        # of a crop as it is trained on, which may be smaller than the images that are scored
-        image = next(task.batches(run.seed, run.protocol, "augmented")).inputs[:1]
+        image = _crop(task, run)
         with torch.no_grad():
             _, channels, height, width = task.forward(teacher, image).logits.shape
         holistic = cast(StructuredParams, params)

@@ -107,7 +107,7 @@ LISTED: Mapping[str, Listed] = {
     "cityscapes": Listed(
         pairs=REAL_PAIRS,
         sizes=(2678, 297, benchmarks.CITYSCAPES_PARTS["val"]),
-        recipe=_paper(108),  # 40,000 steps
+        recipe=_paper(108),  # 40,000 steps on all of train
         missing=benchmarks.cityscapes_missing,
         digest=benchmarks.cityscapes_digest,
         read=benchmarks.read_cityscapes,

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 SMALLEST_DISTANCE = 1e-3
-"""In metres: what predictions are raised to before they are divided by, as public evaluations do (Lee et al. 2019, arXiv 1907.10326)."""
+"""In metres: what predictions are raised to before they are divided by, as public evaluations do (Lee et al. 2019, arXiv 1907.10326).
+
+They also cut predictions at the data set's largest distance; here an overshoot counts as what it is."""
 
 
 class Confusion:

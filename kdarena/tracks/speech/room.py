@@ -150,7 +150,7 @@ class Surroundings:
     def hear(self, close: np.ndarray, random: np.random.RandomState) -> Heard:
         """Close-talk samples as a far microphone hears them in one of the rooms beside one of the noises, at 0 to 20 dB."""
         room, noise = random.randint(len(self.rooms)), random.randint(len(self.noises))
-        # a noise has no seam, so it goes on as long as it is needed
+        # its carrier has no seam and only its swell jumps, so it goes on as long as it is needed
         start = random.randint(len(self._samples[noise]))
         beside = self._samples[noise].take(np.arange(start, start + len(close)), mode="wrap")
         samples = far_field(close, self._responses[room], beside, random.uniform(*RATIO_DB))

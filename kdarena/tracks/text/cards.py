@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kdarena.tracks.card import Recipe, TaskCard
@@ -104,7 +105,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         validation=validation,
         test=test,
         metric=glue.LAYOUTS[name].metric,
-        recipe=CHECKPOINT_RECIPE if checkpoint.is_folder(student) else SCRATCH_RECIPE,
+        recipe=_recipe(teacher, student),
         missing=missing,
         digest=lambda data_root: data.glue_digest(name, data_root, checkpoints),
         load=load,
@@ -113,6 +114,12 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         metric_groups=METRIC_GROUPS,
         notes=("test is GLUE's dev, whose labels are public; validation is cut from train",),
     )
+
+
+def _recipe(teacher: str, student: str) -> Recipe:
+    """Of each network what it is: fine-tuned from a checkpoint, or trained from scratch."""
+    of_student, of_teacher = (CHECKPOINT_RECIPE if checkpoint.is_folder(network) else SCRATCH_RECIPE for network in (student, teacher))
+    return replace(of_student, teacher_lr=of_teacher.lr, teacher_epochs=of_teacher.teacher_epochs) if of_teacher != of_student else of_student
 
 
 def layers_of(network: str) -> int:

@@ -111,6 +111,8 @@ def load_bert(folder: str, dropout: float | None) -> BertModel:
     Args:
         dropout: of hidden states and attention probabilities; None: as the checkpoint says.
     """
+    import torch
+
     from kdarena._torchvision import import_torchvision
 
     import_torchvision()
@@ -119,4 +121,5 @@ def load_bert(folder: str, dropout: float | None) -> BertModel:
     settings = BertConfig.from_pretrained(folder, local_files_only=True)
     if dropout is not None:
         settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = dropout
-    return BertModel.from_pretrained(folder, config=settings, local_files_only=True, use_safetensors=True)
+    # in fp32 whatever it was saved in: autocast makes the half precision, and the classifier has none
+    return BertModel.from_pretrained(folder, config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32)

@@ -49,7 +49,7 @@ class TextData:
 
 @functools.cache
 def load_agreement() -> TextData:
-    """The generated minimal pairs, with the wrong labels of the training part."""
+    """The generated minimal pairs."""
     found, vocabulary = agreement.sentences(), Morphemes()
 
     def tokens(*parts: str) -> Tokens:

@@ -7,7 +7,7 @@ from torch import Tensor
 from kdarena.tracks.metrics import calibration_error, negative_log_likelihood, teacher_metrics, top
 
 POSITIVE = 1
-"""Class of which F1 is: acceptable, positive, or a paraphrase."""
+"""Class of which F1 is: acceptable, positive, a paraphrase, or (RTE) not entailed."""
 
 
 def matthews(logits: Tensor, targets: Tensor) -> float:

@@ -1,5 +1,6 @@
 """IT/S, CT/S and AT/S against independent derivations."""
 
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional
 from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card as find_card
+from kdarena.tracks.classification import models
 from kdarena.tracks.task import Setting
 
 _, _, ITS, CTS, ATS = variants
@@ -240,6 +242,20 @@ class TestOnOtherTracks:
         divergence = functional.kl_div(step.student.logits.log_softmax(dim=1), p_t, reduction="batchmean")
         expected = 0.7 * functional.cross_entropy(step.student.logits, step.targets) + 0.3 * (divergence + entropy)
         torch.testing.assert_close(term(ITS, step), expected, **CLOSE)
+
+    @LABELLED
+    def test_of_a_student_with_earlier_exits_every_exit_has_the_loss(self, plugin, monkeypatch):
+        small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
+        monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
+        chosen = dataclasses.replace(find_card("digits"), student="small-msdnet", exits=2, branches=False)
+        run = make_run(plugin, chosen.load(chosen, Setting()), PARAMS[plugin.method.name])
+        step = new_step(run)
+        z_t = step.teacher.logits
+        target = interpolated(z_t, step.targets, plugin.weights(step.params, z_t, step.targets))
+        every = [*step.student.exits, step.student.logits]
+        assert len(every) == 3
+        torch.testing.assert_close(term(plugin, step), sum(-(target * z.log_softmax(dim=1)).sum(dim=1).mean() for z in every), **CLOSE)
+        take_steps(run, 1)
 
     @LABELLED
     def test_rows_without_a_label_count_for_nothing(self, plugin, monkeypatch):

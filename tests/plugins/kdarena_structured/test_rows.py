@@ -1,5 +1,6 @@
 """The three rows at work: their terms, who moves whom, and what they refuse."""
 
+import dataclasses
 import math
 
 import pytest
@@ -106,6 +107,15 @@ class TestPairWise:
     def test_a_patch_as_large_as_the_map_is_refused(self, dense_task):
         with pytest.raises(NotApplicable, match="one node of a map of 8 x 8"):
             make_run(PI_PA, dense_task(), {"patch": 8})
+
+    def test_a_patch_as_large_as_the_map_of_a_crop_is_refused_however_large_the_images_are(self, dense_task):
+        task = dense_task()
+        full = task.shapes
+        task.shapes = lambda network: (
+            lambda found: dataclasses.replace(found, features={name: (shape[0], 2 * shape[1], 2 * shape[2]) for name, shape in found.features.items()})
+        )(full(network))
+        with pytest.raises(NotApplicable, match="one node of a map of 8 x 8"):
+            make_run(PI_PA, task, {"patch": 8})
 
 
 class TestHolistic:

@@ -18,6 +18,7 @@ from kdarena.tracks.task import Batch, Outputs, Setting
 from kdarena.tracks.text.agreement import sentences
 from kdarena.tracks.text.architectures import Architecture
 from kdarena.tracks.text.cards import card
+from kdarena.tracks.text.checkpoint import load_bert
 from kdarena.tracks.text.models import Encoder, new_encoder
 from kdarena.tracks.text.task import TextTask
 from kdarena.tracks.text.vocabulary import Morphemes
@@ -189,13 +190,21 @@ def test_a_checkpoint_by_path_gives_tokens_and_weights(cola: Path, tmp_path: Pat
     )
     found = card(f"cola:{folder}:bert-1-16", str(cola))
     assert (found.teacher, found.student, found.recipe.lr) == (str(folder), "bert-1-16", card("cola").recipe.lr)
+    assert (found.recipe.teacher_lr, found.recipe.teacher_epochs) == (5e-5, 4), "a teacher from a checkpoint is fine-tuned as one"
     assert card(f"cola:{folder}:{folder}", str(cola)).recipe.lr == 5e-5
+    scratch = card(f"cola:bert-1-16:{folder}", str(cola)).recipe
+    assert (scratch.lr, scratch.teacher_lr, scratch.teacher_epochs) == (5e-5, 5e-4, 10)
     task = found.load(found, Setting(data_root=str(cola)))
     assert first(task, 1)[0].inputs[0, :3].tolist() == [2, 4, 5]  # type: ignore[arg-type]
     loaded = task.new_network(found.teacher)
     assert torch.equal(loaded.bert.pooler.dense.weight, original.bert.pooler.dense.weight)  # type: ignore[union-attr]
     assert task.new_network(found.student).bert.config.vocab_size == 40  # type: ignore[union-attr]
     assert found.digest(str(cola)) != card("cola", str(cola)).digest(str(cola))
+
+
+def test_a_checkpoint_in_half_precision_becomes_a_network_in_fp32(tmp_path: Path):
+    new_encoder(Architecture(1, 16, 4, 0.0), 2, 40, 3).bert.to(torch.bfloat16).save_pretrained(tmp_path)
+    assert {weight.dtype for weight in load_bert(str(tmp_path), None).parameters()} == {torch.float32}
 
 
 def test_checkpoints_with_different_vocabularies_are_refused(cola: Path, tmp_path: Path):
