@@ -92,6 +92,19 @@ class TestPairWise:
         assert terms["pa"].item() == pytest.approx(2 * pair_wise(f_s, f_t, connected).item(), rel=1e-5)
         assert set(terms) == {"mc", "pi", "pa"}
 
+    @pytest.mark.parametrize("norm", ["cosine", "detached"])
+    def test_its_gradient_passes_through_the_norms_unless_they_are_detached(self, dense_task, norm):
+        run = make_run(PI_PA, dense_task(), {"lambda_pa": 2.0, "patch": 1, "norm": norm})
+        terms, step = terms_of(PI_PA, run)
+        compared = step.student.features["psp"]
+        lengths = [one.flatten(2).norm(dim=1, keepdim=True) for one in (compared, step.teacher.features["psp"])]
+        if norm == "detached":
+            lengths[0] = lengths[0].detach()
+        u_s, u_t = compared.flatten(2) / lengths[0], step.teacher.features["psp"].flatten(2) / lengths[1]
+        l_pa = (u_s.transpose(1, 2) @ u_s - u_t.transpose(1, 2) @ u_t).square().mean()
+        found, expected = (torch.autograd.grad(term, compared, retain_graph=True)[0] for term in (terms["pa"], 2 * l_pa))
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-8)
+
     def test_without_a_pyramid_it_compares_the_last_map(self, dense_task):
         run = make_run(PI_PA, dense_task(pyramid=False), {"lambda_pa": 1.0, "patch": 1})
         terms, step = terms_of(PI_PA, run)
