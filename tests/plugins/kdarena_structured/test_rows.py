@@ -164,6 +164,15 @@ class TestHolistic:
         assert set(terms) == {"hinge"}
         assert terms["hinge"].item() == pytest.approx(0.1 * 2)
 
+    def test_the_hinge_wants_the_teacher_above_one_and_the_student_below_minus_one(self, dense_task):
+        run = make_run(STRUCTURED, dense_task(), {**SMALL, "adversarial": "hinge", "lambda_d": 0.3, "condition": False})
+        v = torch.randn(1, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+        run.learner.helpers["critic"] = Linear(v)
+        terms, step = terms_of(STRUCTURED, run, "critic")
+        d_s, d_t = ((v * one.logits.detach()).sum(dim=(1, 2, 3)).tolist() for one in (step.student, step.teacher))
+        expected = sum(max(0, 1 - high) + max(0, 1 + low) for high, low in zip(d_t, d_s, strict=True)) / 4
+        assert terms["hinge"].item() == pytest.approx(0.3 * expected, rel=1e-4)
+
     @pytest.mark.parametrize(("condition", "channels"), [(True, 8), (False, 5)])
     def test_the_image_is_seen_unless_switched_off(self, dense_task, condition, channels):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": condition})
