@@ -157,6 +157,16 @@ class TestHolistic:
         terms, _ = terms_of(STRUCTURED, run, "critic")
         assert terms["gp"].item() == pytest.approx(0.1 * 10 * 4, rel=1e-4)
 
+    def test_the_penalty_is_taken_where_each_images_own_draw_says(self, dense_task):
+        run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False})
+        run.learner.helpers["critic"] = HalfSquare()
+        replayed = torch.Generator()
+        replayed.set_state(run.generator.get_state())
+        terms, step = terms_of(STRUCTURED, run, "critic")
+        q_s, q_t = step.student.logits.detach(), step.teacher.logits
+        lengths = [(u * q_t[image] + (1 - u) * q_s[image]).norm() for image, u in enumerate(torch.rand(4, generator=replayed))]
+        assert terms["gp"].item() == pytest.approx(0.1 * 10 * sum(float(one - 1) ** 2 for one in lengths) / 4, rel=1e-4)
+
     def test_with_the_hinge_there_is_no_penalty(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "adversarial": "hinge", "condition": False})
         run.learner.helpers["critic"] = Linear(torch.zeros(1, 5, 8, 8))
@@ -201,6 +211,13 @@ class Linear(torch.nn.Module):
 
     def forward(self, scores):
         return (self.v * scores).sum(dim=(1, 2, 3))
+
+
+class HalfSquare(torch.nn.Module):
+    """½‖Q‖², whose slope at Q is Q: a penalty shows where it was taken."""
+
+    def forward(self, scores):
+        return scores.square().sum(dim=(1, 2, 3)) / 2
 
 
 class TestTurns:
