@@ -157,6 +157,13 @@ class TestHolistic:
         terms, _ = terms_of(STRUCTURED, run, "critic")
         assert terms["gp"].item() == pytest.approx(0.1 * 10 * 4, rel=1e-4)
 
+    def test_the_penaltys_weight_is_the_parameters(self, dense_task):
+        run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False, "lambda_gp": 2.5})
+        v = torch.ones(1, 5, 8, 8)
+        run.learner.helpers["critic"] = Linear(3 * v / v.norm())
+        terms, _ = terms_of(STRUCTURED, run, "critic")
+        assert terms["gp"].item() == pytest.approx(0.1 * 2.5 * 4, rel=1e-4)
+
     def test_the_penalty_is_taken_where_each_images_own_draw_says(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False})
         run.learner.helpers["critic"] = HalfSquare()
@@ -196,6 +203,11 @@ class TestHolistic:
         take_steps(run, 1)
         assert len(seen) == 4
         assert all(torch.allclose(one, torch.ones_like(one), atol=1e-5) for one in seen)
+
+    def test_the_critics_width_is_the_parameter_in_proportion_to_the_map(self, dense_task):
+        # a side of 8 is an eighth of 64; a width of 64 or less would give 8 channels
+        run = make_run(STRUCTURED, dense_task(), {"width": 128})
+        assert run.learner.helpers["critic"].layers[1].out_channels == 16
 
     def test_the_critic_fits_the_crops_that_are_trained_on(self, dense_task):
         run = make_run(STRUCTURED, dense_task(side=16), SMALL)
@@ -267,6 +279,12 @@ class TestTurns:
         assert run.bound["student"].optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**0.9)
         critic = run.bound["critic"].optimizer.param_groups[0]
         assert (critic["lr"], critic["momentum"], critic["weight_decay"]) == (pytest.approx(4e-4 * 0.5**0.9), 0.9, run.recipe["weight_decay"])
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+    def test_the_critics_rate_is_the_parameters(self, dense_task, optimizer):
+        run = make_run(STRUCTURED, dense_task(), {**SMALL, "optimizer_d": optimizer, "lr_d": 7e-4})
+        take_steps(run, 1)
+        assert run.bound["critic"].optimizer.param_groups[0]["lr"] == pytest.approx(7e-4)
 
     def test_the_critic_may_have_adam(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "optimizer_d": "adam"})
