@@ -193,6 +193,18 @@ class TestTokens:
         torch.testing.assert_close(found, expected / int((step.targets != -100).sum()), **CLOSE)
 
     @LABELLED
+    def test_smoothing_spreads_its_share_of_the_labels_part_over_all_tokens(self, spelling_run, plugin):
+        step = new_step(spelling_run(plugin, {**PARAMS[plugin.method.name], "smoothing": 0.1}))
+        labelled = step.targets != -100
+        values = []
+        rows = (outputs.logits[labelled].double() for outputs in (step.student, step.teacher))
+        for z_s, z_t, label in zip(*rows, step.targets[labelled].tolist(), strict=True):
+            p_t, ln_p_s = torch.softmax(z_t, dim=0), torch.log_softmax(z_s, dim=0)
+            w = weight_by_hand(plugin, p_t, label)
+            values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * (0.9 * ln_p_s[label] + 0.1 / 7 * ln_p_s.sum()))
+        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+
+    @LABELLED
     def test_a_teacher_that_is_one_hot_at_the_labels_makes_it_the_tasks_cross_entropy(self, spelling_run, plugin):
         run = spelling_run(plugin, PARAMS[plugin.method.name])
         step = new_step(run)
