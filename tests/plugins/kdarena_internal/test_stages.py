@@ -127,6 +127,20 @@ class TestOptimiser:
         steps = {part: int(state[next(module.parameters())]["step"]) for part, module in parts(student).items()}
         assert steps == {"embeddings": 9, "layer1": 9, "layer2": 6, "classifier": 3}
 
+    def test_with_all_below_frozen_every_phase_begins_with_a_fresh_one_since_what_moves_differs(self, text_task):
+        run = make_run(PID, text_task(), {"freeze_below": True})
+        found = {}
+        for phase in ("layer1", "layer2", "classification"):
+            take_steps(run, 3, phase)
+            state = run.bound["student"].optimizer.state
+            first = {part: next(module.parameters()) for part, module in parts(run.learner.student).items()}
+            found[phase] = {part: int(state[one]["step"]) for part, one in first.items() if one in state}
+        assert found == {
+            "layer1": {"embeddings": 3, "layer1": 3},
+            "layer2": {"layer2": 3},
+            "classification": {"embeddings": 3, "layer1": 3, "layer2": 3, "classifier": 3},
+        }
+
     def test_the_rate_runs_through_the_curve_once_over_the_layers_and_once_over_the_classifier(self, text_task):
         run = make_run(SID, text_task())
         curves = [phase.updates(run)[0].curve for phase in run.phases]
