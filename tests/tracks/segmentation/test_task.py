@@ -220,6 +220,20 @@ def test_a_teacher_agrees_with_itself(scenes_task: SegmentationTask):
     assert found["agreement"] == 100 and abs(found["teacher_kl"]) < 1e-6
 
 
+def test_the_divergence_weighs_by_the_teachers_probabilities(scenes_task: SegmentationTask):
+    class Constant(nn.Module):
+        def __init__(self, odds: float):
+            super().__init__()
+            self.scores = torch.tensor([odds, *[1.0] * 10]).log().view(1, 11, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scores.expand(len(x), 11, 12, 12)
+
+    # the teacher's 1/2 and ten times 1/20 against 1/11
+    found = scenes_task.evaluate(Constant(1), "validation", 0, "validated", Constant(10))
+    assert found["teacher_kl"] == pytest.approx(math.log(11 / 2) / 2 + math.log(11 / 20) / 2, rel=1e-5)
+
+
 def test_uncertainty_and_gap_are_given_where_asked_for(scenes_task: SegmentationTask):
     net = network(scenes_task)
     assert set(scenes_task.further_metrics("uncertainty", net, 0, "validated")) == {"prr/entropy", "prr/confidence"}

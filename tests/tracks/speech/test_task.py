@@ -1,4 +1,5 @@
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,19 @@ def test_the_reference_hears_close_talk_whatever_the_network_hears(tones_task: S
     assert own["agreement"] == 100 and own["teacher_kl"] == pytest.approx(0, abs=1e-6)
     other = tones_task.evaluate(teacher, "validation", 0, "validated", teacher)
     assert other["agreement"] < 70 and other["teacher_kl"] > 0.5
+
+
+def test_the_divergence_weighs_by_the_teachers_probabilities(tones_task: SpeechTask):
+    def constant(odds: float) -> nn.Module:
+        """Ends every sentence at once, with these odds against each other token."""
+        network = student(tones_task)
+        network.classifier.weight.data.zero_()
+        network.classifier.bias.data = torch.tensor([*[1.0] * 10, odds]).log()
+        return network
+
+    # the teacher's 1/2 and ten times 1/20 against 2/12 and ten times 1/12
+    found = tones_task.evaluate(constant(2), "validation", 0, "validated", constant(10))
+    assert found["teacher_kl"] == pytest.approx(math.log(12 / 4) / 2 + math.log(12 / 20) / 2, rel=1e-5)
 
 
 def test_the_error_rate_is_that_of_the_decoded_sequences(tones_task: SpeechTask, teacher: nn.Module):

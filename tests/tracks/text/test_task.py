@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from itertools import islice
 from pathlib import Path
@@ -227,6 +228,20 @@ def test_evaluation_gives_the_fields_metrics_and_changes_no_mode(agreement_task:
     network.train()
     assert agreement_task.evaluate(network, "test", 0, "validated") == {name: found[name] for name in ("accuracy", "matthews", "f1", "nll", "ece")}
     assert all(module.training for module in network.modules())
+
+
+def test_the_divergence_weighs_by_the_teachers_probabilities(agreement_task: TextTask):
+    class Constant(nn.Module):
+        def __init__(self, odds: float):
+            super().__init__()
+            self.logits = torch.tensor([[odds, 1.0]]).log()
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.logits.expand(len(ids), 2)
+
+    # the teacher's 3/4 and 1/4 against 1/2
+    found = agreement_task.evaluate(Constant(1), "validation", 0, "validated", Constant(3))
+    assert found["teacher_kl"] == pytest.approx(3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2), rel=1e-5)
 
 
 def test_uncertainty_is_a_group_of_metrics(agreement_task: TextTask):
