@@ -154,7 +154,7 @@ def calibrate(
         a measure of each phase, and the seconds of one step of the plain student (None where time was not measured).
     """
     run = new_run()
-    phases, _ = hooks.build(run)
+    phases = hooks.build(run)
     augmented = run.batches("augmented")
     reference = _student_block(student_hooks, new_student_run()) if timed else None
     measures: list[PhaseMeasure] = []
@@ -178,7 +178,7 @@ def calibrate(
 
 
 def _student_block(hooks: Hooks, run: Run) -> _Block:
-    phases, _ = hooks.build(run)
+    phases = hooks.build(run)
     return _Block(hooks, run, phases[0], {}, run.batches("augmented"))
 
 

@@ -60,7 +60,7 @@ def find_machine(device: str, workers: int | None) -> Machine:
     if index and int(index) >= present:
         raise UserError(f"--device {device!r}: there are {present} CUDA devices, from cuda:0 on")
     devices = (f"cuda:{index}",) if index else tuple(f"cuda:{number}" for number in range(min(workers or present, present)))
-    return Machine("cuda", devices, 0, torch.cuda.get_device_capability(0) >= (8, 0))
+    return Machine("cuda", devices, 0, torch.cuda.get_device_capability(devices[0]) >= (8, 0))
 
 
 def available_cores() -> int:

@@ -75,7 +75,7 @@ class _Execution:
         steps = commit(spec.costs, spec.budget.amount) if spec.replay is None else spec.replay
         seed_everything(spec.seed)
         run = build_run(self.found, task, self.bench, spec)
-        phases, _ = self.hooks.build(run)
+        phases = self.hooks.build(run)
         scheduled = [(phase.name, phase.steps) for phase in phases]
         calibrated = [(cost.phase, cost.steps) for cost in spec.costs]
         if scheduled != calibrated:
@@ -92,6 +92,7 @@ class _Execution:
         except Pruned:
             trained, status = training.trained, "pruned"
         run.check_teachers()
+        self.hooks.check_student(run)
         student = run.learner.student
         parameters = parameter_count(student)
         taken = [phase.steps for phase in trained.phases]
@@ -169,9 +170,8 @@ class _Execution:
         task, learner, place = self.task, run.learner, (run.seed, run.protocol)
         found: dict[str, float] = {}
         for name, network in learner.deploy.items():
-            # of teachers alone: it is scored on what teachers see
-            of_teachers = not any(parameter.requires_grad for parameter in network.parameters())
-            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=of_teachers)
+            # made of teachers alone: it is scored on what teachers see
+            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
             found |= {f"deploy:{name}/{metric}": value for metric, value in scores_of_it.items()}
             found[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
@@ -182,6 +182,10 @@ class _Execution:
                 found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
         for group in self.spec.metric_groups:
             found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
+        if self.found.method is not None and self.found.method.auxiliary:
+            # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
+            learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
+            found = {metric: value for metric, value in found.items() if not metric.startswith(learned)}
         return found
 
 

@@ -28,12 +28,8 @@ class Hooks:
         self._hook = manager_for(found.plugin).hook
         self.loss: Callable[[Step], Terms] = self._resolve_loss()
 
-    def build(self, run: Run) -> tuple[list[Phase], int]:
-        """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn.
-
-        Returns:
-            the phases, and the number of parameters of the reference student that the learner's student has to have.
-        """
+    def build(self, run: Run) -> list[Phase]:
+        """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn; returns the phases."""
         with self.guard("build_teacher"):
             teacher = self._hook.build_teacher(task=run.task, params=run.params, run=run)
             self._expect(self._is_teacher(teacher), "build_teacher", "a module, a sequence of modules or NO_TEACHER", teacher)
@@ -43,23 +39,23 @@ class Hooks:
             learner = self._hook.build_student(task=run.task, teacher=teacher, params=run.params, run=run)
             self._expect(isinstance(learner, Learner), "build_student", "a Learner", learner)
             run.learner = learner
-            reference = run.new_student()
-            expected, found = parameter_count(reference), parameter_count(learner.student)
-            if _shapes(learner.student) != _shapes(reference):
-                raise MethodError(
-                    self.name,
-                    "build_student",
-                    f"the deployed student ({found:,} parameters) is not of the architecture of the task's ({expected:,}); use run.new_student()",
-                )
+            self.check_student(run)
             run.check_teachers(weights=False)
         with self.guard("schedule"):
             phases = self._hook.schedule(task=run.task, learner=learner, params=run.params, run=run)
             good = isinstance(phases, Sequence) and len(phases) > 0 and all(isinstance(phase, Phase) for phase in phases)
             self._expect(good, "schedule", "a list of at least one Phase", phases)
             self._check_phases(phases)
-        for module in learner.modules():
-            module.train()
-        return list(phases), expected
+        run.train_mode()
+        return list(phases)
+
+    def check_student(self, run: Run) -> None:
+        """Assert that the student that would be deployed is of the task's architecture."""
+        reference, student = run.new_student(), run.learner.student
+        if _shapes(student) != _shapes(reference):
+            count, expected = parameter_count(student), parameter_count(reference)
+            found = f"the deployed student ({count:,} parameters) is not of the architecture of the task's ({expected:,})"
+            raise MethodError(self.name, "build_student", f"{found}; use run.new_student()")
 
     def updates(self, phase: Phase, run: Run) -> list[Update]:
         """The updates of a phase, after its ``begin`` was called."""

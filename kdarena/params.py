@@ -67,8 +67,10 @@ class Tunable:
                 raise ValueError(f"{value!r} is not true or false")
         elif isinstance(value, (bool, str)) or not math.isfinite(value):
             raise ValueError(f"{value!r} is not a finite number")
-        elif self.kind == "int" and value != int(value):
-            raise ValueError(f"{value!r} is not a whole number")
+        elif self.kind == "int":
+            if value != int(value):
+                raise ValueError(f"{value!r} is not a whole number")
+            return int(value)
         return value
 
     def parse(self, text: str) -> Value:
@@ -148,7 +150,7 @@ def tunables(params_type: type[Params]) -> dict[str, Tunable]:
         if not isinstance(tunable, Tunable):
             raise TypeError(f"parameter {field.name!r} has to be declared with Float, Int, Choice or Flag")
         found[field.name] = tunable
-    if params_type.__annotations__ and not found and params_type is not Params:
+    if "__dataclass_params__" not in vars(params_type):
         raise TypeError(f"{params_type.__name__} has to be decorated with @dataclass(frozen=True)")
     return found
 
@@ -162,8 +164,7 @@ def sources(params_type: type[Params]) -> str | None:
 def make_params(params_type: type[Params], values: typing.Mapping[str, Value]) -> Params:
     """Build a method's parameters from defaults and ``values``; raises ``ValueError`` for an unknown name or a wrong value."""
     known = tunables(params_type)
-    for name, value in values.items():
+    for name in values:
         if name not in known:
             raise ValueError(f"unknown parameter {name!r}; known: {', '.join(known) or 'none'}")
-        known[name].check(value)
-    return params_type(**values)
+    return params_type(**{name: known[name].check(value) for name, value in values.items()})

@@ -19,6 +19,8 @@ from kdarena.spec import Budget, PhaseCost, Purpose, RunSpec, Unit, digest
 from kdarena.tracks.card import TaskCard
 from kdarena.variants import Board
 
+TEACHER_SEED = 2_000_003
+"""Of the pool's first member: no teacher shares split, start and batches with a final run's student."""
 TRIAL_SEED = 1_000_003
 """Trials run on a seed that no final run uses."""
 TEACHER_SHARE = 4.0
@@ -196,16 +198,18 @@ def trained_as(teacher: TeacherSpec, ground: Ground) -> TeacherSpec:
 def teacher_run(teacher: TeacherSpec, ground: Ground, epochs: float, measured: PhaseMeasure) -> RunSpec:
     """The training of a teacher: a run of the plain student's method on the teacher's network, for so many epochs of what is trained on."""
     cost = PhaseCost("train", None, 1.0, measured.epochs, None, None, measured.flops)
+    trains, card = trained_as(teacher, ground), ground.card
+    own_rate = card.recipe.teacher_lr is not None and trains.architecture != card.student
     return RunSpec(
         task=ground.card.name,
         method=Defaults.method.name,
         source="",
         purpose="teacher",
-        seed=teacher.member,
+        seed=TEACHER_SEED + teacher.member,
         budget=Budget(epochs, "epochs"),
         costs=(cost,),
-        recipe={} if ground.card.recipe.teacher_lr is None else {"lr": ground.card.recipe.teacher_lr},
-        trains=trained_as(teacher, ground),
+        recipe={"lr": card.recipe.teacher_lr} if own_rate else {},  # type: ignore[dict-item]
+        trains=trains,
         protocol=ground.protocol,
         data=ground.data,
         precision=ground.precision,

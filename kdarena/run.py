@@ -136,6 +136,19 @@ class Run:
         """Whether the module is a teacher of this run."""
         return id(module) in self._frozen
 
+    def train_mode(self) -> None:
+        """Put all that learns into train mode; teachers keep their modes, those that a helper holds among them."""
+        modes = [(child, child.training) for module, _ in self._frozen.values() for child in module.modules()]
+        for module in self.learner.modules():
+            module.train()
+        for child, mode in modes:
+            child.training = mode
+
+    def of_teachers(self, network: nn.Module) -> bool:
+        """Whether a network is made of this run's teachers alone, as an ensemble of them is."""
+        weights = {id(parameter) for module, _ in self._frozen.values() for parameter in module.parameters()}
+        return all(id(parameter) in weights for parameter in network.parameters())
+
     def set_teacher(self, teacher: nn.Module | Sequence[nn.Module]) -> None:
         """Make a frozen module, or several, the teacher from now on (a new generation)."""
         modules = [teacher] if isinstance(teacher, nn.Module) else list(teacher)

@@ -148,16 +148,16 @@ class Step:
         """
         if self._decodes and "history" not in arguments:
             arguments["history"] = self.history
-        key = (id(network), id(inputs), tuple(sorted(arguments.items()))) if arguments else (id(network), id(inputs))
+        frozen = self.run.is_frozen(network)
+        seen = inputs if inputs is not None else self.teacher_inputs if frozen else self.inputs
+        key = (id(network), id(seen), tuple(sorted(arguments.items()))) if arguments else (id(network), id(seen))
         called = self._calls.get(key)
         if called is not None:
             outputs: Outputs = called[0]
             return outputs
-        frozen = self.run.is_frozen(network)
-        seen = inputs if inputs is not None else self.teacher_inputs if frozen else self.inputs
         with torch.set_grad_enabled(not frozen):
             outputs = self.run.task.forward(network, seen, **arguments)
-        self._calls[key] = (outputs, network, (inputs,))
+        self._calls[key] = (outputs, network, (seen,))
         return outputs
 
     def apply(self, helper: nn.Module, *inputs: Tensor) -> Tensor:

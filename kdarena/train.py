@@ -163,9 +163,7 @@ def enter(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate]
         with hooks.guard("schedule"):
             phase.begin(run)
             run.check_teachers(weights=False)
-            for module in run.learner.modules():
-                if not run.is_frozen(module):
-                    module.train()
+            run.train_mode()
     stepper = Stepper(hooks, run, phase, previous)
     batches: Iterator[Batch | None] = augmented
     if phase.data == "auxiliary":

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from kdarena.bench import Bench
 from kdarena.budget import commit
 from kdarena.calibrate import PhaseMeasure
 from kdarena.execute import execute, execute_calibration
-from kdarena.plan import teacher_run
+from kdarena.plan import TRIAL_SEED, teacher_run
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
 from kdarena.tracks import card
@@ -111,6 +112,39 @@ def test_a_teachers_epochs_are_those_of_what_it_trains_on():
 
     spec = teacher_run(TeacherSpec(), Ground, 10, PhaseMeasure("train", None, 1.0, 1 / 12, 0))
     assert commit(spec.costs, spec.budget.amount) == (120,)
+
+
+def test_a_teacher_is_trained_at_its_own_rate_and_a_pool_of_students_at_theirs():
+    card = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, teacher_lr=0.03))
+
+    class Ground:
+        machine, precision, data, protocol = SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated"
+
+    Ground.card = card
+    measured = PhaseMeasure("train", None, 1.0, 1 / 12, 0)
+    assert teacher_run(TeacherSpec(), Ground, 10, measured).recipe == {"lr": 0.03}
+    assert teacher_run(TeacherSpec("student"), Ground, 10, measured).recipe == {}
+
+
+def test_no_teacher_shares_its_seed_with_a_final_run_or_a_trial():
+    class Ground:
+        card, machine, precision, data, protocol = DIGITS, SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated"
+
+    measured = PhaseMeasure("train", None, 1.0, 1 / 12, 0)
+    seeds = {teacher_run(TeacherSpec(member=member), Ground, 10, measured).seed for member in range(100)}
+    assert len(seeds) == 100
+    assert not seeds & {*range(1000), TRIAL_SEED}
+
+
+def test_foreign_images_of_the_set_that_a_student_learned_from_are_no_test_of_it(bench, monkeypatch):
+    class Taught:
+        method = Method("own", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers, auxiliary=True)
+
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Found("own", Taught(), Taught.method))
+    bench.task("digits", "fp32").card = dataclasses.replace(DIGITS, auxiliary="flower")
+    found = execute(own(metric_groups=("uncertainty",)), bench).metrics
+    assert "test/prr/entropy" in found
+    assert not [name for name in found if "/flower/" in name]
 
 
 def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):

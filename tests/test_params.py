@@ -58,3 +58,24 @@ def test_a_params_class_without_the_dataclass_decorator_is_refused():
 
     with pytest.raises(TypeError, match="dataclass"):
         tunables(Undecorated)
+
+
+def test_a_subclass_that_is_no_dataclass_itself_is_refused():
+    @dataclass(frozen=True)
+    class Decorated(Params):
+        weight: float = Float(1.0, 0.1, 10.0, source="ours")
+
+    class Plain(Decorated):
+        more: float = Float(1.0, 0.1, 10.0, source="ours")
+
+    with pytest.raises(TypeError, match="Plain has to be decorated"):
+        tunables(Plain)
+
+
+def test_a_whole_number_is_an_int_however_it_was_written():
+    @dataclass(frozen=True)
+    class Counted(Params):
+        k: int = Int(3, 1, 5, source="ours")
+
+    made = make_params(Counted, {"k": 4.0})
+    assert (made.k, type(made.k)) == (4, int)

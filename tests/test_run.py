@@ -14,8 +14,8 @@ from kdarena.defaults import Defaults
 from kdarena.params import Params
 from kdarena.run import Run
 from kdarena.step import LabelsForbidden, Step
-from kdarena.testing import ToyTask, make_run, take_steps, toy_task, toy_teacher
-from kdarena.tracks.task import Setting
+from kdarena.testing import ToyTask, make_run, new_step, take_steps, toy_task, toy_teacher
+from kdarena.tracks.task import FeatureMaps, Setting
 
 STUDENT = Defaults.method
 
@@ -145,3 +145,19 @@ def test_the_recipes_limit_binds_updates_with_the_recipes_optimiser_only(own: bo
     take_steps(run, 1)
     norm = torch.stack([parameter.grad.norm() for parameter in run.learner.parameters()]).norm()
     assert (float(norm) == pytest.approx(0.5, rel=1e-3)) == clipped
+
+
+def test_a_network_is_called_once_a_step_whether_its_inputs_are_named_or_not():
+    run = make_run(SimpleNamespace(method=STUDENT), toy_task())
+    step, calls = new_step(run), []
+    run.learner.student.register_forward_hook(lambda *_: calls.append(1))
+    assert step.forward(run.learner.student, step.inputs) is step.student
+    assert len(calls) == 1
+
+
+def test_a_map_in_half_precision_keeps_its_gradient_whoever_reads_it_first():
+    weight = torch.ones(2, 3, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    maps = FeatureMaps({"stage": weight * 2})
+    with torch.no_grad():
+        assert maps["stage"].dtype == torch.float32
+    assert maps["stage"].requires_grad

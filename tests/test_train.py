@@ -274,6 +274,38 @@ def test_a_phase_without_steps_and_without_a_share_is_refused(phase):
         make_run(plugin(schedule=lambda: [phase, Phase("train")]), toy_task())
 
 
+def test_a_student_that_a_phase_puts_in_its_place_is_looked_at_too():
+    def schedule(run):
+        def begin(run):
+            run.learner = Learner(run.new_student(architecture="teacher"))
+
+        return [Phase("train", begin=begin)]
+
+    one = plugin(schedule=schedule)
+    run, _ = train(one, toy_task(), [cost("train")], 60.0)
+    with pytest.raises(MethodError, match="is not of the architecture of the task's"):
+        Hooks(Found("plain", one, one.method)).check_student(run)
+
+
+def test_a_teacher_inside_of_a_helper_keeps_its_mode():
+    class Around(torch.nn.Module):
+        def __init__(self, teacher):
+            super().__init__()
+            self.teacher, self.own = teacher, torch.nn.Linear(2, 2)
+
+    class Taught:
+        method = Method("taught", "t", PAPER)
+
+        @hookimpl
+        def build_student(self, run):
+            return Learner(run.new_student(), {"around": Around(run.teachers[0])})
+
+    run = make_run(Taught(), toy_task())
+    helper = run.learner.helpers["around"]
+    assert helper.own.training and helper.training
+    assert not any(module.training for module in helper.teacher.modules())
+
+
 def test_a_loss_that_is_not_finite_is_named_with_its_first_step_and_term():
     def loss(step):
         task = step.task.loss(step.student, step.targets)

@@ -161,6 +161,10 @@ class LocalEngine:
             else:
                 events.append(Event(worker.spec, result=result_from(worker.spec, message["result"])))
                 worker.spec = None
+                if message.get("last"):
+                    worker.process.kill()
+                    self._bury(worker)
+                    break
         return events
 
     def _bury(self, worker: _Worker) -> list[Event]:

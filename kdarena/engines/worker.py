@@ -1,7 +1,7 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
 It reads a line of settings and then one job a line from standard input, and answers on the descriptor that was its
-standard output; whatever a plugin prints goes to standard error, so that it can't spoil an answer. When its standard
+standard output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil an answer. When its standard
 input closes, the parent is gone and it ends at once.
 """
 
@@ -45,7 +45,23 @@ def main() -> None:
     while True:
         spec = spec_from(jobs.get())
         result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_calibration(spec, bench)
-        _answer(answers, {"result": dataclasses.asdict(result)})
+        last = result.status == "error" and poisoned(settings["device"])
+        _answer(answers, {"result": dataclasses.asdict(result), "last": last})
+        if last:
+            return
+
+
+def poisoned(device: str) -> bool:
+    """Whether a kernel that failed has made this process useless: after an assertion on a GPU every later call there fails."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _read(jobs: queue.Queue[dict[str, Any]]) -> None:

@@ -66,7 +66,7 @@ def make_run(
     start = toy_teacher(task) if task.card.start else None
     run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
     run.hooks = Hooks(Found(method.name, plugin, method))
-    run.phases, _ = run.hooks.build(run)
+    run.phases = run.hooks.build(run)
     run.augmented = task.batches(seed, run.protocol, "augmented")
     run.bound = {}
     return run

@@ -138,10 +138,8 @@ class ToyTask(Task):
 
     def shapes(self, network: nn.Module) -> Shapes:
         """From one call in eval mode."""
-        training = network.training
-        with torch.no_grad():
-            outputs = self.forward(network.eval(), torch.zeros(1, 1, SIDE, SIDE, device=self.device))
-        network.train(training)
+        with evaluating(network):
+            outputs = self.forward(network, torch.zeros(1, 1, SIDE, SIDE, device=self.device))
         assert outputs.embedding is not None
         features = {name: tuple(one.shape[1:]) for name, one in outputs.features.items()}
         return Shapes(tuple(outputs.logits.shape[1:]), features, tuple(outputs.embedding.shape[1:]))
@@ -151,13 +149,13 @@ class ToyTask(Task):
     ) -> dict[str, float]:
         """Top-1 in percent, and with a reference teacher the agreement."""
         inputs, targets = self._parts[part]
-        training = network.training
-        with torch.no_grad():
-            predicted = self.forward(network.eval(), inputs).logits.argmax(dim=1)
-            metrics = {"top1": 100 * float((predicted == targets).float().mean())}
-            if reference is not None:
-                metrics["agreement"] = 100 * float((predicted == self.forward(reference, inputs).logits.argmax(dim=1)).float().mean())
-        network.train(training)
+        with evaluating(network):
+            predicted = self.forward(network, inputs).logits.argmax(dim=1)
+        metrics = {"top1": 100 * float((predicted == targets).float().mean())}
+        if reference is not None:
+            with evaluating(reference):
+                agreed = predicted == self.forward(reference, inputs).logits.argmax(dim=1)
+            metrics["agreement"] = 100 * float(agreed.float().mean())
         return metrics
 
     def latency_ms(self, network: nn.Module) -> float:

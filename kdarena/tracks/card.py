@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from kdarena.params import Tunable
@@ -26,7 +26,7 @@ class Recipe:
         warmup: fraction of the schedule over which the learning rate rises linearly from zero.
         teacher_epochs: epochs of a teacher's training.
         student_epochs: student-epochs of a run's full schedule: what a planner gives a run when time allows.
-        teacher_lr: learning rate of a teacher's training, where it is not ``lr``.
+        teacher_lr: learning rate of the training of a teacher of another architecture than the student's, where it is not ``lr``.
     """
 
     lr: float
@@ -52,6 +52,11 @@ class Recipe:
                 "float", self.weight_decay, "paper", self.weight_decay / 5, self.weight_decay * 5, log=True, help="weight decay of the task's optimiser"
             ),
         }
+
+
+def recipe_of_pair(student: Recipe, teacher: Recipe) -> Recipe:
+    """The student's recipe, with what the teacher's training has of its own."""
+    return student if teacher == student else replace(student, teacher_lr=teacher.lr, teacher_epochs=teacher.teacher_epochs)
 
 
 @dataclass(frozen=True)

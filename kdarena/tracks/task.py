@@ -63,7 +63,9 @@ class FeatureMaps(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         found = self._maps[name]
         if found.dtype != torch.float32:
-            found = self._maps[name] = found.float()
+            # with the gradient that the map has, whatever the mode of who reads it first
+            with torch.set_grad_enabled(found.requires_grad):
+                found = self._maps[name] = found.float()
         return found
 
     def __iter__(self) -> Iterator[str]:

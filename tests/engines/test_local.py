@@ -9,6 +9,7 @@ import torch
 
 from kdarena.engines.job import spec_from, to_message
 from kdarena.engines.local import ALLOCATOR, LocalEngine, cause_of_death, worker_environment
+from kdarena.engines.worker import poisoned
 from kdarena.plugins import discover
 from kdarena.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import card
@@ -40,6 +41,7 @@ variants = (
     make("leaves", lambda: os._exit(3)),
     make("memory", memory),
     make("raises", lambda: 1 / 0),
+    make("poisons", lambda: setattr(sys.modules["__main__"], "poisoned", lambda device: True) or 1 / 0),
 )
 """
 
@@ -89,6 +91,27 @@ def test_after_every_kind_of_death_the_next_run_is_done(engine, plugin_file):
         result = run(engine, spec(method, plugin_file))
         assert (result.status, text in result.error) == (status, True), result
     assert run(engine, spec("healthy", plugin_file)).status == "done"
+
+
+def test_a_worker_whose_device_a_run_has_poisoned_takes_no_other(engine, plugin_file):
+    assert run(engine, spec("raises", plugin_file)).status == "error"
+    (kept,) = engine._workers
+    assert "ZeroDivisionError" in run(engine, spec("poisons", plugin_file)).error
+    assert engine._workers == []
+    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    (fresh,) = engine._workers
+    assert fresh.process.pid != kept.process.pid
+
+
+def test_an_assertion_on_a_gpu_poisons_its_process_and_an_error_in_python_does_not(monkeypatch):
+    def failed(device):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    assert not poisoned("cpu")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert not poisoned("cuda:0")
+    monkeypatch.setattr(torch.cuda, "synchronize", failed)
+    assert poisoned("cuda:0")
 
 
 def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):

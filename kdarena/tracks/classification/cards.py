@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.card import Recipe, TaskCard, recipe_of_pair
 from kdarena.tracks.classification import data, outliers
 from kdarena.tracks.classification.models import ARCHITECTURES
 
@@ -21,7 +21,7 @@ DIGITS_RECIPE = Recipe(
 )
 """The limit is one that the plain student never reaches: it is for losses whose weights belong to larger maps than 2 x 2."""
 CIFAR_RECIPE = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=240)
-SMALL_LR_RECIPE = Recipe(lr=0.01, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=240, teacher_lr=0.05)
+SMALL_LR_RECIPE = Recipe(lr=0.01, weight_decay=5e-4, momentum=0.9, batch_size=64, milestones=MILESTONES, gamma=0.1, teacher_epochs=240)
 SMALL_LR = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 """Architectures that the public benchmark trains with a learning rate of 0.01."""
 
@@ -114,7 +114,7 @@ def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> Task
         validation=5_000,
         test=10_000,
         metric="top1",
-        recipe=SMALL_LR_RECIPE if student in SMALL_LR else CIFAR_RECIPE,
+        recipe=recipe_of_pair(*(SMALL_LR_RECIPE if network in SMALL_LR else CIFAR_RECIPE for network in (student, teacher))),
         missing=lambda data_root: data.missing_files(name, data_root),
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
         load=_load,

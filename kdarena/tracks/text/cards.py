@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.card import Recipe, TaskCard, recipe_of_pair
 from kdarena.tracks.text import agreement, checkpoint, data, glue
 from kdarena.tracks.text.architectures import architecture
 
@@ -118,8 +117,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
 
 def _recipe(teacher: str, student: str) -> Recipe:
     """Of each network what it is: fine-tuned from a checkpoint, or trained from scratch."""
-    of_student, of_teacher = (CHECKPOINT_RECIPE if checkpoint.is_folder(network) else SCRATCH_RECIPE for network in (student, teacher))
-    return replace(of_student, teacher_lr=of_teacher.lr, teacher_epochs=of_teacher.teacher_epochs) if of_teacher != of_student else of_student
+    return recipe_of_pair(*(CHECKPOINT_RECIPE if checkpoint.is_folder(network) else SCRATCH_RECIPE for network in (student, teacher)))
 
 
 def layers_of(network: str) -> int:

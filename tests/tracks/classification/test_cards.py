@@ -54,6 +54,12 @@ def test_the_recipe_is_the_public_benchmarks(pair: str, lr: float):
     assert (recipe.teacher_lr or recipe.lr) == 0.05
 
 
+def test_a_network_that_the_benchmark_trains_slowly_is_so_trained_as_a_teacher_too():
+    recipe = card("cifar100:mobilenetv2-resnet20").recipe
+    assert (recipe.lr, recipe.teacher_lr) == (0.05, 0.01)
+    assert card("cifar100:mobilenetv2-shufflenetv1").recipe.teacher_lr is None
+
+
 def test_digits_are_embedded_and_cifar_says_what_is_missing():
     assert card("digits").missing(None) is None and card("digits").embedded
     assert "--data-root" in str(card("cifar100").missing(None))
