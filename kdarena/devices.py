@@ -26,10 +26,10 @@ class Machine:
     threads: int
     fast_bf16: bool
 
-    def precision(self, wanted: str, card: TaskCard) -> Literal["fp32", "bf16"]:
-        """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain."""
+    def precision(self, wanted: str, card: TaskCard, protocol: str = "validated") -> Literal["fp32", "bf16"]:
+        """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain; published numbers are of fp32."""
         if wanted == "auto":
-            return "bf16" if self.fast_bf16 and card.fast_bf16 else "fp32"
+            return "bf16" if self.fast_bf16 and card.fast_bf16 and protocol != "published" else "fp32"
         return "bf16" if wanted == "bf16" else "fp32"
 
 

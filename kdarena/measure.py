@@ -71,7 +71,9 @@ def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Ma
         UserError: a teacher can't be trained, or the plain student can't be calibrated.
     """
     request, ledger = pool.request, pool.ledger
-    ground = Ground(card, machine, machine.precision(request.precision, card), card.digest(request.data_root), request.protocol, request.metrics)
+    ground = Ground(
+        card, machine, machine.precision(request.precision, card, request.protocol), card.digest(request.data_root), request.protocol, request.metrics
+    )
     runnable = [entrant for entrant in entrants if entrant.runs]
     ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {ground.precision}")
     started = time.monotonic()
