@@ -223,7 +223,8 @@ def test_a_method_that_fails_is_a_status_and_the_rest_is_recorded(with_sick_meth
     rows = {row["method"]: row for row in board(out)}
     assert rows["student"]["status"] == rows["kd"]["status"] == "done"
     assert "diverged" in rows["sick"]["status"]
-    assert rows["wrong"]["status"] == rows["crooked"]["status"] == "error"
+    assert "error" in rows["wrong"]["status"]
+    assert "error" in rows["crooked"]["status"]
 
 
 def test_a_method_whose_hooks_find_that_it_does_not_apply_is_skipped_with_the_reason(with_sick_methods):
