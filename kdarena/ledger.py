@@ -108,7 +108,7 @@ class Ledger:
         self.display.finished(job, result)
 
     def _note_failure(self, spec: RunSpec, result: RunResult) -> None:
-        if result.status not in (*COMPLETE, "pruned"):
+        if result.status not in (*COMPLETE, "pruned", "skipped"):
             self.failures[spec.key] = f"{spec.task} {spec.method} seed {spec.seed} ({spec.purpose}): {result.status}: {result.error}"
 
     def _facts(self, spec: RunSpec) -> dict[str, str]:
