@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kdarena import Learner, Method, Paper, TeacherSpec, Update, hookimpl, no_teachers
+from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.defaults import Defaults
 from kdarena.params import Params
 from kdarena.run import Run
@@ -161,3 +161,13 @@ def test_a_map_in_half_precision_keeps_its_gradient_whoever_reads_it_first():
     with torch.no_grad():
         assert maps["stage"].dtype == torch.float32
     assert maps["stage"].requires_grad
+
+
+def test_a_network_is_of_teachers_where_all_of_its_weights_are_theirs():
+    task = toy_task()
+    run = Run(task, STUDENT, Params(), seed=0, teachers=[toy_teacher(task), toy_teacher(task, TeacherSpec(member=1))])
+    student = run.new_student()
+    assert run.of_teachers(run.teachers[0])
+    assert run.of_teachers(Ensemble(run.teachers))
+    assert not run.of_teachers(student.requires_grad_(False)), "an average of the student's weights is no teacher"
+    assert not run.of_teachers(Ensemble([run.teachers[0], student]))
