@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def described(error: BaseException) -> str:
+    """An exception of somebody else's code as one line: its type and what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class UserError(Exception):
     """The command can't be carried out as given; the command line prints the line and exits with 2."""
 

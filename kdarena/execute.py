@@ -24,7 +24,7 @@ from kdarena.bench import Bench, build_run
 from kdarena.budget import UNDERSPEND, commit, spend
 from kdarena.calibrate import Calibration, CalibrationSpec, calibrate
 from kdarena.defaults import Defaults
-from kdarena.errors import Diverged, MethodError, NotApplicable, UserError
+from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
 from kdarena.hooks import Hooks, is_out_of_memory, parameter_count
 from kdarena.plugins import Found
 from kdarena.run import Run, TeacherChanged
@@ -33,6 +33,9 @@ from kdarena.spec import RunResult, RunSpec, Status
 from kdarena.tracks.checkpoints import save
 from kdarena.train import Training
 from kdarena.tune import RUNG
+
+OURS = (Diverged, MethodError, NotApplicable, TeacherChanged, UserError)
+"""Exceptions whose text is the whole line for the user."""
 
 
 class Pruned(Exception):
@@ -45,17 +48,8 @@ def execute(spec: RunSpec, bench: Bench) -> RunResult:
     _forget_peak_memory(torch.device(bench.device))
     try:
         return _Execution(spec, bench)(started)
-    except Diverged as error:
-        return _failure(spec, "diverged", error)
-    except NotApplicable as error:
-        return _failure(spec, "skipped", error)
-    except (MethodError, UserError, TeacherChanged) as error:
-        return _failure(spec, "error", error)
     except Exception as error:
-        if is_out_of_memory(error):
-            return _failure(spec, "oom", error)
-        traceback.print_exc(file=sys.stderr)
-        return _failure(spec, "error", error)
+        return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
 
 class _Execution:
@@ -221,10 +215,7 @@ def execute_calibration(spec: CalibrationSpec, bench: Bench) -> Calibration:
             environment=environment.of_device(task.device),
         )
     except Exception as error:
-        status = "oom" if is_out_of_memory(error) else "skipped" if isinstance(error, NotApplicable) else "error"
-        if not isinstance(error, (MethodError, NotApplicable, UserError, TeacherChanged)):
-            traceback.print_exc(file=sys.stderr)
-        return Calibration(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=status, error=one_line(error))
+        return Calibration(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=_status_of(error), error=one_line(error))
 
 
 def seed_everything(seed: int) -> None:
@@ -234,14 +225,20 @@ def seed_everything(seed: int) -> None:
 
 def one_line(error: BaseException) -> str:
     """An exception as one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (MethodError, NotApplicable, UserError, Diverged, TeacherChanged)):
-        return text
-    return f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) if isinstance(error, OURS) else described(error)
 
 
-def _failure(spec: RunSpec, status: Status, error: BaseException) -> RunResult:
-    return RunResult(key=spec.key, status=status, error=one_line(error))
+def _status_of(error: Exception) -> Status:
+    """The status of a run or a calibration that an exception ended; one that nobody foresaw leaves its traceback in the log."""
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    if is_out_of_memory(error):
+        return "oom"
+    if not isinstance(error, OURS):
+        traceback.print_exception(error, file=sys.stderr)
+    return "error"
 
 
 def _forget_peak_memory(device: torch.device) -> None:

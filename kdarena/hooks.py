@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.contract import NO_TEACHER, Learner, Phase, Update
-from kdarena.errors import Diverged, MethodError, NotApplicable
+from kdarena.errors import Diverged, MethodError, NotApplicable, described
 from kdarena.plugins import Found, manager_for
 from kdarena.run import Run, TeacherChanged
 from kdarena.step import Step
@@ -27,6 +27,7 @@ class Hooks:
         self.name = found.method.name
         self._hook = manager_for(found.plugin).hook
         self.loss: Callable[[Step], Terms] = self._resolve_loss()
+        self._student: dict[str, tuple[int, ...]] | None = None
 
     def build(self, run: Run) -> list[Phase]:
         """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn; returns the phases."""
@@ -51,9 +52,11 @@ class Hooks:
 
     def check_student(self, run: Run) -> None:
         """Assert that the student that would be deployed is of the task's architecture."""
-        reference, student = run.new_student(), run.learner.student
-        if _shapes(student) != _shapes(reference):
-            count, expected = parameter_count(student), parameter_count(reference)
+        if self._student is None:
+            self._student = _shapes(run.new_student())
+        student = run.learner.student
+        if _shapes(student) != self._student:
+            count, expected = parameter_count(student), parameter_count(run.new_student())
             found = f"the deployed student ({count:,} parameters) is not of the architecture of the task's ({expected:,})"
             raise MethodError(self.name, "build_student", f"{found}; use run.new_student()")
 
@@ -89,7 +92,7 @@ class Hooks:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise MethodError(self.name, hook, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise MethodError(self.name, hook, described(error)) from error
 
     def _resolve_loss(self) -> Callable[[Step], Terms]:
         """The method's own function where nothing wraps it: a pluggy call a step would cost 2 % of a 5 ms step."""

@@ -11,6 +11,11 @@ from torch.nn import functional
 from kdarena.errors import NotApplicable
 
 
+def refuse_temperature(temperature: float) -> str | None:
+    """Why a distribution can't be softened with this temperature, for ``Method.applies``; None where it can."""
+    return None if temperature > 0 else f"it divides by its temperature, which has to be positive, not {temperature:g}"
+
+
 def check_alike(one: Tensor, other: Tensor) -> None:
     """Rows [P, C] of two networks have to be of one shape to be compared; raises :class:`kdarena.NotApplicable` where they aren't."""
     if one.shape != other.shape:

@@ -32,13 +32,23 @@ LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 8000, 250  # characters; longer 
 _Item = TypeVar("_Item")
 
 
+def chosen_uri() -> str | None:
+    """The store that the user set for all of MLflow, or None."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def store_uri(directory: Path, tracking_uri: str | None) -> str:
+    """``tracking_uri``, or that of the directory's own database."""
+    return tracking_uri or f"sqlite:///{(directory / DATABASE).resolve().as_posix()}"
+
+
 def connect(directory: Path, tracking_uri: str | None) -> MlflowClient:
     """A client of ``tracking_uri``, or of the SQLite database in ``directory``, which is made where it is missing.
 
     Raises:
         UserError: the store can't be opened.
     """
-    uri = tracking_uri or f"sqlite:///{(directory / DATABASE).resolve().as_posix()}"
+    uri = store_uri(directory, tracking_uri)
     try:
         if not tracking_uri and not (directory / DATABASE).exists():
             _make_database(directory / DATABASE)

@@ -13,6 +13,7 @@ from kdarena.calibrate import TIME_LIMIT, Calibration, CalibrationSpec, PhaseMea
 from kdarena.contract import REFERENCE, Method, TeacherSpec
 from kdarena.defaults import Defaults
 from kdarena.devices import Machine
+from kdarena.errors import described
 from kdarena.params import Value, make_params, tunables
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, Purpose, RunSpec, Unit, digest
@@ -116,7 +117,7 @@ def enter(found: Sequence[Found], card: TaskCard, request: Request) -> list[Entr
             skip = skip or one.method.applies(card, params)
             teachers = () if skip else tuple(one.method.teachers(card, params))
         except Exception as error:
-            teachers, fault = (), f"plugin {one.name!r}, its declaration: {type(error).__name__}: {' '.join(str(error).split())}"
+            teachers, fault = (), f"plugin {one.name!r}, its declaration: {described(error)}"
         entrants.append(Entrant(one, own, recipe, teachers, skip, fault))
     return entrants
 

@@ -21,7 +21,7 @@ import pluggy
 
 from kdarena.contract import HOOKS, PROJECT, Method, MethodHooks
 from kdarena.defaults import Defaults
-from kdarena.errors import UserError
+from kdarena.errors import UserError, described
 from kdarena.params import KNOBS, tunables
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -182,7 +182,5 @@ def _source_digest(plugin: Any) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, pluggy.PluginValidationError):
-        text += f" (hooks are {', '.join(HOOKS)})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    known = f" (hooks are {', '.join(HOOKS)})" if isinstance(error, pluggy.PluginValidationError) else ""
+    return described(error) + known

@@ -8,7 +8,6 @@ the directory is next opened for writing.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -61,7 +60,7 @@ class Record:
                 written by another process, or its store can't be opened.
         """
         directory = Path(directory)
-        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+        uri = tracking_uri or mlflow_store.chosen_uri()
         if create:
             output.claim(directory)
         else:

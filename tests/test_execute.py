@@ -11,7 +11,7 @@ from kdarena.bench import Bench
 from kdarena.budget import commit
 from kdarena.calibrate import PhaseMeasure
 from kdarena.execute import execute, execute_calibration
-from kdarena.plan import TRIAL_SEED, teacher_run
+from kdarena.plan import TRIAL_SEED, Ground, teacher_run
 from kdarena.plugins import Found
 from kdarena.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
 from kdarena.tracks import card
@@ -29,6 +29,14 @@ def student(steps=60, **changes):
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path, tmp_path)
+
+
+def ground(**changes):
+    """Where teachers are planned: the digits on one CPU core."""
+    return Ground(
+        **{"card": DIGITS, "machine": SimpleNamespace(kind="cpu", threads=1), "precision": "fp32", "data": DIGITS.digest(None), "protocol": "validated"}
+        | changes
+    )
 
 
 def test_the_same_spec_gives_the_same_result_bit_by_bit(bench):
@@ -104,34 +112,21 @@ def test_an_unknown_plugin_is_an_error_and_not_the_end(bench):
 
 
 def test_a_teachers_epochs_are_those_of_what_it_trains_on():
-    class Machine:
-        kind, threads = "cpu", 1
-
-    class Ground:
-        card, machine, precision, data, protocol = DIGITS, Machine, "fp32", DIGITS.digest(None), "published"
-
-    spec = teacher_run(TeacherSpec(), Ground, 10, PhaseMeasure("train", None, 1.0, 1 / 12, 0))
+    spec = teacher_run(TeacherSpec(), ground(protocol="published"), 10, PhaseMeasure("train", None, 1.0, 1 / 12, 0))
     assert commit(spec.costs, spec.budget.amount) == (120,)
 
 
 def test_a_teacher_is_trained_at_its_own_rate_and_a_pool_of_students_at_theirs():
     card = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, teacher_lr=0.03))
 
-    class Ground:
-        machine, precision, data, protocol = SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated"
-
-    Ground.card = card
     measured = PhaseMeasure("train", None, 1.0, 1 / 12, 0)
-    assert teacher_run(TeacherSpec(), Ground, 10, measured).recipe == {"lr": 0.03}
-    assert teacher_run(TeacherSpec("student"), Ground, 10, measured).recipe == {}
+    assert teacher_run(TeacherSpec(), ground(card=card), 10, measured).recipe == {"lr": 0.03}
+    assert teacher_run(TeacherSpec("student"), ground(card=card), 10, measured).recipe == {}
 
 
 def test_no_teacher_shares_its_seed_with_a_final_run_or_a_trial():
-    class Ground:
-        card, machine, precision, data, protocol = DIGITS, SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated"
-
     measured = PhaseMeasure("train", None, 1.0, 1 / 12, 0)
-    seeds = {teacher_run(TeacherSpec(member=member), Ground, 10, measured).seed for member in range(100)}
+    seeds = {teacher_run(TeacherSpec(member=member), ground(), 10, measured).seed for member in range(100)}
     assert len(seeds) == 100
     assert not seeds & {*range(1000), TRIAL_SEED}
 
@@ -157,13 +152,7 @@ def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):
 def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench, tmp_path):
     from kdarena.contract import REFERENCE
 
-    class Machine:
-        kind, threads = "cpu", 1
-
-    class Ground:
-        card, machine, precision, data, protocol = DIGITS, Machine, "fp32", DIGITS.digest(None), "validated"
-
-    spec = teacher_run(REFERENCE, Ground, 10, PhaseMeasure("train", None, 1.0, 1 / 7, 0))
+    spec = teacher_run(REFERENCE, ground(), 10, PhaseMeasure("train", None, 1.0, 1 / 7, 0))
     result = execute(spec, bench)
     assert result.status == "done"
     assert result.parameters > execute(student(), bench).parameters

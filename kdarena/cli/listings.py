@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,10 +126,11 @@ def ui(out: Path, port: int) -> None:
     """MLflow's own server, bound to localhost."""
     import subprocess
 
+    from kdarena.mlflow_store import chosen_uri, store_uri
     from kdarena.record import Record
 
     record = Record.open(out, create=False)
-    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    chosen = chosen_uri()
     if chosen and chosen.startswith("http"):
         print(f"MLFLOW_TRACKING_URI says that the record is kept by the server {chosen}; its page is there", file=sys.stderr)
         return
@@ -140,7 +140,7 @@ def ui(out: Path, port: int) -> None:
         "mlflow",
         "server",
         "--backend-store-uri",
-        chosen or f"sqlite:///{(record.directory / 'mlflow.db').resolve().as_posix()}",
+        store_uri(record.directory, chosen),
         "--host",
         "127.0.0.1",
         "--port",

@@ -166,19 +166,7 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
             schedule(engine, [work(entrant) for entrant in runnable], recall=lambda spec: None, keep=lambda job, result: None)
         finally:
             engine.close()
-    rows.extend(
-        {
-            "method": entrant.method.name,
-            "phase": None,
-            "step_cost": None,
-            "error_percent": None,
-            "gflop": None,
-            "fixed_steps": None,
-            "note": entrant.skip or entrant.fault,
-        }
-        for entrant in entrants
-        if not entrant.runs
-    )
+    rows.extend(_unmeasured(entrant.method.name, entrant.skip or entrant.fault) for entrant in entrants if not entrant.runs)
     if as_json:
         print_json(rows)
     else:
@@ -197,19 +185,13 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
         print_table(["method", "phase", "student steps", "error %", "GFLOP a step", "fixed steps", "note"], shown)
 
 
+def _unmeasured(name: str, note: str | None) -> dict[str, Any]:
+    return {"method": name, "phase": None, "step_cost": None, "error_percent": None, "gflop": None, "fixed_steps": None, "note": note}
+
+
 def _cost_rows(name: str, measured: Any) -> list[dict[str, Any]]:
     if measured.status != "done":
-        return [
-            {
-                "method": name,
-                "phase": None,
-                "step_cost": None,
-                "error_percent": None,
-                "gflop": None,
-                "fixed_steps": None,
-                "note": f"{measured.status}: {measured.error}",
-            }
-        ]
+        return [_unmeasured(name, f"{measured.status}: {measured.error}")]
     return [
         {
             "method": name,

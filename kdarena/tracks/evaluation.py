@@ -21,12 +21,12 @@ Scores = Callable[[Outputs], Mapping[str, Tensor]]
 
 def rows_of(task: Task, outputs: Outputs) -> Outputs:
     """Logits, exits and embedding of the rows that count, on the CPU: samples, pixels or tokens [P, C]."""
-    logits, mask = task.rows(outputs)
+    (logits, mask), *earlier = task.exit_rows(outputs)
 
     def counted(rows: Tensor) -> Tensor:
         return (rows if mask is None else rows[mask]).cpu()
 
-    exits = tuple(counted(task.rows(Outputs(logits=one, counted=outputs.counted))[0]) for one in outputs.exits)
+    exits = tuple(counted(rows) for rows, _ in earlier)
     embedding = outputs.embedding
     return Outputs(
         logits=counted(logits),

@@ -219,6 +219,10 @@ class Task(abc.ABC):
             ValueError: the task's outputs are values and no scores of classes.
         """
 
+    def exit_rows(self, outputs: Outputs) -> list[tuple[Tensor, Tensor | None]]:
+        """:meth:`rows` of the last exit, and then of a network's earlier ones, shallow to deep."""
+        return [self.rows(outputs), *(self.rows(Outputs(logits=logits, counted=outputs.counted)) for logits in outputs.exits)]
+
     def row_targets(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Labels of those rows [P], −100 where a row has none."""
         return targets

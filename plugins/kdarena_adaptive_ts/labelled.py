@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn import functional
 
-from kdarena import Choice, Float, Method, Outputs, Params, hookimpl, losses
+from kdarena import Choice, Float, Method, Params, hookimpl, losses
 from kdarena_adaptive_ts.paper import PAPER
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _Interpolated(abc.ABC):
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """Cross-entropy against the interpolated targets: mean over the rows that count and have a label."""
         params = cast(CTSParams, step.params)
-        z_s, counted = step.task.rows(step.student)
+        (z_s, counted), *earlier = step.task.exit_rows(step.student)
         z_t, _ = step.task.rows(step.teacher)
         losses.check_alike(z_s, z_t)
         y = step.task.row_targets(step.student, step.targets)
@@ -122,7 +122,7 @@ class _Interpolated(abc.ABC):
         y = y.clamp(min=0)
         target = interpolated(z_t, y, self.weights(params, z_t, y), params.smoothing)
         # of a student with earlier exits each has the loss, as each has the labels'
-        exits = [z_s, *(step.task.rows(Outputs(logits))[0] for logits in step.student.exits)]
+        exits = [z_s, *(z for z, _ in earlier)]
         return {self.method.name: torch.stack([losses.soft_cross_entropy(target, z, mask) for z in exits]).sum()}
 
     method: Method

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl
+from kdarena import Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl, losses
 
 if TYPE_CHECKING:
     from kdarena import Run, Step, Task, TaskCard
@@ -101,8 +101,8 @@ def l_nce(log_scores: Tensor, samples: int) -> Tensor:
 
 def applies(card: TaskCard, params: CRDParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
-    if params.temperature <= 0:
-        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    if reason := losses.refuse_temperature(params.temperature):
+        return reason
     if not 0 <= params.momentum < 1:
         return f"momentum is a share that stays, in [0, 1), not {params.momentum:g}"
     if params.negatives < 1 or params.dimension < 1:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from kdarena import Float, Method, Paper, Params, hookimpl
+from kdarena import Float, Method, Paper, Params, hookimpl, losses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ def l_inter_intra(z_s: Tensor, z_t: Tensor, temperature: float) -> tuple[Tensor,
 
 def applies(card: TaskCard, params: DISTParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
-    return None if params.temperature > 0 else f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    return losses.refuse_temperature(params.temperature)
 
 
 class DIST:

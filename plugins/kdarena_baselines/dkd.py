@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn import functional
 
-from kdarena import Float, Method, Paper, Params, hookimpl
+from kdarena import Float, Method, Paper, Params, hookimpl, losses
 from kdarena_baselines.warmup import warmup_factor
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def tckd_nckd(z_s: Tensor, z_t: Tensor, y: Tensor, temperature: float) -> tuple[
 
 def applies(card: TaskCard, params: DKDParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
-    if params.temperature <= 0:
-        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    if reason := losses.refuse_temperature(params.temperature):
+        return reason
     return None if card.classes > 2 else f"it distils the classes beside the target, of which {card.classes} classes leave {card.classes - 1}"
 
 

@@ -75,8 +75,8 @@ def applies(card: TaskCard, params: ONEParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
     if params.branches < 2:
         return f"an ensemble needs at least two branches, not {params.branches}"
-    if params.temperature <= 0:
-        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    if reason := losses.refuse_temperature(params.temperature):
+        return reason
     return None if card.branches else "its student can't be cut into a stem and branches behind its last stage but one"
 
 

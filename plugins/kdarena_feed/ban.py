@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn import functional
 
-from kdarena import NO_TEACHER, ROWS, Float, Int, Method, Outputs, Paper, Params, Phase, hookimpl, losses, no_teachers
+from kdarena import NO_TEACHER, ROWS, Float, Int, Method, Paper, Params, Phase, hookimpl, losses, no_teachers
 from kdarena_feed import generations
 
 if TYPE_CHECKING:
@@ -70,11 +70,6 @@ def permuted_dark_knowledge(p_t: Tensor, generator: torch.Generator) -> Tensor:
     return p_t.scatter(1, others, p_t.gather(1, others).gather(1, order))
 
 
-def exits(step: Step) -> list[tuple[Tensor, Tensor | None]]:
-    """Rows of logits [P, C] and which count, of the student's last exit and then of its earlier ones."""
-    return [step.task.rows(step.student), *(step.task.rows(Outputs(logits)) for logits in step.student.exits)]
-
-
 class BAN:
     """Each generation matches its predecessor's distribution, and the labels."""
 
@@ -116,7 +111,10 @@ class BAN:
         """−T² Σ_c p_c^{k−1} ln p_c^k + λ · CE."""
         params = cast(BANParams, step.params)
         p_t = self.target(step, params.temperature)
-        ban = params.temperature**2 * torch.stack([losses.soft_cross_entropy(p_t, z_s / params.temperature, mask) for z_s, mask in exits(step)]).sum()
+        ban = (
+            params.temperature**2
+            * torch.stack([losses.soft_cross_entropy(p_t, z_s / params.temperature, mask) for z_s, mask in step.task.exit_rows(step.student)]).sum()
+        )
         return {"ban": ban, "ce": params.label_weight * step.task.loss(step.student, step.targets)}
 
     def target(self, step: Step, temperature: float) -> Tensor:
@@ -134,7 +132,11 @@ class CWTM(BAN):
     def from_teacher(self, step: Step) -> Mapping[str, Tensor]:
         """Σ_b w_b · CE_b."""
         weights = teacher_confidence_weights(self.target(step, 1.0))
-        return {"cwtm": torch.stack([(weights * functional.cross_entropy(z_s, step.targets, reduction="none")).sum() for z_s, _ in exits(step)]).sum()}
+        return {
+            "cwtm": torch.stack(
+                [(weights * functional.cross_entropy(z_s, step.targets, reduction="none")).sum() for z_s, _ in step.task.exit_rows(step.student)]
+            ).sum()
+        }
 
 
 class DKPP(BAN):

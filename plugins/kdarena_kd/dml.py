@@ -36,8 +36,8 @@ def applies(card: TaskCard, params: DMLParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
     if params.networks < 2:
         return f"networks={params.networks}: there is no peer to learn from"
-    if params.temperature <= 0:
-        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    if reason := losses.refuse_temperature(params.temperature):
+        return reason
     return "its networks would all start from the teacher's weights, as one" if card.start else None
 
 

@@ -37,8 +37,8 @@ class KDParams(Params):
 
 def applies(card: TaskCard, params: KDParams) -> str | None:
     """Why it can't run on a task with these parameters, or None."""
-    if params.temperature <= 0:
-        return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+    if reason := losses.refuse_temperature(params.temperature):
+        return reason
     return None if 0 <= params.a <= 1 else f"a is the teacher's share of the loss, in [0, 1], not {params.a:g}"
 
 

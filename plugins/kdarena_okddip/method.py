@@ -93,8 +93,8 @@ class OKDDip:
             return f"it needs a leader and at least one peer, two students, not {params.students}"
         if params.factor < 1:
             return f"its attention narrows embeddings by a factor of at least 1, not {params.factor}"
-        if params.temperature <= 0:
-            return f"it divides by its temperature, which has to be positive, not {params.temperature:g}"
+        if reason := losses.refuse_temperature(params.temperature):
+            return reason
         if self.branches and not card.branches:
             return f"it needs a student that can be cut behind its last stage but one; {card.student} can't"
         return None

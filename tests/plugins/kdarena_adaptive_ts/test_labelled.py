@@ -1,6 +1,5 @@
 """IT/S, CT/S and AT/S against independent derivations."""
 
-import dataclasses
 import math
 
 import pytest
@@ -14,7 +13,6 @@ from torch.nn import functional
 from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
 from kdarena.tracks import card as find_card
-from kdarena.tracks.classification import models
 from kdarena.tracks.task import Setting
 
 _, _, ITS, CTS, ATS = variants
@@ -256,11 +254,8 @@ class TestOnOtherTracks:
         torch.testing.assert_close(term(ITS, step), expected, **CLOSE)
 
     @LABELLED
-    def test_of_a_student_with_earlier_exits_every_exit_has_the_loss(self, plugin, monkeypatch):
-        small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
-        monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
-        chosen = dataclasses.replace(find_card("digits"), student="small-msdnet", exits=2, branches=False)
-        run = make_run(plugin, chosen.load(chosen, Setting()), PARAMS[plugin.method.name])
+    def test_of_a_student_with_earlier_exits_every_exit_has_the_loss(self, plugin, digits):
+        run = make_run(plugin, digits(), PARAMS[plugin.method.name])
         step = new_step(run)
         z_t = step.teacher.logits
         target = interpolated(z_t, step.targets, plugin.weights(step.params, z_t, step.targets))

@@ -1,7 +1,5 @@
 """Born-again networks against closed forms."""
 
-import dataclasses
-
 import pytest
 import torch
 from kdarena_feed import variants
@@ -10,21 +8,9 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from kdarena.params import tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
-from kdarena.tracks.classification import models
-from kdarena.tracks.task import Setting
 
 BAN, CWTM, DKPP = variants[2:]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-
-
-@pytest.fixture
-def with_exits(monkeypatch):
-    """The digits with a small MSDNet of two earlier exits as the student."""
-    small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
-    monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
-    chosen = dataclasses.replace(card("digits"), student="small-msdnet", exits=2, branches=False)
-    return chosen.load(chosen, Setting())
 
 
 def second_generation(params=None, plugin=BAN, task=None):
@@ -132,8 +118,8 @@ def test_confidence_weighting_weights_each_samples_label_loss():
 
 class TestEarlierExits:
     @pytest.mark.parametrize(("plugin", "label_weight"), [(BAN, 0.0), (BAN, 0.3), (DKPP, 0.0)])
-    def test_every_exit_learns_from_the_last_exit_of_the_generation_before(self, with_exits, plugin, label_weight):
-        run = second_generation({"label_weight": label_weight, "temperature": 2.0}, plugin, with_exits)
+    def test_every_exit_learns_from_the_last_exit_of_the_generation_before(self, digits, plugin, label_weight):
+        run = second_generation({"label_weight": label_weight, "temperature": 2.0}, plugin, digits())
         step = new_step(run)
         p_t = torch.softmax(step.teacher.logits / 2, 1)
         all_logits = [step.student.logits, *step.student.exits]
@@ -149,8 +135,8 @@ class TestEarlierExits:
         labels = label_weight * sum(cross_entropy(z_s, step.targets) for z_s in all_logits)
         torch.testing.assert_close(plugin.loss(step)["ce"], labels, **CLOSE)
 
-    def test_confidence_weights_every_exits_label_loss(self, with_exits):
-        step = new_step(second_generation(plugin=CWTM, task=with_exits))
+    def test_confidence_weights_every_exits_label_loss(self, digits):
+        step = new_step(second_generation(plugin=CWTM, task=digits()))
         confidence = torch.softmax(step.teacher.logits, 1).amax(1)
         expected = sum(
             float(weight) * float(cross_entropy(z_s[row : row + 1], step.targets[row : row + 1]))
@@ -160,8 +146,8 @@ class TestEarlierExits:
         assert float(CWTM.loss(step)["cwtm"].detach()) == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize(("plugin", "params"), [(BAN, {"label_weight": 0.0}), (CWTM, {}), (DKPP, {})], ids=["ban", "cwtm", "dkpp"])
-    def test_no_classifier_is_left_without_a_gradient(self, with_exits, plugin, params):
-        run = second_generation(params, plugin, with_exits)
+    def test_no_classifier_is_left_without_a_gradient(self, digits, plugin, params):
+        run = second_generation(params, plugin, digits())
         total = sum(plugin.loss(new_step(run)).values())
         for classifier in run.learner.student.classifiers:
             assert float(torch.autograd.grad(total, classifier.linear.weight, retain_graph=True)[0].abs().max()) > 0

@@ -1,6 +1,5 @@
 """MSD on branches of a toy network and on a small MSDNet's own exits."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +13,6 @@ from torch.nn import functional
 from kdarena import NotApplicable
 from kdarena.params import make_params, tunables
 from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
-from kdarena.tracks.classification import models
-from kdarena.tracks.task import Setting
 
 (MSD,) = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -29,21 +25,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def digits(monkeypatch):
-    """The digits with a student of the caller's choice."""
-    small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
-    monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
-
-    def load(student="small-msdnet", precision="fp32"):
-        exits = models.ARCHITECTURES[student].exits
-        fields = {"student": student, "exits": exits, "branches": not exits}
-        chosen = dataclasses.replace(card("digits"), **fields)
-        return chosen.load(chosen, Setting(precision=precision))
-
-    return load
 
 
 def by_hand(run, step):
