@@ -45,8 +45,8 @@ class Pruned(Exception):
 def execute(spec: RunSpec, bench: Bench) -> RunResult:
     """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
     started = time.perf_counter()
-    _forget_peak_memory(torch.device(bench.device))
     try:
+        _forget_peak_memory(torch.device(bench.device))
         return _Execution(spec, bench)(started)
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
