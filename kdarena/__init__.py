@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kdarena.contract import (
+from kdarena.errors import NotApplicable
+from kdarena.method.contract import (
     NO_TEACHER,
     REFERENCE,
     ROWS,
@@ -22,15 +23,14 @@ from kdarena.contract import (
     Update,
     hookimpl,
     no_teachers,
-    pool,
     reference_teacher,
+    teacher_pool,
 )
-from kdarena.errors import NotApplicable
 from kdarena.params import Choice, Flag, Float, Int, Params
 
 if TYPE_CHECKING:
-    from kdarena.run import Run
-    from kdarena.step import Step
+    from kdarena.method.run import Run
+    from kdarena.method.step import Step
     from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import TaskCard
     from kdarena.tracks.task import Evaluation, Outputs, Task
@@ -62,8 +62,8 @@ __all__ = [
     "Update",
     "hookimpl",
     "no_teachers",
-    "pool",
     "reference_teacher",
+    "teacher_pool",
 ]
 
 _LAZY = {

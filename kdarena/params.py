@@ -38,7 +38,7 @@ class Tunable:
         log: whether the range is searched on a logarithmic scale.
         choices: the allowed values of a choice.
         cost: whether the value changes the cost of a step; such a parameter is tuned only where the user asks for it,
-            because each value needs a calibration of its own.
+            because each value needs a profile of its own.
         tune: whether the tuner searches it at all.
         help: one line for the reader.
     """

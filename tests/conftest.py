@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from kdarena.contract import REFERENCE, Method, Paper
-from kdarena.record import Record
-from kdarena.recorded import RecordedRun
-from kdarena.spec import Budget, PhaseCost, PhaseRecord, RunResult, RunSpec
+from kdarena.method.contract import REFERENCE, Method, Paper
+from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord, RunResult, RunSpec
+from kdarena.record.recorded import RecordedRun
+from kdarena.record.runs import Record
 
 torch.set_num_threads(1)  # as a worker trains; with more, tests that run side by side wait for each other's threads
 

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from kdarena.plugins import discover
-from kdarena.testing import make_run, take_steps, toy_task
+from kdarena.method.discovery import discover
+from kdarena.testing.run import make_run, take_steps
+from kdarena.testing.task import toy_task
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

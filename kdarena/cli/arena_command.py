@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdarena import output
-from kdarena.assignments import parse_params
-from kdarena.budget import Amount, parse_amount, parse_duration
-from kdarena.choose import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
+from kdarena.board.variants import CONTROLS
 from kdarena.errors import UserError
-from kdarena.plan import Request, enter, teachers_of
-from kdarena.plugins import Found, discover, select
-from kdarena.tracks import card as find_card
-from kdarena.tracks import cards
-from kdarena.variants import CONTROLS
+from kdarena.method.discovery import Plugin, discover, select
+from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
+from kdarena.plan.assignments import parse_params
+from kdarena.plan.budget import Amount, parse_amount, parse_duration
+from kdarena.plan.entrants import entrants_of, teachers_of
+from kdarena.plan.request import Request
+from kdarena.record import output
+from kdarena.tracks import cards, find_card
 
 if TYPE_CHECKING:
-    from kdarena.arena import Arena, Outcome
-    from kdarena.record import Record
+    from kdarena.arena.arena import Arena, Outcome
+    from kdarena.record.runs import Record
     from kdarena.tracks.card import TaskCard
 
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ def run(options: Options) -> int:
         describe(request, chosen, chosen_cards)
         return 0
     if options.fresh:
-        from kdarena.devices import find_machine
+        from kdarena.plan.machine import find_machine
 
         find_machine(request.device, request.workers)  # a command that can't be carried out moves nothing
         move_aside(options.out.resolve())
@@ -81,7 +81,7 @@ def run(options: Options) -> int:
         return INTERRUPTED
 
 
-def _run(request: Request, found: Sequence[Found], chosen: Sequence[Found], chosen_cards: Sequence[TaskCard], *, named: bool) -> int:
+def _run(request: Request, found: Sequence[Plugin], chosen: Sequence[Plugin], chosen_cards: Sequence[TaskCard], *, named: bool) -> int:
     with workplace(request) as (arena_of, record):
         outcome = arena_of(request).run(chosen, chosen_cards, named=named)
         print_boards(record, request.out, found)
@@ -98,13 +98,13 @@ def report_failures(outcome: Outcome) -> int:
 @contextmanager
 def workplace(request: Request) -> Iterator[tuple[Callable[[Request], Arena], Record]]:
     """The record, the workers and the terminal of one command; gives what makes an arena of a request, and the record."""
-    from kdarena.arena import Arena
-    from kdarena.devices import find_machine
+    from kdarena.arena.arena import Arena
+    from kdarena.arena.display import display
+    from kdarena.arena.recorder import Ledger
     from kdarena.engines.local import LocalEngine
-    from kdarena.ledger import Ledger
-    from kdarena.live import display
-    from kdarena.record import Record
-    from kdarena.store import Store
+    from kdarena.plan.machine import find_machine
+    from kdarena.record.runs import Record
+    from kdarena.record.store import Store
 
     machine = find_machine(request.device, request.workers)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -131,11 +131,11 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def print_boards(record: Any, out: Path, found: Sequence[Found]) -> None:
+def print_boards(record: Any, out: Path, found: Sequence[Plugin]) -> None:
     """The boards on standard output, and as files in the output directory."""
+    from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
-    from kdarena.report.publish import publish
 
     frame = boards_of(record, out, found)
     print_tables(frame)
@@ -143,7 +143,7 @@ def print_boards(record: Any, out: Path, found: Sequence[Found]) -> None:
         print(f"written: {path}", file=sys.stderr)
 
 
-def with_controls(chosen: Sequence[Found], found: Sequence[Found]) -> list[Found]:
+def with_controls(chosen: Sequence[Plugin], found: Sequence[Plugin]) -> list[Plugin]:
     """The chosen methods and the compulsory controls, controls first."""
     working = {one.name: one for one in found if one.error is None}
     controls = [working[name] for name in CONTROLS if name in working]
@@ -167,7 +167,7 @@ def choose_tasks(names: str, data_root: str | None) -> list[TaskCard]:
     return chosen
 
 
-def check(options: Options, chosen: Sequence[Found], chosen_cards: Sequence[TaskCard]) -> Request:
+def check(options: Options, chosen: Sequence[Plugin], chosen_cards: Sequence[TaskCard]) -> Request:
     """The options as a request.
 
     Raises:
@@ -215,11 +215,11 @@ def check(options: Options, chosen: Sequence[Found], chosen_cards: Sequence[Task
     )
 
 
-def describe(request: Request, chosen: Sequence[Found], chosen_cards: Sequence[TaskCard]) -> None:
+def describe(request: Request, chosen: Sequence[Plugin], chosen_cards: Sequence[TaskCard]) -> None:
     """``--dry-run``: what would be run, as far as it is known before anything is measured."""
     seeds = request.seeds or DEFAULT_SEEDS
     for card in chosen_cards:
-        entrants = enter(chosen, card, request)
+        entrants = entrants_of(chosen, card, request)
         runnable = [entrant for entrant in entrants if entrant.runs]
         print(f"{card.name}: {card.teacher} to {card.student}, {card.train} train, {card.validation} validation, {card.test} test")
         print(f"  methods: {', '.join(entrant.method.name for entrant in runnable)}")

@@ -29,7 +29,7 @@ def _finding(what: str, found: object, state: str = "ok", mend: str | None = Non
 
 
 def _machine() -> list[dict[str, Any]]:
-    from kdarena.devices import available_cores
+    from kdarena.plan.machine import available_cores
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0
     free = shutil.disk_usage(".").free / 2**30
@@ -44,7 +44,7 @@ def _devices() -> list[dict[str, Any]]:
         import torch
     except Exception as error:
         return [_finding("torch", f"{type(error).__name__}: {error}", "missing", "pip install -c constraints.txt -e .")]
-    from kdarena.devices import find_machine
+    from kdarena.plan.machine import find_machine
 
     machine = find_machine("cpu", 1)
     bf16 = "fast at bf16" if machine.fast_bf16 else "no bf16 instructions: --precision auto means fp32"
@@ -67,7 +67,7 @@ def _packages() -> list[dict[str, Any]]:
         except importlib.metadata.PackageNotFoundError:
             rows.append(_finding(name, "not installed", "missing", f"pip install -c constraints.txt {name}"))
     try:
-        from kdarena._torchvision import import_torchvision
+        from kdarena.tracks.torchvision import import_torchvision
 
         import_torchvision()
     except Exception as error:
@@ -76,7 +76,7 @@ def _packages() -> list[dict[str, Any]]:
 
 
 def _plugins() -> list[dict[str, Any]]:
-    from kdarena.plugins import discover
+    from kdarena.method.discovery import discover
 
     rows = []
     working = 0
@@ -102,7 +102,7 @@ def _data(data_root: str | None) -> list[dict[str, Any]]:
 
 def _output(out: Path) -> list[dict[str, Any]]:
     from kdarena.errors import UserError
-    from kdarena.record import Record
+    from kdarena.record.runs import Record
 
     if not out.exists():
         return [_finding(f"output {out}", "none yet", "optional", "kdarena run --plugins all")]

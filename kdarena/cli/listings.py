@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from kdarena.cli.output import print_json, print_table
 from kdarena.errors import UserError
-from kdarena.plugins import Found, discover
+from kdarena.method.discovery import Plugin, discover
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdarena.record import Record
+    from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 
@@ -57,10 +57,10 @@ def tasks(as_json: bool, data_root: str | None) -> None:
 
 def runs(out: Path, as_json: bool, as_csv: bool) -> None:
     """Every recorded run."""
-    from kdarena.frames import runs_frame
-    from kdarena.record import Record
-    from kdarena.report.cells import rows as rows_of
-    from kdarena.report.formats import csv_text, json_text
+    from kdarena.board.cells import rows as rows_of
+    from kdarena.board.formats import csv_text, json_text
+    from kdarena.board.frame import runs_frame
+    from kdarena.record.runs import Record
 
     if as_json and as_csv:
         raise UserError("--json and --csv exclude each other; name one")
@@ -77,9 +77,9 @@ def runs(out: Path, as_json: bool, as_csv: bool) -> None:
 
 def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str]) -> None:
     """The boards in one format."""
-    from kdarena.record import Record
-    from kdarena.report import formats
-    from kdarena.report.publish import publish
+    from kdarena.board import formats
+    from kdarena.board.publish import publish
+    from kdarena.record.runs import Record
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
@@ -94,10 +94,10 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, found: Sequence[Found]) -> pd.DataFrame:
+def boards_of(record: Record, out: Path, found: Sequence[Plugin]) -> pd.DataFrame:
     """The frame of all boards of a record."""
-    from kdarena.leaderboard import leaderboard_frame
-    from kdarena.store import Store
+    from kdarena.board.leaderboard import leaderboard_frame
+    from kdarena.record.store import Store
     from kdarena.tracks import cards
 
     methods = {one.name: one.method for one in found if one.method is not None}
@@ -108,15 +108,15 @@ def print_boards(frame: pd.DataFrame) -> None:
     """The boards as tables on standard output."""
     from rich.console import Console
 
-    from kdarena.report.table import terminal
+    from kdarena.board.table import terminal
 
     Console(width=None if sys.stdout.isatty() else 160).print(terminal(frame))
 
 
 def export(out: Path, run: str, to: Path) -> None:
     """The student of a run."""
-    from kdarena.record import Record
-    from kdarena.report.export import export_student
+    from kdarena.record.export import export_student
+    from kdarena.record.runs import Record
 
     written = export_student(Record.open(out, create=False), run, to)
     print(f"written: {written}", file=sys.stderr)
@@ -126,8 +126,8 @@ def ui(out: Path, port: int) -> None:
     """MLflow's own server, bound to localhost."""
     import subprocess
 
-    from kdarena.mlflow_store import chosen_uri, store_uri
-    from kdarena.record import Record
+    from kdarena.record.mlflow import chosen_uri, store_uri
+    from kdarena.record.runs import Record
 
     record = Record.open(out, create=False)
     chosen = chosen_uri()

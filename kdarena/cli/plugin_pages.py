@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdarena.cli.output import print_json, print_table
-from kdarena.contract import Method
 from kdarena.errors import UserError
+from kdarena.method.contract import Method
+from kdarena.method.discovery import Plugin, discover, select
 from kdarena.params import make_params, sources, tunables
-from kdarena.plugins import Found, discover, select
 
 if TYPE_CHECKING:
-    from kdarena.contract import TeacherSpec
-    from kdarena.plan import Entrant, Ground
+    from kdarena.method.contract import TeacherSpec
+    from kdarena.plan.entrants import Entrant
+    from kdarena.plan.specs import Ground
 
 
 def listing(as_json: bool, paths: Sequence[str]) -> None:
@@ -42,7 +43,7 @@ def listing(as_json: bool, paths: Sequence[str]) -> None:
         )
 
 
-def _row(one: Found) -> dict[str, Any]:
+def _row(one: Plugin) -> dict[str, Any]:
     method = one.method
     return {
         "name": one.name,
@@ -88,7 +89,7 @@ def show(name: str, paths: Sequence[str]) -> None:
 
 
 def _teachers(method: Method) -> str:
-    from kdarena.contract import REFERENCE
+    from kdarena.method.contract import REFERENCE
     from kdarena.tracks import cards
 
     own = [card for card in cards() if card.track in method.tracks] or list(cards())
@@ -127,13 +128,15 @@ def _applies(method: Method, track: str) -> str:
 
 def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision: str, data_root: str | None) -> None:
     """Each method's step cost in student steps. Costs don't depend on weights, so the teachers are untrained ones."""
-    from kdarena.devices import find_machine
-    from kdarena.engines.job import Result
+    from kdarena.arena.scheduler import Job, Work
+    from kdarena.arena.scheduler import run as schedule
+    from kdarena.engines.engine import Result
     from kdarena.engines.local import LocalEngine
-    from kdarena.plan import Ground, Request, calibration_spec, enter, teachers_of
-    from kdarena.scheduler import Job, Work
-    from kdarena.scheduler import run as schedule
-    from kdarena.tracks import card as find_card
+    from kdarena.plan.entrants import entrants_of, teachers_of
+    from kdarena.plan.machine import find_machine
+    from kdarena.plan.request import Request
+    from kdarena.plan.specs import Ground, profile_spec
+    from kdarena.tracks import find_card
 
     card = find_card(task)
     missing = card.missing(data_root)
@@ -141,7 +144,7 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
         raise UserError(f"task {task}: {missing}")
     machine = find_machine(device, 1)
     ground = Ground(card, machine, machine.precision(precision, card), card.digest(data_root), "validated")
-    entrants = enter(select(discover(paths), "all"), card, Request())
+    entrants = entrants_of(select(discover(paths), "all"), card, Request())
     runnable = [entrant for entrant in entrants if entrant.runs]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +161,7 @@ def cost(task: str, as_json: bool, paths: Sequence[str], device: str, precision:
         )
 
         def work(entrant: Entrant) -> Work:
-            results: list[Result] = yield [Job(calibration_spec(entrant, ground, keys, timed=True), "calibration")]
+            results: list[Result] = yield [Job(profile_spec(entrant, ground, keys, timed=True), "profile")]
             rows.extend(_cost_rows(entrant.method.name, results[0]))
             print(f"{entrant.method.name} measured", file=sys.stderr)
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from kdarena.cli.arena_command import INTERRUPTED, Options, check, choose_tasks, report_failures, with_controls, workplace
 from kdarena.cli.output import print_table
 from kdarena.errors import UserError
-from kdarena.plan import Request
-from kdarena.plugins import Found, discover, select
+from kdarena.method.discovery import Plugin, discover, select
+from kdarena.plan.request import Request
 
 if TYPE_CHECKING:
-    from kdarena.record import Record
-    from kdarena.recorded import RecordedRun
-    from kdarena.sweep import Sweep
+    from kdarena.board.sweep import Sweep
+    from kdarena.record.recorded import RecordedRun
+    from kdarena.record.runs import Record
     from kdarena.tracks.card import TaskCard
 
 DEFAULT_BUDGET = "100se"
@@ -26,7 +26,7 @@ DEFAULT_BUDGET = "100se"
 
 def sweep(text: str, options: Options) -> int:
     """Carry out the command; returns its exit status."""
-    from kdarena.sweep import parse_sweep
+    from kdarena.board.sweep import parse_sweep
 
     found = discover(options.plugin_paths)
     wanted = parse_sweep(text, found)
@@ -48,7 +48,7 @@ def sweep(text: str, options: Options) -> int:
         return INTERRUPTED
 
 
-def _run(request: Request, sweep: Sweep, chosen: Sequence[Found], card: TaskCard) -> int:
+def _run(request: Request, sweep: Sweep, chosen: Sequence[Plugin], card: TaskCard) -> int:
     with workplace(request) as (arena_of, record):
         amounts = set()
         for value in sweep.values:
@@ -62,11 +62,11 @@ def _run(request: Request, sweep: Sweep, chosen: Sequence[Found], card: TaskCard
 
 def _show(request: Request, sweep: Sweep, card: TaskCard, record: Record, amounts: set[float]) -> None:
     """The table on standard output, and table and curve as files."""
-    from kdarena.arena import SWEPT
-    from kdarena.output import write_atomically
-    from kdarena.report.cells import clean
-    from kdarena.report.formats import csv_text
-    from kdarena.sweep import draw, sweep_frame
+    from kdarena.arena.arena import SWEPT
+    from kdarena.board.cells import clean
+    from kdarena.board.formats import csv_text
+    from kdarena.board.sweep import draw, sweep_frame
+    from kdarena.record.output import write_atomically
 
     runs = [run for run in record.runs() if run.spec.task == card.name and float(run.facts.get("budget", "nan")) in amounts]
     mine = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metric_groups == request.metrics]

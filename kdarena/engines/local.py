@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdarena.engines.job import Event, Spec, failed, result_from, to_message
-from kdarena.spec import Status
+from kdarena.engines.engine import Event, Spec, failed, result_from, to_message
+from kdarena.plan.spec import Status
 
 PATIENCE = 300.0
 """Seconds without a sign of life after which a job counts as an endless loop. A run says at least every few steps that it lives."""

@@ -27,10 +27,10 @@ def main() -> None:
 
     import torch
 
-    from kdarena.bench import Bench
-    from kdarena.engines.job import spec_from
-    from kdarena.execute import execute, execute_calibration
-    from kdarena.spec import RunSpec
+    from kdarena.engines.engine import spec_from
+    from kdarena.execute.execute import execute, execute_profile
+    from kdarena.execute.workspace import Bench
+    from kdarena.plan.spec import RunSpec
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
@@ -44,7 +44,7 @@ def main() -> None:
     )
     while True:
         spec = spec_from(jobs.get())
-        result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_calibration(spec, bench)
+        result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_profile(spec, bench)
         last = result.status == "error" and poisoned(settings["device"])
         _answer(answers, {"result": dataclasses.asdict(result), "last": last})
         if last:

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdarena.contract import Phase, TeacherSpec
-from kdarena.hooks import Hooks
+from kdarena.execute.hooks import Hooks
+from kdarena.execute.train import begin_phase
+from kdarena.execute.updates import BoundUpdate
+from kdarena.method.contract import Phase, TeacherSpec
+from kdarena.method.discovery import Plugin
+from kdarena.method.run import Run
+from kdarena.method.step import Step
 from kdarena.params import Value, make_params
-from kdarena.plugins import Found
-from kdarena.run import Run
 from kdarena.seeds import derive
-from kdarena.step import Step
 from kdarena.tracks.task import Batch, Task
-from kdarena.train import BoundUpdate, enter
 
 
 class ToyRun(Run):
@@ -65,7 +66,7 @@ def make_run(
     torch.manual_seed(derive(seed, "global"))
     start = toy_teacher(task) if task.card.start else None
     run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
-    run.hooks = Hooks(Found(method.name, plugin, method))
+    run.hooks = Hooks(Plugin(method.name, plugin, method))
     run.phases = run.hooks.build(run)
     run.augmented = task.batches(seed, run.protocol, "augmented")
     run.bound = {}
@@ -83,7 +84,7 @@ def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: 
 def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
     """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
     chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
-    stepper, batches = enter(run.hooks, run, chosen, run.bound, run.augmented)
+    stepper, batches = begin_phase(run.hooks, run, chosen, run.bound, run.augmented)
     for position in range(count):
         with run.hooks.guard("loss"):
             stepper.take(next(batches), position / count, position / count)

@@ -25,7 +25,7 @@ def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
     return tuple(card for listing in _listings() for card in listing.cards(data_root))
 
 
-def card(name: str, data_root: str | None = None) -> TaskCard:
+def find_card(name: str, data_root: str | None = None) -> TaskCard:
     """The card of one task, also of pairs that are not listed, as ``cifar100:resnet56-resnet20``.
 
     Raises:

@@ -35,7 +35,7 @@ class Transcripts:
     def complete(self) -> None:
         """Lend each utterance without a sequence one of another's.
 
-        A run decodes all of them and has nothing to lend. A calibration cuts the pass short and throws away what it trains: it
+        A run decodes all of them and has nothing to lend. A profile cuts the pass short and throws away what it trains: it
         needs sequences of the usual lengths, not the right ones.
 
         Raises:

@@ -134,7 +134,7 @@ class AFD:
 
     def _adversarial(self, step: Step) -> dict[str, Tensor]:
         critics, real = step.learner.helpers, self._real(step)
-        return {f"g{k}": (1 - step.through(critics[f"critic{k}"], f_k, *real)).square().mean() for k, f_k in enumerate(self._maps(step))}
+        return {f"g{k}": (1 - step.call_frozen(critics[f"critic{k}"], f_k, *real)).square().mean() for k, f_k in enumerate(self._maps(step))}
 
     def _critic(self, step: Step) -> dict[str, Tensor]:
         critics, positions = step.learner.helpers, self._real(step)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim import Adam
 
-from kdarena import ROWS, Choice, Ensemble, Flag, Float, Int, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, pool
+from kdarena import ROWS, Choice, Ensemble, Flag, Float, Int, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, teacher_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ def one_cycle(progress: float) -> float:
 
 def teachers(card: TaskCard, params: EnsembleParams) -> tuple[TeacherSpec, ...]:
     """The members."""
-    return pool(params.teachers, params.architecture)
+    return teacher_pool(params.teachers, params.architecture)
 
 
 def applies(card: TaskCard, params: EnsembleParams, auxiliary: bool) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kdarena import Choice, Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl, pool
+from kdarena import Choice, Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl, teacher_pool
 from kdarena_feed.transformation import NTL, l_feed, real_positions
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class PFEED:
         equations="L = CE(y, s) + beta sum_n || x_n^T / ||x_n^T||_2 - NTL_n(x^S) / ||NTL_n(x^S)||_2 ||_1",
         extended=EXTENDED,
         Params=PFEEDParams,
-        teachers=lambda card, params: pool(params.teachers, params.architecture),
+        teachers=lambda card, params: teacher_pool(params.teachers, params.architecture),
         applies=applies,
     )
 

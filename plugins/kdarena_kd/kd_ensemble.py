@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from kdarena import ROWS, Int, Method, Paper, hookimpl, losses, pool
+from kdarena import ROWS, Int, Method, Paper, hookimpl, losses, teacher_pool
 from kdarena_kd import kd
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class KDEnsemble:
         equations="L = (1 - a) CE(y, z_s) + a T^2 KL(mean_n softmax(z_n / T) || softmax(z_s / T))",
         extended=ROWS,
         Params=KDEnsembleParams,
-        teachers=lambda card, params: pool(params.teachers, "teacher"),
+        teachers=lambda card, params: teacher_pool(params.teachers, "teacher"),
         applies=applies,
     )
 

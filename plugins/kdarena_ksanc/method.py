@@ -159,7 +159,7 @@ class KSANC:
         params, helpers = cast(KSANCParams, step.params), step.learner.helpers
         l_s, l_t = step.student.logits, step.teacher.logits
         g_s = step.apply(helpers["squeezer"], *step.student.features.values())
-        seen = step.through(helpers["critic"], l_s)
+        seen = step.call_frozen(helpers["critic"], l_s)
         d_s = seen[:, 0]
         fooled = -functional.logsigmoid(d_s).mean() if params.generator == "non-saturating" else functional.logsigmoid(-d_s).mean()
         return {

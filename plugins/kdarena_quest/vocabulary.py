@@ -2,7 +2,7 @@
 
 Every position (h, w) of every training image's teacher map is one point of dimension C_T (section 3.1 of the paper; raw
 features, no whitening or normalisation, as in the public code). Lloyd's iterations are cut into chunks of points, so that one
-step of a phase assigns one chunk, memory is bounded by chunk × K distances, and each step can be calibrated and charged.
+step of a phase assigns one chunk, memory is bounded by chunk × K distances, and each step can be profiled and charged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Points:
         self.filled += len(points)
 
     def complete(self) -> None:
-        """Repeat what is there until the buffer is full, so that steps cost the same: after a collection that was cut short, as calibration's is, or
+        """Repeat what is there until the buffer is full, so that steps cost the same: after a collection that was cut short, as profile's is, or
         of sequences that are shorter than the typical one."""
         if self.filled == 0:
             raise ValueError("no points were collected: the phase 'collect' has to come first")

@@ -250,7 +250,7 @@ class Structured(PixelPairWise):
     def _student(self, step: Step) -> dict[str, Tensor]:
         params = cast(StructuredParams, step.params)
         q_s, image = self._scores(step, step.student), self._image(step)
-        d_s = step.through(step.learner.helpers["critic"], q_s, *image)
+        d_s = step.call_frozen(step.learner.helpers["critic"], q_s, *image)
         return {**super().loss(step), "ho": -params.lambda_d * d_s.mean()}
 
     def _critic(self, step: Step) -> dict[str, Tensor]:

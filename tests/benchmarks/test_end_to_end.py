@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks import tools
-from kdarena._torchvision import import_torchvision
-from kdarena.devices import find_machine
+from kdarena.plan.machine import find_machine
+from kdarena.tracks.torchvision import import_torchvision
 
 
 def plain_step(task):

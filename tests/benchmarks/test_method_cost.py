@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import tools
-from kdarena.plugins import discover
-from kdarena.testing import make_run, take_steps
+from kdarena.method.discovery import discover
+from kdarena.testing.run import make_run, take_steps
 
 BATCH = 16
 SMALL = {"quest": {"words": 256, "images": 64, "iterations": 5}, "crd": {}}

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from kdarena.bench import Bench
-from kdarena.execute import execute
-from kdarena.record import Record
-from kdarena.spec import Budget, PhaseCost, RunSpec
-from kdarena.tracks import card
+from kdarena.execute.execute import execute
+from kdarena.execute.workspace import Bench
+from kdarena.plan.spec import Budget, PhaseCost, RunSpec
+from kdarena.record.runs import Record
+from kdarena.tracks import find_card
 
 
 @pytest.mark.benchmark
@@ -22,7 +22,7 @@ def test_a_run_costs_at_most_three_tenths_of_a_second_beside_its_training(tmp_pa
         record.checkpoints.mkdir(parents=True, exist_ok=True)
         beside = []
         for seed in range(6):
-            spec = RunSpec("digits", "student", "", "final", seed, Budget(60, "flop"), (cost,), data=card("digits").digest(None))
+            spec = RunSpec("digits", "student", "", "final", seed, Budget(60, "flop"), (cost,), data=find_card("digits").digest(None))
             started = time.perf_counter()
             result = execute(spec, bench)
             record.log(spec, result, setting="default", facts={})

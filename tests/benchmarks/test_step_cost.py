@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import tools
-from kdarena.tracks import card as find_card
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 

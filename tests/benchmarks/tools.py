@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kdarena.plugins import discover
-from kdarena.testing import make_run
-from kdarena.tracks import card as find_card
+from kdarena.execute.updates import Stepper
+from kdarena.method.discovery import discover
+from kdarena.testing.run import make_run
+from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.task import ClassificationTask
 from kdarena.tracks.task import Setting
-from kdarena.train import Stepper
 
 GROSS = 1.5
 """Ratio that the short form allows: CI's machine may be so loaded that a few blocks tell no finer difference, but a synchronisation a step shows."""

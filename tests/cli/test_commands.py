@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdarena.record import Record
+from kdarena.record.runs import Record
 
 TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
@@ -63,7 +63,7 @@ def test_fresh_moves_nothing_where_the_command_cant_be_carried_out(kdarena, empt
 
 def test_fresh_moves_nothing_that_another_process_writes_to(kdarena, empty_output, tmp_path):
     shutil.copytree(empty_output, tmp_path / "out")
-    code = "import sys, pathlib, kdarena.output as o; held = o.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    code = "import sys, pathlib, kdarena.record.output as o; held = o.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         done = kdarena("run", *TINY, "--fresh", "--out", tmp_path / "out")

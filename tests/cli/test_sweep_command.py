@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from kdarena.board.sweep import Sweep
 from kdarena.cli.sweep_command import _show
-from kdarena.plan import Request
-from kdarena.sweep import Sweep
-from kdarena.tracks import card
+from kdarena.plan.request import Request
+from kdarena.tracks import find_card
 
 TINY = ["--budget", "5e9flop", "--seeds", "1", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", "1"]
 TAU = Sweep("kd", "temperature", (2.0, 8.0))
@@ -53,7 +53,7 @@ def show(record, synthetic, capsys):
         for run in runs:
             facts = {"budget": "60.0", **run.facts}
             record.log(run.spec, run.result, setting=run.setting, facts=facts)
-        _show(Request(out=record.directory, **request), TAU, card("digits"), record, {60.0})
+        _show(Request(out=record.directory, **request), TAU, find_card("digits"), record, {60.0})
         frame = pd.read_csv(record.directory / "sweeps" / "digits_kd.temperature.csv")
         return {row["value"]: row for row in frame.to_dict("records")}, capsys.readouterr()
 

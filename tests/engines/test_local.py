@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdarena.engines.job import spec_from, to_message
+from kdarena.engines.engine import spec_from, to_message
 from kdarena.engines.local import ALLOCATOR, LocalEngine, cause_of_death, worker_environment
 from kdarena.engines.worker import poisoned
-from kdarena.plugins import discover
-from kdarena.spec import Budget, PhaseCost, RunSpec
-from kdarena.tracks import card
+from kdarena.method.discovery import discover
+from kdarena.plan.spec import Budget, PhaseCost, RunSpec
+from kdarena.tracks import find_card
 
 ILL = """
 import ctypes, os, signal, sys, time
@@ -66,7 +66,7 @@ def spec(method, plugin_file):
     source = next(one.source for one in discover([plugin_file]) if one.name == method)
     steps = 60
     cost = PhaseCost("train", None, 1.0, 1.0, None, None, 0)
-    return RunSpec("digits", method, source, "final", 0, Budget(steps, "flop"), (cost,), data=card("digits").digest(None))
+    return RunSpec("digits", method, source, "final", 0, Budget(steps, "flop"), (cost,), data=find_card("digits").digest(None))
 
 
 def run(engine, one):
@@ -126,8 +126,8 @@ def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
 
 
 def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path):
-    from kdarena.bench import Bench
-    from kdarena.execute import execute
+    from kdarena.execute.execute import execute
+    from kdarena.execute.workspace import Bench
 
     torch.set_num_threads(1)
     one = spec("healthy", plugin_file)

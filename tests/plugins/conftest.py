@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from kdarena.tracks import card
+from kdarena.tracks import find_card
 from kdarena.tracks.classification import models
 from kdarena.tracks.task import Setting
 
@@ -17,7 +17,7 @@ def digits(monkeypatch):
 
     def load(student="small-msdnet", precision="fp32"):
         exits = models.ARCHITECTURES[student].exits
-        chosen = dataclasses.replace(card("digits"), student=student, exits=exits, branches=not exits)
+        chosen = dataclasses.replace(find_card("digits"), student=student, exits=exits, branches=not exits)
         return chosen.load(chosen, Setting(precision=precision))
 
     return load

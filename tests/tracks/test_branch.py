@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdarena.tracks import card
+from kdarena.tracks import find_card
 from kdarena.tracks.branch import Ensemble, cut
 from kdarena.tracks.classification.models import ARCHITECTURES, create
 from kdarena.tracks.classification.task import ClassificationTask
@@ -18,7 +18,7 @@ CUT = ("digits-student", "digits-teacher", "resnet14", "resnet8x4", "resnet50", 
 
 @pytest.fixture(scope="module")
 def digits() -> ClassificationTask:
-    task = card("digits").load(card("digits"), Setting())
+    task = find_card("digits").load(find_card("digits"), Setting())
     assert isinstance(task, ClassificationTask)
     return task
 
@@ -137,7 +137,7 @@ def test_a_task_cuts_its_student_where_its_card_says_so(digits: ClassificationTa
 
 
 def test_a_task_whose_student_is_not_made_of_whole_stages_refuses_to_cut_it():
-    described = card("cifar100:vgg13-vgg8")
+    described = find_card("cifar100:vgg13-vgg8")
     assert not described.branches
     task = ClassificationTask.__new__(ClassificationTask)
     task.card = described

@@ -155,7 +155,7 @@ def missing_files(name: str, data_root: str | None) -> str | None:
 
 def download(name: str, data_root: str) -> None:
     """Fetch ``cifar10`` or ``cifar100`` by torchvision into its standard layout below ``data_root``."""
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     if name not in CIFAR:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(CIFAR)}")

@@ -58,7 +58,7 @@ def cityscapes_missing(data_root: str | None) -> str | None:
 
 def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     """Images and masks of both parts, as torchvision lists them; raises ``ValueError`` in one line where something is missing."""
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     files.require(voc_missing(data_root))
     pairs = {}
@@ -71,7 +71,7 @@ def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
 
 def cityscapes_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     """Images and masks of label ids of both parts by name, as torchvision lists them; raises ``ValueError`` as :func:`voc_pairs` does."""
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     files.require(cityscapes_missing(data_root))
     folder, pairs = str(Path(str(data_root)) / CITYSCAPES_FOLDER), {}
@@ -84,7 +84,7 @@ def cityscapes_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
 
 def cityscapes_labels() -> Labels:
     """Of torchvision's table: the training id of each label id, 255 where it is not evaluated."""
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     table = import_torchvision().datasets.Cityscapes.classes
     known = {one.id: one.train_id if one.train_id in range(len(CITYSCAPES_CLASSES)) else IGNORED for one in table if 0 <= one.id < CITYSCAPES_IDS}

@@ -113,7 +113,7 @@ def load_bert(folder: str, dropout: float | None) -> BertModel:
     """
     import torch
 
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     import_torchvision()
     from transformers import BertConfig, BertModel

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdarena._torchvision import import_torchvision
+from kdarena.tracks.torchvision import import_torchvision
 
 import_torchvision()  # transformers imports it where it is installed, and would fail beside a CPU build of torch
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdarena.testing import make_run
+from kdarena.testing.run import make_run
 from kdarena.tracks.card import Recipe, TaskCard
 from kdarena.tracks.sampled import SampledTask
 from kdarena.tracks.task import Batch, Outputs, Setting

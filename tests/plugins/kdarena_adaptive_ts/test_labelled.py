@@ -11,8 +11,9 @@ from kdarena_adaptive_ts.labelled import adaptive_weights, conditional_weights, 
 from torch.nn import functional
 
 from kdarena.params import tunables
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 _, _, ITS, CTS, ATS = variants

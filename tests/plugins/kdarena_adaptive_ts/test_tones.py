@@ -6,7 +6,7 @@ import pytest
 import torch
 from kdarena_adaptive_ts import variants
 
-from kdarena.testing import make_run, new_step, take_phases, take_steps
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.tracks.speech.cards import card
 from kdarena.tracks.task import Setting
 

@@ -7,11 +7,12 @@ import torch
 from kdarena_adaptive_ts import variants
 from torch.distributions import Categorical
 
-from kdarena.calibrate import calibrate
-from kdarena.defaults import plugin as plain_student
-from kdarena.hooks import Hooks
-from kdarena.plugins import Found
-from kdarena.testing import new_step, take_phases, take_steps, toy_task
+from kdarena.execute.hooks import Hooks
+from kdarena.execute.profile import profile
+from kdarena.method.discovery import Plugin
+from kdarena.method.student import plugin as plain_student
+from kdarena.testing.run import new_step, take_phases, take_steps
+from kdarena.testing.task import toy_task
 
 TS, TS_SEQ, ITS, CTS, ATS = variants
 UNLABELLED = pytest.mark.parametrize("plugin", [TS, TS_SEQ], ids=["ts", "ts-seq"])
@@ -229,12 +230,12 @@ class TestWithoutLabels:
 class TestInTheHarness:
     @UNLABELLED
     @pytest.mark.parametrize("timed", [False, True])
-    def test_calibration_measures_both_phases_though_it_cuts_the_pass_short(self, spelling_run, plugin, timed):
+    def test_profile_measures_both_phases_though_it_cuts_the_pass_short(self, spelling_run, plugin, timed):
         def hooks_of(one):
-            return Hooks(Found(one.method.name, one, one.method))
+            return Hooks(Plugin(one.method.name, one, one.method))
 
         builds = (lambda: spelling_run(plugin), lambda: spelling_run(plain_student))
-        measures, _ = calibrate(hooks_of(plugin), builds[0], hooks_of(plain_student), builds[1], timed=timed, once=True)
+        measures, _ = profile(hooks_of(plugin), builds[0], hooks_of(plain_student), builds[1], timed=timed, once=True)
         assert [measure.phase for measure in measures] == ["decode", "train"]
         assert all(measure.flops > 0 for measure in measures)
         assert all((measure.relative is not None) is timed for measure in measures)

@@ -13,7 +13,8 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import Learner
-from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
 
 PAIR, CYCLE, LARGE = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -201,7 +202,7 @@ class TestAdversary:
         assert float(gradient.abs().max()) > 0
         moved = f_0 - 0.1 * gradient / gradient.norm()
         critic = run.learner.helpers["critic0"]
-        before, after = step.through(critic, f_0), step.through(critic, moved)
+        before, after = step.call_frozen(critic, f_0), step.call_frozen(critic, moved)
         assert float(after.mean()) > float(before.mean())
         assert float(((1 - after) ** 2).mean()) < float(((1 - before) ** 2).mean())
 

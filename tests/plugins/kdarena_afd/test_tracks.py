@@ -11,8 +11,8 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import NotApplicable
-from kdarena.testing import make_run, new_step, take_steps
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Batch, Setting
 
 PAIR, CYCLE, LARGE = variants

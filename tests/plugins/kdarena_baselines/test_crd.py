@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from kdarena_baselines.crd import CRD, Memory, draw_negatives, l_nce
 
 from kdarena import NotApplicable
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 PLUGIN = CRD()
@@ -272,7 +273,7 @@ class TestRuns:
 
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_a_real_task_has_finite_terms_in_single_precision(self, precision):
-        digits = card("digits")
+        digits = find_card("digits")
         run = make_run(PLUGIN, digits.load(digits, Setting(precision=precision)))
         run.phases[0].begin(run)
         terms = PLUGIN.loss(new_step(run))
@@ -297,5 +298,5 @@ def test_parameters_without_meaning_are_refused(params, reason):
 
 
 def test_it_applies_to_the_listed_tasks_with_its_defaults():
-    assert PLUGIN.method.applies(card("digits"), PLUGIN.method.Params()) is None
-    assert PLUGIN.method.applies(card("cifar100"), PLUGIN.method.Params()) is None
+    assert PLUGIN.method.applies(find_card("digits"), PLUGIN.method.Params()) is None
+    assert PLUGIN.method.applies(find_card("cifar100"), PLUGIN.method.Params()) is None

@@ -14,7 +14,8 @@ from kdarena_baselines.stages import pairs
 from torch import nn
 
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, toy_task
+from kdarena.testing.run import make_run, new_step
+from kdarena.testing.task import toy_task
 
 FITNET, ATTENTION, REVIEW = FitNet(), AT(), ReviewKD()
 CLOSE = {"rtol": 1e-5, "atol": 1e-7}

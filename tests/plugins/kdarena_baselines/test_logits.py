@@ -11,8 +11,9 @@ from kdarena_baselines.warmup import warmup_factor
 from scipy.stats import pearsonr
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
-from kdarena.testing import make_run, new_step, toy_task
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 DECOUPLED, CORRELATION = DKD(), DIST()

@@ -8,8 +8,9 @@ from kdarena_baselines.one import ONE, Gate, ensemble_logits
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy, one_hot
 
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 PLUGIN = ONE()
@@ -182,7 +183,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_a_real_task_has_finite_terms_in_single_precision_and_an_ensemble_to_score(self, precision):
-        digits = card("digits")
+        digits = find_card("digits")
         task = digits.load(digits, Setting(precision=precision))
         run = make_run(PLUGIN, task)
         terms = PLUGIN.loss(new_step(run))
@@ -208,5 +209,5 @@ def test_a_student_that_can_not_be_cut_is_refused():
 
 def test_it_applies_to_the_digits_with_the_public_codes_defaults():
     params = PLUGIN.method.Params()
-    assert PLUGIN.method.applies(card("digits"), params) is None
+    assert PLUGIN.method.applies(find_card("digits"), params) is None
     assert (params.branches, params.temperature, params.ramp_up) == (3, 3.0, 80 / 300)

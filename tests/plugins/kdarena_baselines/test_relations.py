@@ -10,7 +10,8 @@ from kdarena_baselines.rkd import RKD, l_rkd, relations
 from kdarena_baselines.sp import SP, l_sp, similarity
 
 from kdarena.errors import NotApplicable
-from kdarena.testing import ToyTask, make_run, new_step, toy_task
+from kdarena.testing.run import make_run, new_step
+from kdarena.testing.task import ToyTask, toy_task
 from kdarena.tracks.task import Outputs
 
 SIMILARITY, RELATIONAL = SP(), RKD()

@@ -14,10 +14,11 @@ from kdarena_baselines.reviewkd import ReviewKD
 from kdarena_baselines.rkd import RKD
 from kdarena_baselines.sp import SP
 
-from kdarena.defaults import Defaults
+from kdarena.method.student import Defaults
 from kdarena.params import tunables
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 WEIGHTS = {
@@ -95,7 +96,7 @@ def test_it_trains_with_a_student_of_another_grid_and_width(plugin):
 
 @EVERY
 def test_in_bf16_terms_are_finite_and_in_fp32(plugin):
-    digits = card("digits")
+    digits = find_card("digits")
     task = digits.load(digits, Setting(precision="bf16"))
     run = make_run(plugin, task, teachers=[task.new_network("digits-teacher").eval().requires_grad_(False)])
     terms = run.hooks.loss(new_step(run, progress=0.5))
@@ -106,7 +107,7 @@ def test_in_bf16_terms_are_finite_and_in_fp32(plugin):
 @pytest.fixture(scope="module")
 def trained():
     """The digits task, and its teacher after a few real steps."""
-    digits = card("digits")
+    digits = find_card("digits")
     task = digits.load(digits, Setting())
     run = make_run(Defaults(), task, teachers=[])
     run.learner.student = task.new_network("digits-teacher")

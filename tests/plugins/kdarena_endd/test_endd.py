@@ -13,9 +13,10 @@ from kdarena_endd.ensemble import one_cycle, temperature_at
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
 from kdarena import Outputs, TeacherSpec
+from kdarena.method.step import LabelsForbidden
 from kdarena.params import tunables
-from kdarena.step import LabelsForbidden
-from kdarena.testing import make_run, new_step, take_steps, toy_task, toy_teacher
+from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
+from kdarena.testing.task import toy_task
 from kdarena.tracks.task import Batch
 
 END, ENDD, END_AUX, ENDD_AUX = variants

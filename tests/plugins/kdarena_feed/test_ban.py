@@ -7,7 +7,8 @@ from kdarena_feed.ban import permuted_dark_knowledge, teacher_confidence_weights
 from torch.nn.functional import cross_entropy, one_hot
 
 from kdarena.params import tunables
-from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
 
 BAN, CWTM, DKPP = variants[2:]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

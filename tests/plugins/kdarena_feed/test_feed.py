@@ -12,10 +12,11 @@ from kdarena_feed.transformation import NTL, l_feed
 from torch import nn
 
 from kdarena import TeacherSpec
-from kdarena.defaults import Defaults
 from kdarena.errors import NotApplicable
+from kdarena.method.student import Defaults
 from kdarena.params import tunables
-from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task, toy_teacher
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps, toy_teacher
+from kdarena.testing.task import toy_task
 
 PFEED, SFEED, *_ = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

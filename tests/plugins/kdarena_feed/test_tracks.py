@@ -9,8 +9,8 @@ from kdarena_feed import variants
 from kdarena_feed.transformation import NTL, l_feed
 from torch import nn
 
-from kdarena.testing import make_run, new_step, take_phases, take_steps
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Batch, Setting
 
 PFEED, SFEED, BAN, _, DKPP = variants

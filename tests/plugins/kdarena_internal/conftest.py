@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdarena.testing import ToyTask, toy_task
+from kdarena.testing.task import ToyTask, toy_task
 from kdarena.tracks.task import Batch, Outputs, Setting
 
 WORDS, LONGEST, WIDTH, HEADS = 20, 9, 8, 2

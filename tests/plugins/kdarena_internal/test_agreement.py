@@ -6,7 +6,7 @@ from kdarena_internal import variants
 from kdarena_internal.layers import embedder, encoder_layers
 from torch import nn
 
-from kdarena.testing import make_run, new_step, take_phases, take_steps
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.tracks.task import Batch, Setting
 from kdarena.tracks.text import cards
 from kdarena.tracks.text.architectures import architecture

@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from kdarena import Outputs
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, take_phases, toy_task
+from kdarena.testing.run import make_run, new_step, take_phases
+from kdarena.testing.task import toy_task
 
 INTERNAL, PID, SID = variants
 

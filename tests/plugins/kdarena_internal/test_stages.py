@@ -4,9 +4,9 @@ import pytest
 import torch
 from kdarena_internal import variants
 
-from kdarena.spec import PhaseCost
-from kdarena.testing import make_run, new_step, take_steps
-from kdarena.train import Training
+from kdarena.execute.train import Training
+from kdarena.plan.spec import PhaseCost
+from kdarena.testing.run import make_run, new_step, take_steps
 
 INTERNAL, PID, SID = variants
 STAGED = pytest.mark.parametrize("plugin", [PID, SID], ids=lambda plugin: plugin.method.name)

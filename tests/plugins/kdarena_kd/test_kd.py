@@ -9,7 +9,8 @@ from kdarena_kd import variants
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import TeacherSpec
-from kdarena.testing import make_run, new_step, take_steps, toy_task, toy_teacher
+from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
+from kdarena.testing.task import toy_task
 
 KD, ENSEMBLE, DML = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -7,8 +7,8 @@ import torch
 from kdarena_kd import variants
 from torch import nn
 
-from kdarena.testing import make_run, new_step
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Batch, Setting
 
 KD, ENSEMBLE, DML = variants

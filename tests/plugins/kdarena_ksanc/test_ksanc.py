@@ -9,8 +9,9 @@ from kdarena_ksanc import variants
 from torch import nn
 from torch.nn.functional import binary_cross_entropy, cross_entropy
 
-from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 (PLUGIN,) = variants

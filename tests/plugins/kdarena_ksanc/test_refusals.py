@@ -6,7 +6,8 @@ import pytest
 from kdarena_ksanc import variants
 
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, toy_task, toy_teacher
+from kdarena.testing.run import make_run, toy_teacher
+from kdarena.testing.task import toy_task
 
 (PLUGIN,) = variants
 

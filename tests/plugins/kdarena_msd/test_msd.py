@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from kdarena import NotApplicable
 from kdarena.params import make_params, tunables
-from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
 
 (MSD,) = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from kdarena import REFERENCE, TeacherSpec
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, take_steps, toy_task
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
 
 FICKLE, KD = Fickle(), kd_variants[0]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

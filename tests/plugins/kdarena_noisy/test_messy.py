@@ -9,7 +9,8 @@ from scipy import stats
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import TeacherSpec
-from kdarena.testing import make_run, new_step, toy_task
+from kdarena.testing.run import make_run, new_step
+from kdarena.testing.task import toy_task
 
 _, _, MESSY_TEACHER, MESSY_STUDENT, MESSY = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

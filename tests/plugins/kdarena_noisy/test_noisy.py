@@ -10,8 +10,9 @@ from kdarena_noisy import variants
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 KD, *_ = kd_variants
@@ -136,7 +137,7 @@ def test_weights_that_make_no_loss_are_refused(plugin, wrong):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @EACH
 def test_it_learns_digits(plugin, precision):
-    digits = card("digits")
+    digits = find_card("digits")
     run = make_run(plugin, digits.load(digits, Setting(precision=precision)), {"a": 0.5})
     history = take_steps(run, 25)
     totals = [sum(terms.values()) for terms in history]

@@ -12,7 +12,8 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import losses
-from kdarena.testing import make_run, new_step, toy_task, toy_teacher
+from kdarena.testing.run import make_run, new_step, toy_teacher
+from kdarena.testing.task import toy_task
 
 SOFT = SoftRandomization()
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

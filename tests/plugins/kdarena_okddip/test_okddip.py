@@ -9,8 +9,9 @@ from kdarena_okddip import variants
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
-from kdarena.testing import make_run, new_step, take_steps, toy_task
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 PLUGINS = {plugin.method.name: plugin for plugin in variants}

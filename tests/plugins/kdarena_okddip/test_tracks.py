@@ -8,8 +8,8 @@ import torch
 from kdarena_okddip import variants
 from torch.distributions import Categorical, kl_divergence
 
-from kdarena.testing import make_run, new_step, take_steps
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Setting
 
 OKDDIP, BRANCHES = variants

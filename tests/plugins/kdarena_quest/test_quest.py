@@ -13,7 +13,8 @@ from kdarena_quest.method import AssignmentPredictor, l_dist
 from kdarena_quest.vocabulary import KMeans, Points, squared_distances
 from torch.nn.functional import one_hot
 
-from kdarena.testing import make_run, new_step, take_phases, take_steps, toy_task
+from kdarena.testing.run import make_run, new_step, take_phases, take_steps
+from kdarena.testing.task import toy_task
 
 (QUEST,) = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -346,7 +347,7 @@ class TestRun:
         assert not torch.allclose(expected, naive_lloyd(points, start, 18), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(run.store["vocabulary"].words.double(), expected, rtol=1e-3, atol=1e-4)
 
-    def test_calibration_may_enter_each_phase_several_times_for_a_few_steps(self):
+    def test_profile_may_enter_each_phase_several_times_for_a_few_steps(self):
         run = make_run(QUEST, toy_task())
         for phase in run.phases:
             for _ in range(3):

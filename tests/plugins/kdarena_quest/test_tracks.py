@@ -11,8 +11,8 @@ from kdarena_quest.vocabulary import Points
 from torch import nn
 
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, take_steps
-from kdarena.tracks import card as find_card
+from kdarena.testing.run import make_run, new_step, take_steps
+from kdarena.tracks import find_card
 from kdarena.tracks.task import Batch, Setting
 
 (QUEST,) = variants

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdarena.testing import toy_task
+from kdarena.testing.task import toy_task
 from kdarena.tracks.sampled import SampledTask
 from kdarena.tracks.task import Batch, Outputs, Setting
 

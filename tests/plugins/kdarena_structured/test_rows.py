@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdarena.errors import NotApplicable
-from kdarena.testing import make_run, new_step, take_steps
+from kdarena.testing.run import make_run, new_step, take_steps
 
 PI, PI_PA, STRUCTURED = variants
 SMALL = {"width": 8}

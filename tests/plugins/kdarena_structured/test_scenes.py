@@ -5,7 +5,7 @@ import math
 import pytest
 from kdarena_structured import variants
 
-from kdarena.testing import make_run, take_steps
+from kdarena.testing.run import make_run, take_steps
 from kdarena.tracks.segmentation.cards import card as find_card
 from kdarena.tracks.task import Setting
 

@@ -116,7 +116,7 @@ def test_missing_files_are_named_with_what_mends_it(tmp_path: Path, small_cifar:
 
 
 def test_the_standard_files_are_torchvisions():
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     for layout in data.CIFAR.values():
         theirs = getattr(import_torchvision().datasets, layout.torchvision)

@@ -87,7 +87,7 @@ def test_torchvisions_deeplab_shows_its_stages_pyramid_and_auxiliary_head():
 def test_scaled_up_scores_are_those_of_torchvisions_own_forward_pass():
     from torch.nn import functional
 
-    from kdarena._torchvision import import_torchvision
+    from kdarena.tracks.torchvision import import_torchvision
 
     ours = create("lraspp-mobilenetv3", 4).eval()
     theirs = import_torchvision().models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4).eval()

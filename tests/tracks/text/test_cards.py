@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdarena.bench import Bench
+from kdarena.execute.workspace import Bench
 from kdarena.tracks.text.cards import DATA_SETS, card, cards
 
 

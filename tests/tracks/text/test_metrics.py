@@ -32,7 +32,7 @@ def test_a_constant_answer_has_no_correlation_and_no_positive_one_no_f1():
     assert f1(*predictions(0, 0, 4, 6)) == 0
 
 
-def test_likelihood_and_calibration_are_those_of_the_probabilities():
+def test_likelihood_and_profile_are_those_of_the_probabilities():
     logits, targets = predictions(6, 2, 0, 0)
     confidence = 1 / (1 + math.exp(-3))
     found = all_metrics(logits, targets)

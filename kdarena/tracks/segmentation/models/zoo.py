@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdarena._torchvision import import_torchvision
 from kdarena.tracks.segmentation.models.layers import Taps, dropout_before_classifier
+from kdarena.tracks.torchvision import import_torchvision
 
 
 def _built(name: str, **arguments: Any) -> nn.Module:

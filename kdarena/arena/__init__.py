@@ -1,0 +1,1 @@
+"""The parent process: it trains teachers, tunes, schedules runs and records them."""

@@ -1,0 +1,137 @@
+"""The terminal while the arena runs: a live table where there is one, plain lines where not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kdarena.plan.spec import RunResult, RunSpec
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdarena.arena.scheduler import Job
+    from kdarena.engines.engine import Result, Spec
+
+
+@dataclass
+class _Clock:
+    """What is to come, for the time that is left."""
+
+    jobs: int = 0
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def told(self) -> str:
+        """How many are done, and how many are to come where that is known."""
+        if not self.jobs:
+            return f"{self.done} done"
+        return f"{self.done} of about {self.jobs} runs, {self.left()} left"
+
+    def left(self) -> str:
+        """About how long it will take, from what it has taken."""
+        if self.done < 2 or self.jobs <= self.done:
+            return "?"
+        seconds = (time.monotonic() - self.started) / self.done * (self.jobs - self.done)
+        return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+class PlainDisplay:
+    """Lines on standard error: no bar, no colour."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._said = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+        print(text, file=sys.stderr, flush=True)
+
+    def expect(self, jobs: int, seconds: float | None) -> None:
+        """So many jobs are to come."""
+        self._clock = _Clock(jobs)
+
+    def started(self, job: Job) -> None:
+        """Nothing is said of a start."""
+
+    def progress(self, spec: Spec, fraction: float) -> None:
+        """Nothing is said on the way."""
+
+    def finished(self, job: Job, result: Result) -> None:
+        """A failure is said at once, progress twice a minute."""
+        self._clock.done += 1
+        if isinstance(result, RunResult) and result.error:
+            self.say(f"{_title(job.spec)}: {result.status}: {result.error}")
+        elif time.monotonic() - self._said > 30:
+            self._said = time.monotonic()
+            self.say(self._clock.told())
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class LiveDisplay(PlainDisplay):
+    """A table of what runs, with the time that is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._running: dict[str, tuple[Job, float, float]] = {}
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def say(self, text: str) -> None:
+        """One line above the table."""
+        from rich.text import Text
+
+        self._console.print(Text(text))
+
+    def started(self, job: Job) -> None:
+        """A row for the job."""
+        self._running[job.spec.key] = (job, 0.0, time.monotonic())
+
+    def progress(self, spec: Spec, fraction: float) -> None:
+        """How far it has come."""
+        if spec.key in self._running:
+            job, _, since = self._running[spec.key]
+            self._running[spec.key] = (job, fraction, since)
+
+    def finished(self, job: Job, result: Result) -> None:
+        """The row goes."""
+        self._running.pop(job.spec.key, None)
+        self._clock.done += 1
+        if isinstance(result, RunResult) and result.error:
+            self.say(f"{_title(job.spec)}: {result.status}: {result.error}")
+
+    def close(self) -> None:
+        """Put the terminal back."""
+        self._live.stop()
+
+    def _table(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        jobs = self._clock.told() if self._clock.jobs else ""
+        table = Table(title=jobs or None, box=None, pad_edge=False)
+        for heading in ("run", "for", "progress", "s"):
+            table.add_column(heading)
+        for job, fraction, since in list(self._running.values()):
+            table.add_row(Text(_title(job.spec)), Text(job.setting), ProgressBar(total=1.0, completed=fraction, width=24), f"{time.monotonic() - since:.0f}")
+        return table
+
+
+def display() -> PlainDisplay:
+    """The live table on a terminal, plain lines elsewhere."""
+    return LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
+
+
+def _title(spec: Spec) -> str:
+    seed = f" seed {spec.seed}" if isinstance(spec, RunSpec) else ""
+    trained = f" {spec.trains.architecture}" if spec.trains else ""
+    return f"{spec.task} {spec.method}{trained}{seed}"

@@ -1,0 +1,98 @@
+"""The scheduler: several lines of work share an engine; each asks for runs and goes on when it has their results."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+
+from kdarena.engines.engine import Engine, Result, Spec
+
+
+@dataclass(frozen=True)
+class Job:
+    """A spec with what the record says about it besides: ``default``, ``tuned``, ``trial``, ``teacher``, ``ladder:0.5`` …"""
+
+    spec: Spec
+    setting: str
+
+
+Work = Generator[Sequence[Job], list[Result], None]
+"""Yields jobs that may run at once, and is sent their results in the same order."""
+
+
+@dataclass
+class _Line:
+    work: Work
+    jobs: Sequence[Job] = ()
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def advance(self) -> bool:
+        """Send the results and take the next jobs; False at the end of the work."""
+        try:
+            self.jobs = self.work.send([self.results[job.spec.key] for job in self.jobs]) if self.jobs else next(self.work)
+        except StopIteration:
+            return False
+        self.results = {}
+        return True
+
+    @property
+    def complete(self) -> bool:
+        return all(job.spec.key in self.results for job in self.jobs)
+
+
+def run(
+    engine: Engine,
+    works: Sequence[Work],
+    *,
+    recall: Callable[[Spec], Result | None],
+    keep: Callable[[Job, Result], None],
+    started: Callable[[Job], None] = lambda job: None,
+    progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
+) -> None:
+    """Do all works. What is recorded is recalled, not run again; what is new is kept at once.
+
+    Args:
+        recall: the recorded result of a spec, or None.
+        keep: records a new result.
+        started, progress: for the terminal.
+    """
+    lines = [_Line(work) for work in works]
+    queue: deque[Job] = deque()
+    under_way: dict[str, Job] = {}
+    waiting: dict[str, list[_Line]] = {}
+
+    def go_on(line: _Line) -> None:
+        while line.advance():
+            for job in line.jobs:
+                key = job.spec.key
+                known = recall(job.spec)
+                if known is not None:
+                    line.results[key] = known
+                    continue
+                if key not in waiting:
+                    waiting[key] = []
+                    queue.append(job)
+                if line not in waiting[key]:
+                    waiting[key].append(line)
+            if not line.complete:
+                return
+
+    for line in lines:
+        go_on(line)
+    while queue or under_way:
+        while queue and len(under_way) < engine.capacity:
+            job = queue.popleft()
+            under_way[job.spec.key] = job
+            started(job)
+            engine.submit(job.spec)
+        for event in engine.wait(0.5):
+            if event.result is None:
+                progress(event.spec, event.progress)
+                continue
+            key = event.spec.key
+            keep(under_way.pop(key), event.result)
+            for line in waiting.pop(key):
+                line.results[key] = event.result
+                if line.complete:
+                    go_on(line)

@@ -1,0 +1,1 @@
+"""Boards made from the record: variants, statistics, tables and files."""

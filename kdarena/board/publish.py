@@ -1,0 +1,49 @@
+"""Published tables: a Markdown and a CSV file a board, from the record and never typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from kdarena.board.cells import rows, split_boards
+from kdarena.board.formats import csv_text, escape_markdown, markdown
+from kdarena.errors import UserError
+from kdarena.record.mlflow import safe_name
+from kdarena.record.output import write_atomically
+
+
+def publish(frame: pd.DataFrame, directory: Path) -> list[Path]:
+    """Write each board of a leaderboard frame to ``directory``, with the ids of its runs; returns the files.
+
+    Raises:
+        UserError: the directory can't be written.
+    """
+    written: list[Path] = []
+    taken: set[str] = set()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for board in split_boards(frame):
+            name = _file_name(board, taken)
+            taken.add(name)
+            ids = "\n".join(f"- {escape_markdown(row['method'])}: {' '.join(row['run_ids'])}" for row in rows(board))
+            for suffix, text in ((".md", f"{markdown(board)}\nRuns:\n\n{ids}\n"), (".csv", csv_text(board))):
+                path = directory / f"{name}{suffix}"
+                write_atomically(path, text)
+                written.append(path)
+    except OSError as error:
+        raise UserError(f"{directory}: can't be written ({error.strerror or error}); choose another with --publish") from error
+    return written
+
+
+def _file_name(board: pd.DataFrame, taken: set[str]) -> str:
+    """Task, budget and machine; what else tells boards apart only where it has to."""
+    row = rows(board)[0]
+    parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}".replace("+", ""), row["device"], row["precision"], f"{row['threads']}t"]
+    if row["protocol"] != "validated":
+        parts.append(row["protocol"])
+    name = "_".join(safe_name(part) for part in parts)
+    number = 2
+    while (candidate := name if number == 2 and name not in taken else f"{name}_{number}") in taken:
+        number += 1
+    return candidate

@@ -1,0 +1,185 @@
+"""What a board is made of: which runs compare, a method with one set of parameters, and the ladder of the student."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kdarena.plan.comparison import Board
+from kdarena.plan.spec import COMPLETE
+from kdarena.record.recorded import RecordedRun
+
+CONTROLS = ("student", "kd")
+"""The methods that every row is read against: the student alone, and Hinton's distillation."""
+
+
+def board_of(run: RecordedRun) -> Board:
+    """The board that a run stands on; the fact ``budget`` says where the spec's own budget is a part of it."""
+    spec = run.spec
+    amount = float(run.facts.get("budget", spec.budget.amount))
+    place = (spec.protocol, spec.device, spec.precision, spec.threads, spec.data)
+    return Board(spec.task, amount, spec.budget.unit, *place, spec.reference or "")
+
+
+def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
+    """The final runs of each board, in the order of their recording; of several runs with one key the last.
+
+    That a method was skipped counts where it has no run on the board: what was trained stays on it.
+    """
+    finals = [run for run in {run.key: run for run in runs}.values() if run.spec.purpose == "final"]
+    found: dict[Board, list[RecordedRun]] = {}
+    for run in finals:
+        if run.result.status != "skipped":
+            found.setdefault(board_of(run), []).append(run)
+    for run in finals:
+        if run.result.status == "skipped":
+            place = board_of(run)
+            matching = [board for board in found if replace(board, reference="") == replace(place, reference="")]
+            for board in matching or [replace(place, reference="")]:
+                beside = found.setdefault(board, [])
+                if all(other.result.status == "skipped" for other in beside if other.spec.method == run.spec.method):
+                    beside.append(run)
+    return dict(sorted(found.items()))
+
+
+def same_place(board: Board, run: RecordedRun) -> bool:
+    """Whether a run belongs to the board's task and machine, whatever its budget and its reference."""
+    return replace(board_of(run), amount=board.amount, reference=board.reference) == board
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with one set of parameters on one board.
+
+    Attributes:
+        runs: by seed.
+        tuned: whether a tuner found the parameters.
+    """
+
+    runs: Mapping[int, RecordedRun]
+    tuned: bool
+
+    @property
+    def first(self) -> RecordedRun:
+        """A run, for what all of them share."""
+        return self.runs[min(self.runs)]
+
+    @property
+    def finished(self) -> list[RecordedRun]:
+        """The runs with a result, by seed."""
+        return [self.runs[seed] for seed in sorted(self.runs) if self.runs[seed].result.status in COMPLETE]
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the method does not apply here."""
+        return all(run.result.status == "skipped" for run in self.runs.values())
+
+    def values(self, metric: str) -> dict[int, float]:
+        """A metric of the finished runs by seed, where it is finite."""
+        found = {run.spec.seed: run.result.metrics.get(metric, math.nan) for run in self.finished}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    def mean(self, metric: str) -> float | None:
+        """Its mean over the finished seeds."""
+        return average(list(self.values(metric).values()))
+
+    def complete(self, seeds: frozenset[int], metric: str) -> bool:
+        """Whether every seed of the board is done and has a value."""
+        return seeds <= self.values(metric).keys()
+
+    def status(self, seeds: frozenset[int]) -> str:
+        """``done`` where all is well; else how many ended how, as ``3 done, 2 diverged``."""
+        counts = Counter[str](run.result.status for run in self.runs.values())
+        missing = len(seeds - self.runs.keys())
+        if missing and not self.skipped:
+            counts["missing"] = missing
+        if len(counts) == 1:
+            return next(iter(counts))
+        return ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: (item[0] not in COMPLETE, item[0])))
+
+
+def variants(runs: Sequence[RecordedRun]) -> list[Variant]:
+    """One method's runs on a board by its parameters and recipe; of its code only what was run last."""
+    source = runs[-1].spec.source
+    found: dict[str, dict[int, RecordedRun]] = {}
+    for run in runs:
+        if run.spec.source == source:
+            found.setdefault(setting_key(run), {})[run.spec.seed] = run  # the last of a seed stands
+    return [Variant(by_seed, any(run.setting == "tuned" for run in by_seed.values())) for by_seed in found.values()]
+
+
+def setting_key(run: RecordedRun) -> str:
+    """Names parameters and recipe of a run."""
+    return json.dumps([dict(run.spec.params), dict(run.spec.recipe)], sort_keys=True)
+
+
+def ranked(found: Sequence[Variant], seeds: frozenset[int], metric: str) -> Variant:
+    """The variant that stands on the board: among the complete ones that with the best mean on validation.
+
+    Test never decides. Where there is no validation (``--protocol published``) it is the default setting.
+    """
+    pool = [one for one in found if one.complete(seeds, f"test/{metric}")] or list(found)
+    scores = {id(one): one.mean(f"validation/{metric}") for one in pool}
+    if any(score is None for score in scores.values()):
+        return max(pool, key=lambda one: (not one.skipped, len(one.finished), not one.tuned))
+    return max(pool, key=lambda one: (scores[id(one)], not one.tuned))
+
+
+def ladder_difference(variant: Variant, student: Sequence[Variant], controls: Sequence[RecordedRun], metric: str) -> float | None:
+    """Mean over seeds of a variant's metric less the student's at the same number of updates.
+
+    The student's is read between its runs at the full budget and along the ladder of shorter ones, linearly in the
+    logarithm of the steps; beyond the ladder there is no answer, and None. All of one seed.
+
+    Args:
+        variant: of the method.
+        student: the student's variants, the one to compare with first.
+        controls: its runs along the ladder.
+        metric: as ``test/top1``.
+    """
+    for full in student:
+        same = [run for run in controls if setting_key(run) == setting_key(full.first) and run.spec.source == full.first.spec.source]
+        if same:
+            break
+    else:
+        return None
+    points: dict[int, dict[int, float]] = {}
+    for run in [*full.finished, *(run for run in same if run.result.status in COMPLETE)]:
+        value = run.result.metrics.get(metric, math.nan)
+        if math.isfinite(value) and run.result.steps > 0:
+            points.setdefault(run.spec.seed, {})[run.result.steps] = value
+    differences = []
+    for seed, value in variant.values(metric).items():
+        steps, curve = variant.runs[seed].result.steps, sorted(points.get(seed, {}).items())
+        if len(curve) > 1 and curve[0][0] <= steps <= curve[-1][0]:
+            logarithms = np.log([place for place, _ in curve])
+            differences.append(value - float(np.interp(math.log(steps), logarithms, [height for _, height in curve])))
+    return average(differences) if len(differences) == len(variant.values(metric)) else None
+
+
+def step_cost(run: RecordedRun) -> tuple[float | None, float | None]:
+    """Cost of a run's mean step in steps of the plain student and its relative error; None where time was not measured."""
+    phases = list(zip(run.spec.costs, run.result.phases, strict=False))
+    steps = sum(record.steps for _, record in phases)
+    if not steps or any(cost.relative is None for cost, _ in phases):
+        return None, None
+    total = sum((cost.relative or 0.0) * record.steps for cost, record in phases)
+    # phases are measured beside the same student, so their errors are taken to add up
+    error = sum((cost.relative or 0.0) * record.steps * (cost.error or 0.0) for cost, record in phases)
+    return total / steps, error / total if total else None
+
+
+def mean_of(found: Iterable[RecordedRun], value: Callable[[RecordedRun], float | None]) -> float | None:
+    """Mean over runs; None where any has none."""
+    values = [value(run) for run in found]
+    return average([one for one in values if one is not None]) if None not in values else None
+
+
+def average(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing."""
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,68 @@
+"""What crosses the border between the parent and a worker: jobs and events, as JSON lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kdarena.plan.cost import CostProfile, ProfileSpec
+from kdarena.plan.spec import RunResult, RunSpec, Status
+
+Spec = RunSpec | ProfileSpec
+Result = RunResult | CostProfile
+
+
+@dataclass(frozen=True)
+class Event:
+    """A job's result, or its progress in [0, 1] where ``result`` is None."""
+
+    spec: Spec
+    result: Result | None = None
+    progress: float = 0.0
+
+
+class Engine(Protocol):
+    """Executes jobs, several at once."""
+
+    capacity: int
+
+    def submit(self, spec: Spec) -> None:
+        """Start a job; fewer than ``capacity`` may be under way."""
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Events that happened since, or within so many seconds."""
+
+    def close(self) -> None:
+        """Stop all workers; what they were doing is lost."""
+
+
+def to_message(spec: Spec) -> dict[str, Any]:
+    """A job as JSON values."""
+    kind = "run" if isinstance(spec, RunSpec) else "profile"
+    return {"kind": kind, "spec": dataclasses.asdict(spec)}
+
+
+def spec_from(message: Mapping[str, Any]) -> Spec:
+    """The inverse of :func:`to_message`."""
+    if message["kind"] == "run":
+        return RunSpec.from_json(message["spec"])
+    from kdarena.method.contract import TeacherSpec
+
+    values = dict(message["spec"])
+    values["teachers"] = tuple((TeacherSpec(**spec), key) for spec, key in values["teachers"])
+    values["trains"] = TeacherSpec(**values["trains"]) if values["trains"] else None
+    return ProfileSpec(**values)
+
+
+def result_from(spec: Spec, values: Mapping[str, Any]) -> Result:
+    """A worker's answer as a value."""
+    return RunResult.from_json(values) if isinstance(spec, RunSpec) else CostProfile.from_json(values)
+
+
+def failed(spec: Spec, status: Status, error: str) -> Result:
+    """The result of a job whose worker did not survive it."""
+    if isinstance(spec, RunSpec):
+        return RunResult(key=spec.key, status=status, error=error)
+    return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=status, error=error)

@@ -1,0 +1,261 @@
+"""``RunSpec -> RunResult``: build, train, evaluate, on one device, touching nothing but a checkpoint file.
+
+Neither MLflow nor Optuna is imported here, so that a machine with torch and pluggy alone can execute runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
+from kdarena.execute import environment
+from kdarena.execute.hooks import Hooks, is_out_of_memory, parameter_count
+from kdarena.execute.profile import profile
+from kdarena.execute.train import Training
+from kdarena.execute.workspace import Bench, build_run
+from kdarena.method.discovery import Plugin
+from kdarena.method.run import Run, TeacherChanged
+from kdarena.method.student import Defaults
+from kdarena.plan.budget import UNDERSPEND, commit, spend
+from kdarena.plan.cost import CostProfile, ProfileSpec
+from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
+from kdarena.seeds import derive
+from kdarena.tracks.checkpoints import save
+
+OURS = (Diverged, MethodError, NotApplicable, TeacherChanged, UserError)
+"""Exceptions whose text is the whole line for the user."""
+
+
+class Pruned(Exception):
+    """A trial fell below its rule."""
+
+
+def execute(spec: RunSpec, bench: Bench) -> RunResult:
+    """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
+    started = time.perf_counter()
+    try:
+        _forget_peak_memory(torch.device(bench.device))
+        return _Execution(spec, bench)(started)
+    except Exception as error:
+        return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
+
+
+class _Execution:
+    def __init__(self, spec: RunSpec, bench: Bench):
+        self.spec, self.bench = spec, bench
+        self.task = bench.task(spec.task, spec.precision)
+        self.found = bench.plugin(spec.method, spec.source)
+        self.hooks = Hooks(self.found)
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self.evaluation_s = 0.0
+        self.processor_started = time.process_time()
+        if bench.report is not None:
+            self.task.alive = partial(bench.report, 1.0)
+
+    def __call__(self, started: float) -> RunResult:
+        spec, task = self.spec, self.task
+        steps = commit(spec.costs, spec.budget.amount) if spec.replay is None else spec.replay
+        seed_everything(spec.seed)
+        run = build_run(self.found, task, self.bench, spec)
+        phases = self.hooks.build(run)
+        scheduled = [(phase.name, phase.steps) for phase in phases]
+        profiled = [(cost.phase, cost.steps) for cost in spec.costs]
+        if scheduled != profiled:
+            raise MethodError(
+                spec.method,
+                "schedule",
+                f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
+            )
+        build_s = time.perf_counter() - started
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, replay=spec.replay, watch=self._watch(run), report=self.bench.report)
+        status: Status = "done"
+        try:
+            trained = training()
+        except Pruned:
+            trained, status = training.trained, "pruned"
+        run.check_teachers()
+        self.hooks.check_student(run)
+        student = run.learner.student
+        parameters = parameter_count(student)
+        taken = [phase.steps for phase in trained.phases]
+        committed = spend(spec.costs, steps)
+        spent = spend(spec.costs, taken) if status != "pruned" else training.spent
+        if status == "done" and spent < (1 - UNDERSPEND) * spec.budget.amount and spec.replay is None:
+            status = "under"
+        metrics: dict[str, float] = {}
+        if status != "pruned":
+            metrics = self._evaluate(run, student)
+        checkpoint = None
+        if status != "pruned" and spec.purpose != "tune":
+            checkpoint = f"{spec.key}.safetensors"
+            save(student, self.bench.output / checkpoint)
+        counted = [int(cost.flops) for cost in spec.costs]
+        return RunResult(
+            key=spec.key,
+            status=status,
+            metrics=metrics,
+            curves={**trained.curves, **self.curves},
+            phases=tuple(trained.phases),
+            committed=committed if status != "pruned" else spent,
+            spent_s=trained.seconds,
+            steps=training.steps,
+            samples=trained.samples,
+            flops=float(sum(flops * count for flops, count in zip(counted, taken, strict=False))),
+            parameters=parameters,
+            system={
+                "build_s": build_s,
+                "evaluation_s": self.evaluation_s,
+                "total_s": time.perf_counter() - started,
+                "peak_memory_mib": _peak_memory(task.device),
+                "processor_s": time.process_time() - self.processor_started,
+            },
+            environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
+            checkpoint=checkpoint,
+        )
+
+    def _watch(self, run: Run) -> list[tuple[float, Callable[[int], None]]]:
+        """A trial is scored once on the way; teachers and finals are not interrupted."""
+        if self.spec.purpose != "tune":
+            return []
+
+        def score(step: int) -> None:
+            metric = self.task.card.metric
+            started = time.perf_counter()
+            value = self.task.evaluate(run.learner.student, "validation", run.seed, run.protocol)[metric]
+            self.evaluation_s += time.perf_counter() - started
+            self.curves[f"validation/{metric}"] = [(step, value)]
+            rule = self.spec.prune
+            if rule is not None and value < rule.threshold:
+                raise Pruned
+
+        return [(self.spec.prune.progress if self.spec.prune else RUNG, score)]
+
+    def _evaluate(self, run: Run, student: nn.Module) -> dict[str, float]:
+        """Validation where there is one; test once, at the last step, and never for a trial."""
+        spec, task = self.spec, self.task
+        started = time.perf_counter()
+        reference = self.bench.reference(task, spec.reference) if spec.reference else None
+        parts: list[str] = ["validation"] if spec.protocol == "validated" else []
+        parts += ["test"] if spec.purpose != "tune" else []
+        metrics: dict[str, float] = {}
+        for part in parts:
+            scored = task.evaluate(student, part, run.seed, run.protocol, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
+            for name, value in scored.items():
+                metrics[f"{part}/{name}"] = value
+        if spec.purpose in ("final", "control"):
+            metrics.update(self._evaluate_further(run, student, reference))
+        self.evaluation_s += time.perf_counter() - started
+        return metrics
+
+    def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
+        """What a final run records besides: other deployed networks, the method's own report, detection, groups asked for."""
+        task, learner, place = self.task, run.learner, (run.seed, run.protocol)
+        found: dict[str, float] = {}
+        for name, network in learner.deploy.items():
+            # made of teachers alone: it is scored on what teachers see
+            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
+            found |= {f"deploy:{name}/{metric}": value for metric, value in scores_of_it.items()}
+            found[f"deploy:{name}/params"] = float(parameter_count(network))
+        with self.hooks.guard("build_student"):
+            for name, scores in learner.uncertainties.items():
+                scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
+                found |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
+            if learner.report is not None:
+                found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
+        for group in self.spec.metric_groups:
+            found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
+        if self.found.method is not None and self.found.method.auxiliary:
+            # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
+            learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
+            found = {metric: value for metric, value in found.items() if not metric.startswith(learned)}
+        return found
+
+
+def execute_profile(spec: ProfileSpec, bench: Bench) -> CostProfile:
+    """Calibrate one method; what goes wrong becomes the status."""
+    started = time.perf_counter()
+    try:
+        task = bench.task(spec.task, spec.precision)
+        found = bench.plugin(spec.method, spec.source)
+        plain = Plugin(Defaults.method.name, Defaults(), Defaults.method)
+        seed_everything(0)
+        alone = replace(spec, method=Defaults.method.name, params={}, teachers=(), trains=None)
+        measures, student_s = profile(
+            Hooks(found),
+            lambda: build_run(found, task, bench, spec),
+            Hooks(plain),
+            lambda: build_run(plain, task, bench, alone),
+            timed=spec.timed,
+            once=spec.audit != "",
+            limit=spec.limit,
+            alive=lambda: bench.report(0.0) if bench.report is not None else None,
+        )
+        run = build_run(plain, task, bench, alone)
+        deployed = run.new_student()
+        return CostProfile(
+            key=spec.key,
+            phases=tuple(measures),
+            steps_per_epoch=run.steps_per_epoch,
+            student_s=student_s,
+            seconds=time.perf_counter() - started,
+            latency_ms=task.latency_ms(deployed),
+            parameters=parameter_count(deployed),
+            environment=environment.of_device(task.device),
+        )
+    except Exception as error:
+        return CostProfile(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=_status_of(error), error=one_line(error))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's global generator, from which helpers and dropout draw."""
+    torch.manual_seed(derive(seed, "global"))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line."""
+    return " ".join(str(error).split()) if isinstance(error, OURS) else described(error)
+
+
+def _status_of(error: Exception) -> Status:
+    """The status of a run or a profile that an exception ended; one that nobody foresaw leaves its traceback in the log."""
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    if is_out_of_memory(error):
+        return "oom"
+    if not isinstance(error, OURS):
+        traceback.print_exception(error, file=sys.stderr)
+    return "error"
+
+
+def _forget_peak_memory(device: torch.device) -> None:
+    """A worker serves many runs: each has a peak of its own, where the machine can tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory(device: torch.device) -> float:
+    """MiB at most since then: of a GPU's own memory, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with contextlib.suppress(OSError):
+        held = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if held is not None:
+            return int(held[1]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,185 @@
+"""The training loop: nothing per step but the step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kdarena.errors import Diverged
+from kdarena.execute.hooks import Hooks
+from kdarena.execute.updates import BoundUpdate, Stepper
+from kdarena.method.contract import Phase
+from kdarena.method.run import Run
+from kdarena.plan.budget import share_out
+from kdarena.plan.spec import PhaseCost, PhaseRecord
+from kdarena.tracks.task import Batch, synchronize
+
+STRIDE = 50
+"""Steps between two looks at the losses (the only synchronisations of a run), and between two questions to ``Phase.until``."""
+
+HEARTBEAT = 5.0
+"""Seconds after which a run with long steps says that it is alive, between two looks at the losses."""
+
+
+@dataclass
+class Trained:
+    """What a training gave: the phases' records, curves of terms, device time and samples."""
+
+    phases: list[PhaseRecord]
+    curves: dict[str, list[tuple[int, float]]]
+    seconds: float
+    samples: int
+
+
+class Training:
+    """All phases of a run, in order."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        run: Run,
+        phases: Sequence[Phase],
+        costs: Sequence[PhaseCost],
+        amount: float,
+        *,
+        replay: Sequence[int] | None = None,
+        watch: Sequence[tuple[float, Callable[[int], None]]] = (),
+        report: Callable[[float], None] | None = None,
+    ):
+        """
+        Args:
+            costs, amount: profiled costs of the phases, and the budget in the same unit.
+            replay: recorded numbers of steps, to be trained exactly.
+            watch: calls (with the number of steps taken) at progresses of the budget; their time is not charged.
+            report: called on the stride with the progress of the budget.
+        """
+        self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
+        self.amount = amount
+        self.replay = replay
+        self._watch = sorted(watch, key=lambda pair: pair[0])
+        self._report = report or (lambda progress: None)
+        self._reported = time.monotonic()
+        self.spent = 0.0
+        self.steps = 0
+        self.trained = Trained([], {}, 0.0, 0)
+        self._augmented = run.batches("augmented")
+
+    def __call__(self) -> Trained:
+        """Train; raises :class:`Diverged` with the step and the term where a loss is not finite."""
+        previous: dict[str, BoundUpdate] = {}
+        steps = list(share_out(self.costs, self.amount) if self.replay is None else self.replay)
+        for position, phase in enumerate(self.phases):
+            previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
+            if self.trained.phases[-1].ended_early:
+                # what it leaves is shared out anew; else the numbers committed stand, which a second rounding would change
+                steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
+        return self.trained
+
+    def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
+        stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented)
+        until = None if last or self.replay is not None else phase.until
+        ended_early = False
+        done = 0
+        try:
+            while done < steps and not ended_early:
+                block = min(STRIDE - done % STRIDE, steps - done)
+                with self.hooks.guard("loss" if phase.work is None else "schedule"), self._charged():
+                    done = self._block(stepper, batches, cost, done, done + block, steps)
+                    self._look(stepper, phase)
+                self._tell()
+                self._call_watchers()
+                if until is not None and done < steps:
+                    with self.hooks.guard("schedule"):
+                        ended_early = bool(until(self.run))
+        finally:  # also of a phase in which a watcher ends the run
+            self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
+        return {bound.name: bound for bound in stepper.bound}
+
+    def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> int:
+        """Steps ``start`` to ``end`` of a phase of ``steps``; ends earlier where a watcher is due."""
+        due = self._watch[0][0] * self.amount if self._watch else float("inf")
+        for position in range(start, end):
+            batch = next(batches)
+            stepper.take(batch, position / steps, min(1.0, self.spent / self.amount))
+            self.spent += cost.cost
+            self.steps += 1
+            self.trained.samples += 0 if batch is None else len(batch.index)
+            if time.monotonic() - self._reported > HEARTBEAT:
+                self._tell()
+            if self.spent >= due:
+                return position + 1
+        return end
+
+    def _call_watchers(self) -> None:
+        while self._watch and self.spent >= self._watch[0][0] * self.amount:
+            self._watch.pop(0)[1](self.steps)
+
+    def _tell(self) -> None:
+        self._reported = time.monotonic()
+        self._report(min(1.0, self.spent / self.amount))
+
+    def _charged(self) -> _Clock:
+        return _Clock(self)
+
+    def _look(self, stepper: Stepper, phase: Phase) -> None:
+        """Bring the losses of the last steps to the host: one synchronisation; find the first that is not finite."""
+        worst: tuple[int, str, float] | None = None
+        base = self.steps - stepper.count
+        for (update, term), pairs in stepper.terms.items():
+            values = torch.stack([value.float() for _, value in pairs]).cpu()
+            finite = torch.isfinite(values)
+            name = f"{phase.name}/{term}" if update == "student" or update == phase.name else f"{phase.name}/{update}/{term}"
+            if not bool(finite.all()):
+                first = int((~finite).nonzero()[0])
+                if worst is None or pairs[first][0] < worst[0]:
+                    worst = (pairs[first][0], name, float(values[first]))
+            self.trained.curves.setdefault(name, []).append((self.steps, float(values.mean())))
+        stepper.terms.clear()
+        if worst is not None:
+            raise Diverged(base + worst[0], worst[1], worst[2])
+
+
+class _Clock:
+    """Adds the synchronised wall time of a block to what the training spent."""
+
+    def __init__(self, training: Training):
+        self.training = training
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        synchronize(self.training.run.task.device)
+        self.training.trained.seconds += time.perf_counter() - self.start
+
+
+def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]) -> tuple[Stepper, Iterator[Batch | None]]:
+    """Begin a phase: its ``begin``, its updates bound to optimisers, and where its batches come from."""
+    if phase.begin is not None:
+        with hooks.guard("schedule"):
+            phase.begin(run)
+            run.check_teachers(weights=False)
+            run.train_mode()
+    stepper = Stepper(hooks, run, phase, previous)
+    batches: Iterator[Batch | None] = augmented
+    if phase.data == "auxiliary":
+        batches = _beside(augmented, run.task.auxiliary(run.seed))
+    elif phase.data == "plain":
+        batches = run.batches("plain")
+    elif phase.data == "none":
+        batches = _nothing()
+    return stepper, batches
+
+
+def _beside(augmented: Iterator[Batch], auxiliary: Iterator[Tensor]) -> Iterator[Batch]:
+    for batch, inputs in zip(augmented, auxiliary, strict=False):
+        yield replace(batch, auxiliary=inputs)
+
+
+def _nothing() -> Iterator[None]:
+    while True:
+        yield None

@@ -1,0 +1,168 @@
+"""The updates of a phase at work: each step's losses, gradients and optimiser steps, by the rule of the contract."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from kdarena.errors import MethodError
+from kdarena.execute.hooks import Hooks
+from kdarena.method.contract import Curve, Phase, Update
+from kdarena.method.run import Run
+from kdarena.method.step import Step
+from kdarena.tracks.task import Batch
+
+
+class BoundUpdate:
+    """An update with its optimiser, for the length of a phase."""
+
+    def __init__(self, update: Update, run: Run, hooks: Hooks, previous: dict[str, BoundUpdate]):
+        self.update = update
+        self.name = update.name
+        self.parameters = _unique(update.params)
+        if not self.parameters:
+            raise MethodError(hooks.name, "schedule", f"update {update.name!r} trains no parameters")
+        if any(not parameter.requires_grad for parameter in self.parameters):
+            raise MethodError(hooks.name, "schedule", f"update {update.name!r} names a frozen parameter; leave teachers out of Update.params")
+        kept = previous.get(update.name) if update.keep else None
+        self.optimizer: Optimizer
+        self._base: list[float]
+        if kept is not None and [id(one) for one in kept.parameters] == [id(one) for one in self.parameters]:
+            self.optimizer, self._base = kept.optimizer, kept._base
+        else:
+            self.optimizer = run.optimizer(self.parameters) if update.optimizer is None else update.optimizer(self.parameters)
+            self._base = [group["lr"] for group in self.optimizer.param_groups]
+        # a limit of the recipe's belongs to the recipe's optimiser; an update with an optimiser of its own states its own
+        self._clip = update.clip if update.clip is not None or update.optimizer is not None else run.task.card.recipe.clip
+        self._curve: Curve = update.curve or run.task.curve
+        self._factor: float | None = None
+        self.ids = frozenset(id(parameter) for parameter in self.parameters)
+
+    def set_rate(self, progress: float) -> None:
+        """Put the curve's learning rate at this progress into the optimiser."""
+        factor = self._curve(progress)
+        if factor != self._factor:
+            self._factor = factor
+            for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
+                group["lr"] = base * factor
+
+    def clear(self) -> None:
+        """Drop old gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, gradients: Sequence[Tensor | None] | None = None) -> None:
+        """Step with the gradients given, or with those in ``.grad``."""
+        if gradients is not None:
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad = _laid_out(gradient, parameter)
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self._clip)
+        self.optimizer.step()
+
+
+class Stepper:
+    """Takes the steps of one phase by the rule of :class:`kdarena.method.contract.Update`."""
+
+    def __init__(self, hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate] | None = None):
+        self.hooks = hooks
+        self.phase = phase
+        self.step = Step(run, phase.name)
+        self.bound: list[BoundUpdate] = []
+        self.terms: dict[tuple[str, str], list[tuple[int, Tensor]]] = defaultdict(list)
+        self.count = 0
+        self._checked = False
+        if phase.work is None:
+            updates = hooks.updates(phase, run)
+            with hooks.guard("schedule"):
+                self.bound = [BoundUpdate(update, run, hooks, previous or {}) for update in updates]
+        self._first = [bound for bound in self.bound if bound.update.before]
+        self._joint = [bound for bound in self.bound if not bound.update.before]
+        self._after = [bound.update.after for bound in self.bound if bound.update.after is not None]
+
+    def take(self, batch: Batch | None, progress: float, run_progress: float) -> None:
+        """One step on one batch."""
+        step = self.step
+        step.renew(batch, progress, run_progress)
+        for bound in self.bound:
+            bound.set_rate(progress)
+        if self.phase.work is not None:
+            with torch.no_grad():
+                self.phase.work(step)
+        elif len(self._joint) == 1 and not self._first:
+            self._take_single(self._joint[0])
+        else:
+            self._take_several()
+        for after in self._after:
+            after(step)
+        self._checked = True
+        self.count += 1
+
+    def _take_single(self, bound: BoundUpdate) -> None:
+        total = self._loss(bound)
+        bound.clear()
+        total.backward(inputs=bound.parameters)
+        if not self._checked:
+            self._check_gradients(bound, [parameter.grad for parameter in bound.parameters])
+        bound.step()
+
+    def _take_several(self) -> None:
+        for bound in self._first:
+            for _ in range(bound.update.repeat):
+                gradients = self._gradients(bound, self._loss(bound), retain=True)
+                bound.step(gradients)
+                self.step.forget(bound.ids)
+        # all losses and gradients at the same weights, and only then the steps
+        totals = [self._loss(bound) for bound in self._joint]
+        last = len(totals) - 1
+        gradients_of = [self._gradients(bound, total, retain=position < last) for position, (bound, total) in enumerate(zip(self._joint, totals, strict=True))]
+        for bound, gradients in zip(self._joint, gradients_of, strict=True):
+            bound.step(gradients)
+
+    def _gradients(self, bound: BoundUpdate, total: Tensor, *, retain: bool) -> tuple[Tensor | None, ...]:
+        gradients = torch.autograd.grad(total, bound.parameters, retain_graph=retain, allow_unused=True)
+        if not self._checked:
+            self._check_gradients(bound, gradients)
+        return gradients
+
+    def _loss(self, bound: BoundUpdate) -> Tensor:
+        self.step.update = bound.name
+        terms = self.hooks.loss(self.step)
+        if not self._checked:
+            self.hooks.check_terms(terms, bound.name)
+        total: Tensor | None = None
+        for name, term in terms.items():
+            total = term if total is None else total + term
+            self.terms[bound.name, name].append((self.count, term.detach()))
+        if total is None or not total.requires_grad:
+            raise MethodError(self.hooks.name, "loss", f"the terms of update {bound.name!r} have no gradient; did the method detach or use no_grad?")
+        return total
+
+    def _check_gradients(self, bound: BoundUpdate, gradients: Sequence[Tensor | None]) -> None:
+        without = sum(gradient is None for gradient in gradients)
+        if without and not bound.update.optional:
+            raise MethodError(
+                self.hooks.name,
+                "loss",
+                f"{without} of {len(gradients)} parameters of update {bound.name!r} get no gradient in phase {self.phase.name!r}; "
+                "train them, leave them out of the update, or mark it optional",
+            )
+
+
+def _laid_out(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor | None:
+    """A gradient in the memory layout of its parameter, as ``backward`` leaves it and ``autograd.grad`` does not.
+
+    Fused optimisers read both as flat memory and look at no strides (torch 2.13): of a transposed gradient, or one in
+    channels_last, each weight would get that of another.
+    """
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return list({id(parameter): parameter for parameter in parameters}.values())

@@ -1,0 +1,190 @@
+"""One step as a method's ``loss`` sees it: a batch, and every module call on it, each made once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from kdarena.method.contract import Learner
+from kdarena.tracks.task import Batch, Outputs
+
+if TYPE_CHECKING:
+    from kdarena.method.run import Run
+    from kdarena.params import Params
+    from kdarena.tracks.task import Task
+
+
+class LabelsForbidden(Exception):
+    """A method that declares ``labels=False`` read them."""
+
+
+class Step:
+    """Filled anew for every step; a method must not keep it.
+
+    Attributes:
+        run: the run it belongs to.
+        phase, update: names of the phase, and of the update whose loss is asked for.
+        progress: of the phase, in [0, 1).
+        run_progress: of the budget, in [0, 1).
+    """
+
+    __slots__ = ("_batch", "_calls", "_decodes", "_history", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
+
+    def __init__(self, run: Run, phase: str):
+        self.run = run
+        self.phase = phase
+        self.update = ""
+        self.progress = 0.0
+        self.run_progress = 0.0
+        self._labels = run.method.labels
+        self._decodes = run.task.decodes
+        self._history: Tensor | None = None
+        self._batch: Batch | None = None
+        # what was called in this step, by network, inputs and arguments; the inputs are kept so that no id is used twice
+        self._calls: dict[tuple[Any, ...], tuple[Any, nn.Module, tuple[Any, ...]]] = {}
+        self._parameters: dict[int, frozenset[int]] = {}
+
+    def renew(self, batch: Batch | None, progress: float, run_progress: float) -> None:
+        """Make it the next step (the harness calls this)."""
+        self._batch = batch
+        self.progress = progress
+        self.run_progress = run_progress
+        self._calls.clear()
+        self._history = None
+
+    def forget(self, stepped: frozenset[int]) -> None:
+        """Drop what was computed through a module that has a parameter among ``stepped`` (ids)."""
+        for key, (_, module, _) in list(self._calls.items()):
+            owned = self._parameters.get(id(module))
+            if owned is None:
+                owned = self._parameters[id(module)] = frozenset(id(parameter) for parameter in module.parameters())
+            if not owned.isdisjoint(stepped):
+                del self._calls[key]
+
+    # what the method is given
+    @property
+    def task(self) -> Task:
+        """Its loss and rows let one method serve several tracks."""
+        return self.run.task
+
+    @property
+    def params(self) -> Params:
+        """The method's hyper-parameters."""
+        return self.run.params
+
+    @property
+    def learner(self) -> Learner:
+        """Student and helpers."""
+        return self.run.learner
+
+    @property
+    def _present(self) -> Batch:
+        if self._batch is None:
+            raise ValueError("this phase has data='none': there is no batch")
+        return self._batch
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the student sees, [B, …], augmented and normalised."""
+        return self._present.inputs
+
+    @property
+    def teacher_inputs(self) -> Tensor:
+        """What teachers see: the same view, unless the task has parallel data."""
+        batch = self._present
+        return batch.inputs if batch.teacher_inputs is None else batch.teacher_inputs
+
+    @property
+    def targets(self) -> Tensor:
+        """Labels; an error where the method declares that it learns without them."""
+        if not self._labels:
+            raise LabelsForbidden("the method declares labels=False but reads step.targets")
+        return self._present.targets
+
+    @property
+    def history(self) -> Tensor:
+        """What decoders are fed before each position [B, L]: the targets, from the start of the sentence on."""
+        if self._history is None:
+            self._history = self.task.history(self.targets)
+        return self._history
+
+    @property
+    def auxiliary(self) -> Tensor:
+        """Unlabelled auxiliary inputs [B', …], in phases with ``data="auxiliary"``."""
+        found = self._present.auxiliary
+        if found is None:
+            raise ValueError("there are no auxiliary inputs; declare the phase with data='auxiliary'")
+        return found
+
+    @property
+    def index(self) -> Tensor:
+        """Position of each sample in the task's training set, [B]."""
+        return self._present.index
+
+    @property
+    def student(self) -> Outputs:
+        """The student's outputs on this step's inputs, with gradients."""
+        return self.forward(self.run.learner.student)
+
+    @property
+    def teacher(self) -> Outputs:
+        """The first teacher's outputs, without gradients."""
+        return self.forward(self.run.teacher_modules()[0])
+
+    @property
+    def teachers(self) -> tuple[Outputs, ...]:
+        """All teachers' outputs, without gradients."""
+        return tuple(self.forward(teacher) for teacher in self.run.teacher_modules())
+
+    # the three ways to call a module; they own autocast, modes of gradient, and the one call per input
+    def forward(self, network: nn.Module, inputs: Tensor | None = None, **arguments: Any) -> Outputs:
+        """A network's outputs, computed once per network, inputs and arguments.
+
+        Teachers run without gradients, on ``teacher_inputs`` unless inputs are given; all other networks with gradients,
+        whatever the caller's mode. A decoder is fed :attr:`history`, unless the caller gives ``history`` as an argument.
+        """
+        if self._decodes and "history" not in arguments:
+            arguments["history"] = self.history
+        frozen = self.run.is_frozen(network)
+        seen = inputs if inputs is not None else self.teacher_inputs if frozen else self.inputs
+        key = (id(network), id(seen), tuple(sorted(arguments.items()))) if arguments else (id(network), id(seen))
+        called = self._calls.get(key)
+        if called is not None:
+            outputs: Outputs = called[0]
+            return outputs
+        with torch.set_grad_enabled(not frozen):
+            outputs = self.run.task.forward(network, seen, **arguments)
+        self._calls[key] = (outputs, network, (seen,))
+        return outputs
+
+    def apply(self, helper: nn.Module, *inputs: Tensor) -> Tensor:
+        """A helper's output in fp32 (a predictor, a transform, a critic on its own turn), computed once per inputs."""
+        key = ("apply", id(helper), *map(id, inputs))
+        called = self._calls.get(key)
+        if called is not None:
+            output: Tensor = called[0]
+            return output
+        with torch.set_grad_enabled(not self.run.is_frozen(helper)), self._autocast():
+            output = helper(*inputs)
+        output = output.float()
+        self._calls[key] = (output, helper, inputs)
+        return output
+
+    def call_frozen(self, module: nn.Module, *inputs: Tensor) -> Tensor:
+        """A module as a fixed function: gradients to the inputs only, and none of its buffers moves.
+
+        For the student's turn through a critic. The module keeps its mode, so that batch norm uses the batch's statistics
+        in train mode as it does on the critic's own turn.
+        """
+        fixed = {name: parameter.detach() for name, parameter in module.named_parameters()}
+        fixed.update((name, buffer.detach().clone()) for name, buffer in module.named_buffers())
+        with torch.enable_grad(), self._autocast():
+            output: Tensor = torch.func.functional_call(module, fixed, inputs)
+        return output.float()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        setting = self.run.task.setting
+        return torch.autocast(setting.device.type, torch.bfloat16) if setting.precision == "bf16" else nullcontext()

@@ -1,0 +1,1 @@
+"""From a command to the values of its runs: request, entrants, budgets, costs, specs."""

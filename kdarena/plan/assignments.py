@@ -1,0 +1,68 @@
+"""What is typed of methods' parameters: ``METHOD.NAME=VALUE``, and ``METHOD.NAME=a,b,c`` where several are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdarena.errors import UserError
+from kdarena.method.discovery import Plugin
+from kdarena.params import KNOBS, Value, tunables
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A parameter of a method and the values that it was given."""
+
+    method: str
+    parameter: str
+    values: tuple[Value, ...]
+
+
+def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str, knobs: Sequence[str] = (), several: bool = False) -> Assignment:
+    """Read one assignment.
+
+    Args:
+        what: where it was typed, for messages.
+        form: what was expected there, with an example.
+        knobs: names beside the method's own, each a number.
+        several: whether commas part values.
+
+    Raises:
+        UserError: the form is wrong, or method, name or a value is unknown.
+    """
+    target, equals, right = text.partition("=")
+    name, dot, parameter = target.partition(".")
+    methods = {one.name: one.method for one in found if one.method is not None}
+    if not (equals and dot and right.strip()):
+        raise UserError(f"{what} {text!r}: expected {form}")
+    if name not in methods:
+        raise UserError(f"{what} {text!r}: unknown plugin {name!r}; known: {', '.join(methods)}")
+    known = tunables(methods[name].Params)
+    if parameter not in known and parameter not in knobs:
+        raise UserError(f"{what} {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *knobs)) or 'none'}")
+    read = _number if parameter in knobs else known[parameter].parse
+    try:
+        return Assignment(name, parameter, tuple(read(value) for value in (right.split(",") if several else [right])))
+    except ValueError as error:
+        raise UserError(f"{what} {text!r}: {error}") from None
+
+
+def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[str, dict[str, Value]]:
+    """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last. Raises ``UserError`` as above."""
+    values: dict[str, dict[str, Value]] = {}
+    for text in assignments:
+        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=KNOBS)
+        values.setdefault(one.method, {})[one.parameter] = one.values[0]
+    return values
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not a finite number")
+    return number

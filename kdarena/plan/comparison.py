@@ -1,0 +1,32 @@
+"""What makes runs comparable: the identity of a board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdarena.plan.spec import digest
+
+
+@dataclass(frozen=True, order=True)
+class Board:
+    """What runs have to share to be compared.
+
+    Attributes:
+        reference: key of the reference teacher, since other teachers make other tasks; empty for a skipped run, which
+            stands on every board of its task.
+    """
+
+    task: str
+    amount: float
+    unit: str
+    protocol: str
+    device: str
+    precision: str
+    threads: int
+    data: str
+    reference: str = ""
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name it."""
+        return digest(self)

@@ -1,0 +1,107 @@
+"""What a step costs, as values: what is to be measured (:class:`ProfileSpec`) and what was (:class:`CostProfile`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kdarena.method.contract import TeacherSpec
+from kdarena.params import Value
+from kdarena.plan.spec import Unit, digest
+
+TIME_LIMIT = 8.0
+"""Seconds after which the measurement of a phase ends with the error that it has reached, unless the spec says fewer."""
+
+
+@dataclass(frozen=True)
+class ProfileSpec:
+    """What decides a profile: everything that changes the cost of a step, and nothing else.
+
+    Attributes:
+        params: the cost-relevant parameters that differ from their defaults.
+        timed: whether device time is measured; operations are counted always.
+        trains: as in :class:`kdarena.plan.spec.RunSpec`.
+        limit: seconds after which a phase's profile ends; part of the key, since a hasty one must not serve a careful board.
+        audit: key of the board whose step costs are measured again, by one group of blocks, after its runs; "" for what runs commit by.
+    """
+
+    task: str
+    method: str
+    source: str
+    params: Mapping[str, Value]
+    teachers: tuple[tuple[TeacherSpec, str], ...]
+    protocol: Literal["validated", "published"]
+    data: str
+    precision: Literal["fp32", "bf16"]
+    device: str
+    threads: int
+    timed: bool
+    trains: TeacherSpec | None = None
+    limit: float = TIME_LIMIT
+    audit: str = ""
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this profile."""
+        return digest(self)
+
+
+@dataclass(frozen=True)
+class PhaseProfile:
+    """One phase as measured.
+
+    Attributes:
+        phase, steps, share: as scheduled.
+        epochs: of the training set that a step sees.
+        flops: of one step.
+        relative: cost in steps of the plain student; None where time was not measured.
+        error: standard error of ``relative`` over ``relative``.
+    """
+
+    phase: str
+    steps: int | None
+    share: float
+    epochs: float
+    flops: int
+    relative: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class CostProfile:
+    """What a profile gave.
+
+    Attributes:
+        student_s: seconds of one step of the plain student beside which it was measured.
+        seconds: what it took.
+        latency_ms: median time of one sample through the deployed student.
+        status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
+        error: why it is not done.
+    """
+
+    key: str
+    phases: tuple[PhaseProfile, ...]
+    steps_per_epoch: int
+    student_s: float | None
+    seconds: float
+    latency_ms: float
+    parameters: int
+    status: str = "done"
+    error: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> CostProfile:
+        """From plain JSON values."""
+        return CostProfile(**{**values, "phases": tuple(PhaseProfile(**phase) for phase in values["phases"])})
+
+    def unit_cost(self, phase: PhaseProfile, unit: Unit, student_s: float | None) -> float:
+        """Cost of one step of a phase in a unit; seconds are counted in the recorded step time of the plain student."""
+        if unit == "flop":
+            return float(phase.flops)
+        if unit == "epochs":
+            return phase.epochs
+        if phase.relative is None or student_s is None:
+            raise ValueError("this profile measured no time")
+        return phase.relative * student_s

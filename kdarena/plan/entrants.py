@@ -1,0 +1,73 @@
+"""The methods of a command on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdarena.errors import described
+from kdarena.method.contract import REFERENCE, Method, TeacherSpec
+from kdarena.method.discovery import Plugin
+from kdarena.params import Value, make_params
+from kdarena.plan.request import Request
+from kdarena.tracks.card import TaskCard
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method on a task, with what the user fixed.
+
+    Attributes:
+        params, recipe: fixed values of its own parameters and of the common knobs.
+        teachers: what it takes from the pool.
+        skip: why it does not run on the task, or None.
+        fault: what its declaration raised, or None.
+    """
+
+    found: Plugin
+    params: Mapping[str, Value]
+    recipe: Mapping[str, float]
+    teachers: tuple[TeacherSpec, ...]
+    skip: str | None = None
+    fault: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is nothing against it."""
+        return self.skip is None and self.fault is None
+
+    @property
+    def method(self) -> Method:
+        """Its declaration."""
+        assert self.found.method is not None
+        return self.found.method
+
+
+def entrants_of(found: Sequence[Plugin], card: TaskCard, request: Request) -> list[Entrant]:
+    """The methods of a command on one task, each with its teachers or the reason to skip it."""
+    knobs = card.recipe.knobs()
+    entrants = []
+    for one in found:
+        assert one.method is not None
+        given = request.params.get(one.name, {})
+        recipe = {name: float(value) for name, value in given.items() if name in knobs}
+        own = {name: value for name, value in given.items() if name not in knobs}
+        params = make_params(one.method.Params, own)
+        skip = fault = None
+        if not one.method.covers(card.track):
+            skip = one.method.exclusion(card.track)
+        elif card.output not in one.method.outputs:
+            skip = f"its equations need scores of classes, and the task {card.name!r} has {card.output}"
+        try:
+            skip = skip or one.method.applies(card, params)
+            teachers = () if skip else tuple(one.method.teachers(card, params))
+        except Exception as error:
+            teachers, fault = (), f"plugin {one.name!r}, its declaration: {described(error)}"
+        entrants.append(Entrant(one, own, recipe, teachers, skip, fault))
+    return entrants
+
+
+def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:
+    """The reference and every pool member that any method takes, each once."""
+    wanted = [REFERENCE, *(teacher for entrant in entrants for teacher in entrant.teachers)]
+    return list(dict.fromkeys(wanted))

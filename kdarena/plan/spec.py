@@ -1,0 +1,210 @@
+"""A run as a value: what to train (:class:`RunSpec`) and what came of it (:class:`RunResult`).
+
+Both are frozen, plain and JSON, so that they cross process borders and stand in the record. A spec is hashed to a key:
+the same key is the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kdarena.method.contract import TeacherSpec
+from kdarena.params import Value
+
+Purpose = Literal["teacher", "tune", "final", "control"]
+"""``control``: the student along the ladder of shorter budgets."""
+
+Status = Literal["done", "under", "pruned", "diverged", "oom", "timeout", "error", "skipped"]
+"""``done`` and ``under`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, but ``skipped``."""
+
+COMPLETE: tuple[Status, ...] = ("done", "under")
+LASTING: tuple[Status, ...] = ("done", "under", "pruned", "diverged")
+"""What is not run again when the same command is repeated; errors are, since their cause may have been mended."""
+
+Unit = Literal["s", "flop", "epochs"]
+
+RUNG = 0.5
+"""Progress of a trial at which it is scored once, so that a hopeless one can be pruned."""
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What one step of a phase costs, as profiled.
+
+    Attributes:
+        phase: its name.
+        steps: its fixed number of steps, or None where it takes a share.
+        share: its share of what is left, where it takes one.
+        cost: of one step, in the budget's unit.
+        relative: of one step, in steps of the plain student (device time); None where time was not measured.
+        error: standard error of ``relative`` over ``relative``; None where time was not measured.
+        flops: of one step, as counted by ``torch.utils.flop_counter``.
+    """
+
+    phase: str
+    steps: int | None
+    share: float
+    cost: float
+    relative: float | None
+    error: float | None
+    flops: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount in a unit: seconds of device time, floating-point operations or epochs."""
+
+    amount: float
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class PruneRule:
+    """A trial ends at ``progress`` of its budget where its validation metric lies below ``threshold``."""
+
+    progress: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides what a run does; nothing that doesn't.
+
+    Attributes:
+        task: name of the task.
+        method: name of the method; for a teacher the plain student's, ``student``.
+        source: digest of the method's code: an edited method is another run.
+        purpose: why it is run.
+        seed: decides split, student initialisation, data order, augmentation and the method's own draws.
+        params: the method's parameters that the user fixed or tuning changed; all others have their defaults.
+        recipe: the same of the common knobs, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
+        budget: what it may spend.
+        costs: the profiled costs of its phases, in order.
+        teachers: what ``Method.teachers`` declared, each with the key of its training.
+        reference: key of the reference teacher, for agreement metrics; None for a teacher's own run.
+        start: key of the teacher whose weights the student starts from; None: it is initialised afresh.
+        trains: the network that a teacher's run trains; None: the task's student.
+        protocol: ``validated`` trains on train without validation; ``published`` on all of it.
+        data: digest of the data set.
+        precision: ``fp32`` or ``bf16``.
+        device: ``cpu``, ``cuda`` or ``mps``: the kind, not the index.
+        threads: CPU threads that it trains with.
+        prune: rule under which a trial ends early.
+        replay: numbers of steps of the phases, recorded by an earlier run, to be trained exactly.
+        metric_groups: further metrics that the user asked for, by group.
+    """
+
+    task: str
+    method: str
+    source: str
+    purpose: Purpose
+    seed: int
+    budget: Budget
+    costs: tuple[PhaseCost, ...]
+    params: Mapping[str, Value] = field(default_factory=dict)
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    teachers: tuple[tuple[TeacherSpec, str], ...] = ()
+    reference: str | None = None
+    start: str | None = None
+    trains: TeacherSpec | None = None
+    protocol: Literal["validated", "published"] = "validated"
+    data: str = ""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    prune: PruneRule | None = None
+    replay: tuple[int, ...] | None = None
+    metric_groups: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that name this run."""
+        return digest(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> RunSpec:
+        """The inverse of :meth:`to_json`."""
+        plain = dict(values)
+        plain["budget"] = Budget(**plain["budget"])
+        plain["costs"] = tuple(PhaseCost(**cost) for cost in plain["costs"])
+        plain["teachers"] = tuple((TeacherSpec(**spec), key) for spec, key in plain["teachers"])
+        plain["trains"] = TeacherSpec(**plain["trains"]) if plain["trains"] else None
+        plain["prune"] = PruneRule(**plain["prune"]) if plain["prune"] else None
+        plain["replay"] = tuple(plain["replay"]) if plain["replay"] is not None else None
+        plain["metric_groups"] = tuple(plain.get("metric_groups", ()))
+        return RunSpec(**plain)
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What a phase got: its name, the steps committed and trained, and whether ``until`` ended it."""
+
+    name: str
+    committed: int
+    steps: int
+    ended_early: bool = False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        key: of its spec.
+        status: how it ended.
+        metrics: on test (``test/top1`` …), on validation (``validation/top1`` …), on the training set, by name; percentages as such.
+        curves: per name of a term (``train/ce``) or metric (``validation/top1``) a list of (step, value).
+        phases: what each phase got.
+        committed: committed steps times profiled costs, in the budget's unit.
+        spent_s: measured device time of training in seconds: information, never a budget.
+        steps, samples, flops: trained, seen, counted.
+        parameters: of the deployed student.
+        system: peak memory, processor time, build and evaluation seconds and the like.
+        environment: versions, device, threads, precision.
+        checkpoint: file name of the exported student, relative to the directory that the engine was given, or None.
+        error: the last line of what went wrong, or None.
+    """
+
+    key: str
+    status: Status
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    phases: tuple[PhaseRecord, ...] = ()
+    committed: float = 0.0
+    spent_s: float = 0.0
+    steps: int = 0
+    samples: int = 0
+    flops: float = 0.0
+    parameters: int = 0
+    system: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: str | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> RunResult:
+        """The inverse of :meth:`to_json`."""
+        plain = dict(values)
+        plain["phases"] = tuple(PhaseRecord(**phase) for phase in plain["phases"])
+        plain["curves"] = {name: [(int(step), float(value)) for step, value in points] for name, points in plain["curves"].items()}
+        return RunResult(**plain)
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits of a dataclass or JSON value, the same on every machine."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

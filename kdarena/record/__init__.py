@@ -1,0 +1,1 @@
+"""What was run: a record on disk, MLflow, exported students."""

@@ -1,0 +1,40 @@
+"""The distilled student alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kdarena.errors import UserError
+from kdarena.record.runs import Record
+
+
+def export_student(record: Record, run: str, destination: Path) -> Path:
+    """Copy the student of a run as safetensors to a file, which is replaced as a whole; returns it.
+
+    Args:
+        record: where the run is.
+        run: its id or the beginning of it.
+        destination: the file to write.
+
+    Raises:
+        UserError: the run is unknown, its id ambiguous, it has no student, or the file can't be written.
+    """
+    found = record.find(run)
+    if found.spec.purpose == "teacher":
+        raise UserError(f"run {found.run_id} trained a teacher, and only students are exported; choose a run of purpose final: kdarena runs")
+    if found.spec.purpose == "tune":
+        raise UserError(f"run {found.run_id} is a trial, whose student is not kept; choose a run of purpose final: kdarena runs")
+    source = record.checkpoint(found.run_id)
+    if destination.is_dir():
+        raise UserError(f"--to {destination} is a folder; name a file, as {destination / 'student.safetensors'}")
+    if not destination.parent.is_dir():
+        raise UserError(f"--to {destination}: there is no folder {destination.parent}; make it first: mkdir -p {destination.parent}")
+    partial = destination.with_name(f"{destination.name}.partial")
+    try:
+        shutil.copyfile(source, partial)
+        os.replace(partial, destination)
+    except OSError as error:
+        raise UserError(f"--to {destination}: can't be written ({error.strerror or error}); choose another place") from error
+    return destination

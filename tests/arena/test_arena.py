@@ -1,0 +1,347 @@
+"""The whole way, on the real digits, with tiny budgets in the FLOP currency, where everything is exact."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kdarena.arena import arena
+from kdarena.plan.budget import parse_amount
+from kdarena.plan.request import Request
+from kdarena.tracks import find_card
+
+# enough for 50 steps of hinton's kd in the FLOP currency, and for a few hundred of the student
+BUDGET = "5e9flop"
+COMMON = [
+    "--tasks",
+    "digits",
+    "--plugins",
+    "kd,dml,ban",
+    "--budget",
+    BUDGET,
+    "--tuning-budget",
+    "6e9flop",
+    "--seeds",
+    "2",
+    "--teacher-budget",
+    "8epochs",
+    "--device",
+    "cpu",
+]
+IGNORED = {"spent_s", "tuning_s", "teacher_s", "latency_ms", "run_ids", "step_cost_error", "started"}
+
+
+def kdarena(*arguments, check=True, **settings):
+    done = subprocess.run([sys.executable, "-m", "kdarena", *map(str, arguments)], capture_output=True, text=True, **settings)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def board(out):
+    rows = json.loads(kdarena("leaderboard", "--format", "json", "--out", out).stdout)
+    # the reference teacher's row is no method's
+    return [{name: value for name, value in row.items() if name not in IGNORED} for row in rows if row["status"] != "reference"]
+
+
+def recorded(out):
+    return json.loads(kdarena("runs", "--json", "--out", out).stdout)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("arena") / "out"
+    return out, kdarena("run", *COMMON, "--workers", 2, "--out", out)
+
+
+def test_one_command_prints_a_leaderboard_of_the_methods_and_the_controls(undisturbed):
+    out, done = undisturbed
+    assert {row["method"] for row in board(out)} == {"student", "kd", "dml", "ban"}
+    assert "ban" in done.stdout
+    assert "\x1b" not in done.stdout, "no colour where output is no terminal"
+
+
+def test_every_rows_committed_cost_lies_within_three_percent_of_its_budget(undisturbed):
+    for row in board(undisturbed[0]):
+        assert (row["unit"], row["budget"]) == ("flop", 5e9)
+        assert row["committed"] == pytest.approx(5e9, rel=0.03)
+
+
+def test_committed_cost_is_what_the_trained_steps_cost(undisturbed):
+    for run in recorded(undisturbed[0]):
+        if run["purpose"] in ("final", "control"):
+            assert run["flops"] == pytest.approx(run["committed"], rel=1e-9)
+
+
+def test_the_audit_finds_the_profiled_operations_again(undisturbed):
+    assert {row["audit"] for row in board(undisturbed[0])} == {1.0}
+
+
+def test_tuning_gets_the_same_budget_for_every_method_the_student_included(undisturbed):
+    trials = [run for run in recorded(undisturbed[0]) if run["purpose"] == "tune"]
+    assert {run["method"] for run in trials} == {"student", "kd", "dml", "ban"}
+    for method in {run["method"] for run in trials}:
+        own = [run for run in trials if run["method"] == method]
+        spent = sum(run["committed"] for run in own)
+        assert spent <= 6e9 * 1.02
+        assert spent + own[0]["budget"] > 6e9, "another trial could have been afforded"
+
+
+def test_trials_never_read_the_test_set(undisturbed):
+    from kdarena.record.runs import Record
+
+    for run in Record.open(undisturbed[0], create=False).runs():
+        if run.spec.purpose == "tune":
+            assert not any(name.startswith("test/") for name in run.result.metrics)
+
+
+def test_the_student_also_runs_along_a_ladder_of_shorter_budgets(undisturbed):
+    amounts = sorted({run["budget"] for run in recorded(undisturbed[0]) if run["purpose"] == "control"})
+    assert amounts == [1.25e9, 2.5e9]
+
+
+def test_supervision_follows_from_the_teachers_taken(undisturbed):
+    assert {row["method"]: row["supervision"] for row in board(undisturbed[0])} == {"student": "none", "kd": "one teacher", "dml": "none", "ban": "none"}
+
+
+def test_a_second_call_trains_nothing(undisturbed):
+    out, _ = undisturbed
+    before = recorded(out)
+    kdarena("run", *COMMON, "--workers", 2, "--out", out)
+    assert recorded(out) == before
+
+
+def test_the_board_does_not_depend_on_the_number_of_workers(undisturbed, tmp_path):
+    kdarena("run", *COMMON, "--workers", 1, "--out", tmp_path / "out")
+    assert board(tmp_path / "out") == board(undisturbed[0])
+
+
+def test_a_command_killed_in_the_middle_goes_on_to_the_same_board(undisturbed, tmp_path):
+    out = tmp_path / "out"
+    arguments = [sys.executable, "-m", "kdarena", "run", *COMMON, "--workers", "2", "--out", str(out)]
+    total = len(recorded(undisturbed[0]))
+    for target in (total // 4, total // 2):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        wait_for_runs(out, process, target)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    kdarena("run", *COMMON, "--workers", 2, "--out", out)
+    assert board(out) == board(undisturbed[0])
+    assert len(recorded(out)) == total
+
+
+def wait_for_runs(out, process, target):
+    """Until so many students were exported: seen from outside, so that nothing opens the record meanwhile."""
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if sum(1 for _ in Path(out).glob("artifacts/**/result.json")) >= target:
+            return
+        time.sleep(0.2)
+
+
+def test_an_interrupted_command_keeps_what_is_done_and_says_so(tmp_path):
+    out = tmp_path / "out"
+    arguments = [sys.executable, "-m", "kdarena", "run", *COMMON, "--workers", "2", "--out", str(out)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for_runs(out, process, 2)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in messages
+    assert "interrupted" in messages
+    assert len(recorded(out)) >= 2
+
+
+def test_the_student_of_a_run_is_exported_alone(undisturbed, tmp_path):
+    from safetensors.torch import load_file
+
+    out, _ = undisturbed
+    run = next(run for run in recorded(out) if run["method"] == "dml" and run["purpose"] == "final")
+    kdarena("export", run["run_id"], "--to", tmp_path / "student.safetensors", "--out", out)
+    tensors = load_file(tmp_path / "student.safetensors")
+    row = next(row for row in board(out) if row["method"] == "dml")
+    learned = sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name and "num_batches" not in name)
+    assert learned == row["params"]
+
+
+SICK = """
+from kdarena import Method, NotApplicable, Paper, hookimpl, no_teachers
+class Sick:
+    method = Method("sick", "falls ill in its third final", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    @hookimpl
+    def loss(self, step):
+        loss = step.task.loss(step.student, step.targets)
+        return {"task": loss * float("nan") if step.run.seed == 1 and step.progress > 0.5 else loss}
+class Wrong:
+    method = Method("wrong", "returns the wrong thing", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    @hookimpl
+    def build_student(self, run):
+        return run.new_student()
+class Unfit:
+    method = Method("unfit", "needs other networks", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    @hookimpl
+    def build_student(self, run):
+        raise NotApplicable("the student has 5 stages, the teacher 4")
+class Crooked:
+    method = Method("crooked", "raises in its declaration", Paper("t", "v", 2026, "u"), teachers=no_teachers, applies=lambda card, params: 1 / 0)
+variants = (Sick(), Wrong(), Unfit(), Crooked())
+"""
+
+
+@pytest.fixture(scope="module")
+def with_sick_methods(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sick")
+    (folder / "sick.py").write_text(SICK)
+    arguments = [
+        "--tasks",
+        "digits",
+        "--plugins",
+        "sick,wrong,unfit,crooked",
+        "--plugin-path",
+        folder / "sick.py",
+        "--budget",
+        BUDGET,
+        "--tuning-budget",
+        "0",
+        "--seeds",
+        "2",
+        "--teacher-budget",
+        "8epochs",
+    ]
+    arguments += ["--out", folder / "out"]
+    return folder / "out", kdarena("run", *arguments, check=False), arguments
+
+
+def test_a_method_that_fails_is_a_status_and_the_rest_is_recorded(with_sick_methods):
+    out, done, _ = with_sick_methods
+    assert done.returncode == 1
+    rows = {row["method"]: row for row in board(out)}
+    assert rows["student"]["status"] == rows["kd"]["status"] == "done"
+    assert "diverged" in rows["sick"]["status"]
+    assert "error" in rows["wrong"]["status"]
+    assert "error" in rows["crooked"]["status"]
+
+
+def test_a_method_whose_hooks_find_that_it_does_not_apply_is_skipped_with_the_reason(with_sick_methods):
+    out, done, _ = with_sick_methods
+    row = next(row for row in board(out) if row["method"] == "unfit")
+    assert (row["status"], row["status_note"]) == ("skipped", "the student has 5 stages, the teacher 4")
+    assert "unfit is skipped: the student has 5 stages" in done.stderr
+    assert "unfit: error" not in done.stderr
+
+
+def test_a_failure_names_plugin_hook_step_and_term(with_sick_methods):
+    _, done, _ = with_sick_methods
+    assert "plugin 'wrong', hook 'build_student': expected a Learner" in done.stderr
+    assert "plugin 'crooked', its declaration: ZeroDivisionError" in done.stderr
+    assert "train/task" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_repeated_command_names_the_failures_that_it_recalls(with_sick_methods):
+    out, _, arguments = with_sick_methods
+    before = [run for run in recorded(out) if run["method"] == "sick"]
+    again = kdarena("run", *arguments, check=False)
+    assert again.returncode == 1
+    assert "failed: digits sick seed 1 (final): diverged" in again.stderr
+    assert [run for run in recorded(out) if run["method"] == "sick"] == before
+
+
+def test_a_command_of_some_methods_leaves_the_others_rows_of_the_board_as_they_are(with_sick_methods):
+    out, _, arguments = with_sick_methods
+    published = next((out / "leaderboards").glob("*.csv"))
+    before = published.read_text()
+    kdarena("run", *["kd" if one == "sick,wrong,unfit,crooked" else one for one in arguments])
+    assert published.read_text() == before
+
+
+def test_a_row_with_a_seed_that_is_not_done_stands_below_all_complete_rows(with_sick_methods):
+    rows = board(with_sick_methods[0])
+    assert [row["method"] for row in rows][:2] in (["student", "kd"], ["kd", "student"])
+
+
+def test_charging_the_teacher_takes_its_cost_from_the_budget(tmp_path):
+    arguments = [
+        "--tasks",
+        "digits",
+        "--plugins",
+        "kd",
+        "--budget",
+        "1.6e10flop",
+        "--teacher-budget",
+        "8epochs",
+        "--tuning-budget",
+        "0",
+        "--seeds",
+        "1",
+        "--charge-teacher",
+    ]
+    kdarena("run", *arguments, "--out", tmp_path / "out")
+    runs = [run for run in recorded(tmp_path / "out") if run["purpose"] in ("teacher", "final")]
+    teacher = next(run for run in runs if run["purpose"] == "teacher")
+    student, taught = (next(run for run in runs if run["method"] == name and run["purpose"] == "final") for name in ("student", "kd"))
+    assert student["committed"] == pytest.approx(1.6e10, rel=0.01)
+    assert taught["committed"] + teacher["flops"] == pytest.approx(1.6e10, rel=0.03)
+
+
+def test_a_teacher_of_ones_own_is_taken(undisturbed, tmp_path):
+    out, _ = undisturbed
+    own = next(Path(out, "teachers").glob("*.safetensors"))
+    kdarena(
+        "run",
+        "--tasks",
+        "digits",
+        "--plugins",
+        "kd",
+        "--budget",
+        BUDGET,
+        "--tuning-budget",
+        "0",
+        "--seeds",
+        "1",
+        "--teacher-checkpoint",
+        own,
+        "--out",
+        tmp_path / "out",
+    )
+    runs = recorded(tmp_path / "out")
+    assert not [run for run in runs if run["purpose"] == "teacher"]
+    assert [run["status"] for run in runs if run["method"] == "kd"] == ["done"]
+
+
+def test_a_teacher_budget_in_seconds_is_measured_on_an_embedded_task_too(tmp_path):
+    arguments = ["--tasks", "digits", "--plugins", "kd", "--budget", BUDGET, "--tuning-budget", "0", "--seeds", "1", "--teacher-budget", "0.5s"]
+    kdarena("run", *arguments, "--out", tmp_path / "out")
+    teacher = next(run for run in recorded(tmp_path / "out") if run["purpose"] == "teacher")
+    assert teacher["unit"] == "epochs"
+    assert 0 < teacher["budget"] < 120
+
+
+@pytest.mark.parametrize("stated", [None, parse_amount("1s")])
+def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out(monkeypatch, stated):
+    done = []
+
+    class Ready:
+        def __init__(self, name):
+            self.name, self.profiles, self.set_up_s = name, {"student": None}, 4.0
+
+        def least_seconds(self, seeds, workers):
+            return 10.0
+
+    def measured(pool, entrants, card, machine, limit):
+        done.append(("measured", card.name))
+        return Ready(card.name)
+
+    monkeypatch.setattr(arena, "measure", measured)
+    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, named, seconds: done.append(("compared", ready.name, round(seconds))))
+    ledger = SimpleNamespace(engine=SimpleNamespace(capacity=2), failures={}, trained=0, teachers=Path())
+    arena.Arena(Request(total=60.0, budget=stated), ledger, None).run([], [find_card("digits"), find_card("tones")], named=False)
+    if stated is None:
+        assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 34), ("compared", "tones", 68)]
+    else:
+        assert done == [("measured", "digits"), ("compared", "digits", 0), ("measured", "tones"), ("compared", "tones", 0)]

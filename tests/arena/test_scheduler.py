@@ -1,0 +1,74 @@
+import random
+
+from kdarena.arena import scheduler
+from kdarena.arena.scheduler import Job
+from kdarena.engines.engine import Event
+from kdarena.plan.spec import Budget, RunResult, RunSpec
+
+
+def spec(method, seed):
+    return RunSpec("task", method, "", "final", seed, Budget(1.0, "flop"), ())
+
+
+class FakeEngine:
+    """Finishes what is under way in an order of its own."""
+
+    def __init__(self, capacity, order):
+        self.capacity, self.order = capacity, random.Random(order)
+        self.under_way, self.most, self.submitted = [], 0, []
+
+    def submit(self, one):
+        self.under_way.append(one)
+        self.submitted.append(one.key)
+        self.most = max(self.most, len(self.under_way))
+
+    def wait(self, seconds):
+        one = self.under_way.pop(self.order.randrange(len(self.under_way)))
+        return [Event(one, RunResult(one.key, "done", {"score": float(one.seed)}))]
+
+    def close(self):
+        pass
+
+
+def work(method, log, rounds=3):
+    for number in range(rounds):
+        results = yield [Job(spec(method, 10 * number + seed), "default") for seed in range(3)]
+        log.append((method, [result.metrics["score"] for result in results]))
+
+
+def do(engine, recall=lambda one: None):
+    logs = {name: [] for name in "abc"}
+    kept = []
+    works = [work(name, logs[name]) for name in "abc"]
+    scheduler.run(engine, works, recall=recall, keep=lambda job, result: kept.append(job.spec.key))
+    return logs, kept
+
+
+def test_results_come_back_in_the_order_of_the_jobs_whoever_finishes_first():
+    expected = {name: [(name, [10.0 * n, 10.0 * n + 1, 10.0 * n + 2]) for n in range(3)] for name in "abc"}
+    for order in range(5):
+        assert do(FakeEngine(3, order))[0] == expected
+
+
+def test_as_many_jobs_are_under_way_as_the_engine_allows():
+    for capacity in (4, 1):
+        engine = FakeEngine(capacity, 0)
+        do(engine)
+        assert engine.most == capacity
+
+
+def test_what_is_recorded_is_recalled_and_not_run_again():
+    engine = FakeEngine(2, 0)
+    logs, kept = do(engine, recall=lambda one: RunResult(one.key, "done", {"score": -1.0}) if one.seed < 10 else None)
+    assert len(engine.submitted) == len(kept) == 18
+    assert logs["a"][0] == ("a", [-1.0, -1.0, -1.0])
+
+
+def test_a_job_that_two_works_ask_for_is_run_once():
+    def same(log):
+        log.append((yield [Job(spec("shared", 0), "teacher")]))
+
+    engine, log = FakeEngine(2, 0), []
+    scheduler.run(engine, [same(log), same(log)], recall=lambda one: None, keep=lambda job, result: None)
+    assert len(engine.submitted) == 1
+    assert len(log) == 2

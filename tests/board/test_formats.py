@@ -1,0 +1,220 @@
+import csv
+import io
+import json
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from kdarena.board.cells import caption, clean, duration, further_lines, split_boards
+from kdarena.board.formats import csv_text, escape_markdown, json_text, latex, markdown
+from kdarena.board.leaderboard import leaderboard_frame
+from kdarena.board.publish import publish
+from kdarena.board.table import terminal
+from kdarena.board.variants import board_of
+from kdarena.errors import UserError
+from kdarena.plan.spec import Budget, PhaseCost
+
+HOSTILE = "a|b</td><script>alert(1)</script>[red]x[/red] \\input{/etc/passwd} $x_1$ *b* `c`\n\x1b[31m"
+
+
+@pytest.fixture
+def frame(synthetic):
+    runs = [
+        *synthetic.runs("student", [88.0, 89.0, 88.5]),
+        *synthetic.runs("kd-ensemble", [90.0, 91.5, 90.6]),
+        *synthetic.runs("kd", [90.2, 91.0, 90.6]),
+        *synthetic.runs("brittle", [99.0, 98.0]),
+        synthetic.failed("brittle", 2),
+        synthetic.failed("crd", 0, "skipped", "needs feature maps"),
+    ]
+    return leaderboard_frame(runs, {})
+
+
+@pytest.fixture
+def two_boards(synthetic):
+    runs = [*synthetic.runs("student", [88.0, 89.0]), *synthetic.runs("student", [77.0, 78.0], budget=Budget(30.0, "s"))]
+    return leaderboard_frame(runs, {})
+
+
+@pytest.fixture
+def hostile(synthetic):
+    return leaderboard_frame([synthetic.run(HOSTILE, task=HOSTILE), synthetic.failed("kd", 1, "error", HOSTILE, task=HOSTILE)], {})
+
+
+def printed(frame, width=120):
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(terminal(frame))
+    return console.file.getvalue()
+
+
+def test_the_terminal_table_fits_120_columns_and_hides_nothing(frame):
+    text = printed(frame)
+    assert max(map(len, text.splitlines())) <= 120
+    assert "…" not in text
+    for part in ("kd-ensemble", "90.70 ± 1.88", "+2.20 [1.54, 2.86]", "one teacher", "skipped", "100.0", "61.0s"):
+        assert part in text
+
+
+def test_the_terminal_shows_a_plugins_text_as_it_is(hostile):
+    text = printed(hostile, width=400)
+    assert "[red]x[/red]" in text
+    assert "\x1b[31m" not in text
+
+
+def test_without_a_row_the_terminal_says_what_to_run(frame):
+    assert "kdarena run --plugins all" in printed(frame.iloc[:0])
+
+
+def test_every_board_has_a_table_of_its_own(two_boards):
+    assert printed(two_boards).count("digits: top1 on test, budget") == 2
+    assert markdown(two_boards).count("### ") == 2
+    assert latex(two_boards).count(r"\begin{tabular}") == 2
+
+
+def test_the_caption_says_what_a_reader_needs(frame):
+    text = "\n".join(caption(next(split_boards(frame))))
+    for part in ("3 seeds", "cpu, fp32, 1 thread.", "Smallest detectable difference", "Supervision is", "crd: needs feature maps", "brittle: seed 2: step 7"):
+        assert part in text
+
+
+def test_the_caption_names_each_step_cost_that_is_not_as_exact_as_it_should_be(synthetic):
+    def run(method, error):
+        return synthetic.run(method, costs=(PhaseCost("train", None, 1.0, 0.02, 2.0, error, 1),))
+
+    runs = [run("student", 0.009), run("kd", 0.011), run("crd", 0.042), run("quest", 0.005)]
+    audits = {(board_of(runs[0]).key, method): ratio for method, ratio in (("kd", 1.02), ("crd", 0.93), ("quest", 1.05))}
+    frame = leaderboard_frame(runs, {}, audits)
+    said = caption(next(split_boards(frame)))
+    assert {"kd 1.1%", "crd 4.2%"} == set(only(said, "Step costs are profiled to 1%, but for ").split(", "))
+    assert {"crd -7.0%", "quest +5.0%"} == set(only(said, "Measured again after the runs, step costs are off by more than 3% for ").split(", "))
+
+
+def test_the_caption_of_exact_step_costs_says_nothing_of_them(synthetic):
+    frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {})
+    assert not [line for line in caption(next(split_boards(frame))) if "tep costs" in line]
+
+
+def test_a_reason_that_methods_share_is_given_once(synthetic):
+    failed = [synthetic.failed(name, 0, "skipped", reason) for name, reason in (("pid", "no attention"), ("crd", "no maps"), ("sid", "no attention"))]
+    notes = caption(next(split_boards(leaderboard_frame([synthetic.run("student"), *failed], {}))))[3:]
+    assert sorted(notes) == ["crd: no maps", "pid, sid: no attention"]
+
+
+def test_what_rows_measured_besides_is_given_once_where_it_is_the_same(synthetic):
+    measured = {"end": {"prr/entropy": 38.234}, "endd": {"prr/entropy": 6.5}, "kd": {"prr/entropy": 38.234}, "student": {}}
+    runs = [
+        synthetic.run(method, metrics={"test/top1": 50.0, **{f"test/{name}": value for name, value in further.items()}}) for method, further in measured.items()
+    ]
+    assert sorted(further_lines(next(split_boards(leaderboard_frame(runs, {}))))) == ["end, kd: prr/entropy 38.23", "endd: prr/entropy 6.5"]
+
+
+def only(lines, start):
+    """What follows a start that one line has."""
+    (line,) = [line for line in lines if line.startswith(start)]
+    return line.removeprefix(start).removesuffix(".")
+
+
+def test_with_one_seed_the_caption_says_that_nothing_is_detectable(synthetic):
+    frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {})
+    assert "unknown without the student and 2 seeds" in caption(next(split_boards(frame)))[0]
+
+
+def test_json_is_one_array_with_null_for_what_does_not_apply(frame):
+    rows = json.loads(json_text(frame), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [row["method"] for row in rows] == ["kd-ensemble", "kd", "student", "brittle", "crd"]
+    assert rows[0]["p_raw"] is None
+    assert rows[4]["mean"] is None
+    assert len(rows[0]["run_ids"]) == 3
+    assert list(rows[0]) == list(frame.columns)
+
+
+def test_values_that_are_not_finite_are_null_in_json():
+    frame = pd.DataFrame({"a": [math.nan, math.inf, 1.0], "b": [1, 2, 3]})
+    assert json.loads(json_text(frame)) == [{"a": None, "b": 1}, {"a": None, "b": 2}, {"a": 1.0, "b": 3}]
+
+
+def test_an_empty_frame_is_an_empty_array(frame):
+    assert json.loads(json_text(frame.iloc[:0])) == []
+
+
+def test_csv_has_a_heading_and_empty_cells(frame):
+    rows = list(csv.DictReader(io.StringIO(csv_text(frame))))
+    assert list(rows[0]) == list(frame.columns)
+    assert (rows[0]["method"], rows[0]["tuned"], rows[0]["p_raw"]) == ("kd-ensemble", "false", "")
+    assert float(rows[0]["mean"]) == frame.iloc[0]["mean"]
+    assert len(rows[0]["run_ids"].split()) == 3
+
+
+def test_csv_keeps_text_from_becoming_a_formula():
+    assert csv_text(pd.DataFrame({"error": ["=HYPERLINK()", "fine"], "value": [-1.0, 2.0]})) == "error,value\n'=HYPERLINK(),-1.0\nfine,2.0\n"
+
+
+def test_markdown_escapes_what_a_plugin_says(hostile):
+    text = markdown(hostile)
+    assert "<script>" not in text
+    assert r"a\|b" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
+
+
+def test_markdown_escapes_every_sign_of_markup():
+    assert escape_markdown("a|b_c*d`e[f]<g>") == r"a\|b\_c\*d\`e\[f\]\<g\>"
+
+
+def test_latex_escapes_what_a_plugin_says(hostile):
+    text = latex(hostile)
+    table = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert r"\input{" not in table
+    assert r"\textbackslash{}input" in table
+    assert r"\$x\_1\$" in table
+
+
+def test_latex_is_plain_ascii_outside_of_comments(frame):
+    table = "\n".join(line for line in latex(frame).splitlines() if not line.startswith("%"))
+    assert table.isascii()
+    assert r"\toprule" in table
+
+
+def test_text_is_cleaned_of_control_characters():
+    assert clean("a\x1b[31m\n b\u202ec\x00") == "a [31m b c"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.0, "0.0s"), (99.94, "99.9s"), (99.96, "1.7m"), (5996, "99.9m"), (5998, "1.7h"), (359_000, "99.7h"), (1e6, "12d")]
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_publishing_writes_markdown_and_csv_with_the_ids_of_the_runs(frame, tmp_path):
+    written = publish(frame, tmp_path / "boards")
+    assert [path.name for path in written] == ["digits_60s_cpu_fp32_1t.md", "digits_60s_cpu_fp32_1t.csv"]
+    text = written[0].read_text()
+    for run_id in (run_id for row in frame["run_ids"] for run_id in row):
+        assert run_id in text
+    assert len(list(csv.DictReader(io.StringIO(written[1].read_text())))) == 5
+
+
+def test_publishing_again_writes_the_same_files(frame, tmp_path):
+    first = [path.read_bytes() for path in publish(frame, tmp_path)]
+    assert [path.read_bytes() for path in publish(frame, tmp_path)] == first
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_boards_that_differ_in_their_data_alone_have_files_of_their_own(synthetic, tmp_path):
+    frame = leaderboard_frame([synthetic.run("kd"), synthetic.run("kd", data="other")], {})
+    assert len(set(publish(frame, tmp_path))) == 4
+
+
+def test_a_hostile_task_name_stays_inside_the_folder(synthetic, tmp_path):
+    frame = leaderboard_frame([synthetic.run("kd", task="../../evil")], {})
+    written = publish(frame, tmp_path / "boards")
+    assert all(path.parent == tmp_path / "boards" for path in written)
+
+
+def test_a_folder_that_cannot_be_written_is_named(frame, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--publish"):
+        publish(frame, tmp_path / "file")

@@ -1,0 +1,400 @@
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import pytest
+from scipy import stats
+
+from kdarena.board.leaderboard import COLUMNS, leaderboard_frame
+from kdarena.board.statistics import detectable_difference, seeds_needed
+from kdarena.board.variants import board_of
+from kdarena.method.contract import REFERENCE, TeacherSpec, teacher_pool
+from kdarena.params import Float, Int, Params
+from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
+
+STUDENT = [88.0, 89.0, 88.5]
+KD = [90.0, 91.5, 90.6]
+PROMISED = [
+    "task",
+    "track",
+    "method",
+    "paper",
+    "supervision",
+    "default_source",
+    "rank_low",
+    "rank_high",
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "delta_student",
+    "delta_student_low",
+    "delta_student_high",
+    "p_raw",
+    "p_holm",
+    "delta_equal_updates",
+    "delta_kd",
+    "delta_kd_low",
+    "delta_kd_high",
+    "detectable",
+    "seeds_needed",
+    "seeds",
+    "tuned",
+    "unit",
+    "budget",
+    "committed",
+    "spent_s",
+    "tuning_s",
+    "teacher_s",
+    "step_cost",
+    "steps",
+    "samples",
+    "flops",
+    "params",
+    "latency_ms",
+    "status",
+    "run_ids",
+]
+
+
+def board(runs, methods=None, **arguments):
+    frame = leaderboard_frame(runs, methods or {}, **arguments)
+    return {row["method"]: row for row in frame.to_dict("records")}
+
+
+@dataclass(frozen=True)
+class SomeParams(Params):
+    tau: float = Float(4.0, 1.0, 10.0, source="paper")
+    depth: int = Int(2, 1, 4, source="ours")
+    width: int = Int(2, 1, 4, source="ours")
+
+
+def test_the_promised_columns_come_first_and_in_order(synthetic):
+    frame = leaderboard_frame(synthetic.runs("kd", KD), {})
+    assert list(COLUMNS) == PROMISED
+    assert list(frame.columns)[: len(PROMISED)] == PROMISED
+
+
+def test_an_empty_record_has_an_empty_board_with_all_columns():
+    frame = leaderboard_frame([], {})
+    assert len(frame) == 0
+    assert list(frame.columns)[: len(PROMISED)] == PROMISED
+
+
+def test_the_mean_has_its_t_interval(synthetic):
+    row = board(synthetic.runs("kd", KD))["kd"]
+    low, high = stats.t.interval(0.95, 2, loc=sum(KD) / 3, scale=stats.sem(KD))
+    assert (row["mean"], row["ci_low"], row["ci_high"]) == pytest.approx((sum(KD) / 3, low, high))
+
+
+def test_differences_are_paired_by_seed(synthetic):
+    runs = [*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD), *synthetic.runs("quest", [91.0, 91.0, 91.0])]
+    rows = board(runs)
+    expected = stats.ttest_rel(KD, STUDENT).confidence_interval()
+    assert (rows["kd"]["delta_student_low"], rows["kd"]["delta_student_high"]) == pytest.approx((expected.low, expected.high))
+    assert rows["quest"]["delta_kd"] == pytest.approx(0.3)
+
+
+def test_a_control_has_no_difference_to_itself(synthetic):
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)])
+    assert rows["student"]["delta_student"] is None
+    assert rows["student"]["delta_equal_updates"] is None
+    assert rows["kd"]["delta_kd"] is None
+
+
+def test_detectable_difference_and_seeds_needed_come_from_the_paired_differences(synthetic):
+    row = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)])["kd"]
+    deviation = stats.tstd([a - b for a, b in zip(KD, STUDENT, strict=True)])
+    assert row["detectable"] == pytest.approx(detectable_difference(deviation, 3))
+    assert row["seeds_needed"] == seeds_needed(row["delta_student"], deviation)
+
+
+def test_with_one_seed_there_is_a_mean_and_no_interval(synthetic):
+    row = board([synthetic.run("student"), synthetic.run("kd", value=91.0)])["kd"]
+    assert (row["mean"], row["delta_student"]) == (91.0, 1.0)
+    assert [row[name] for name in ("ci_low", "ci_high", "delta_student_low", "detectable", "seeds_needed")] == [None] * 5
+
+
+def test_statistics_that_come_later_are_none(synthetic):
+    row = board(synthetic.runs("kd", KD))["kd"]
+    assert [row[name] for name in ("rank_low", "rank_high", "p_raw", "p_holm")] == [None] * 4
+
+
+def test_rows_are_ordered_by_the_mean_on_test(synthetic):
+    runs = [*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD), *synthetic.runs("best", [95.0, 95.0, 95.0])]
+    frame = leaderboard_frame(runs, {})
+    assert list(frame["method"]) == ["best", "kd", "student"]
+    assert list(frame["rank"]) == [1, 2, 3]
+
+
+def test_a_row_with_a_failed_seed_stands_below_all_complete_rows(synthetic):
+    runs = [*synthetic.runs("student", STUDENT), *synthetic.runs("brittle", [99.0, 99.0]), synthetic.failed("brittle", 2)]
+    frame = leaderboard_frame(runs, {})
+    assert list(frame["method"]) == ["student", "brittle"]
+    row = frame.iloc[1]
+    assert (row["status"], row["mean"], row["seeds"], row["rank"]) == ("2 done, 1 diverged", 99.0, 2, 2)
+    assert row["status_note"] == "seed 2: step 7: term 'ce' is nan"
+
+
+def test_a_row_that_lacks_a_seed_of_the_board_stands_below_all_complete_rows(synthetic):
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD[:2])])
+    assert (rows["kd"]["status"], rows["kd"]["rank"]) == ("2 done, 1 missing", 2)
+
+
+def test_a_row_of_failures_alone_has_no_mean(synthetic):
+    row = board([*synthetic.runs("student", STUDENT), *(synthetic.failed("kd", seed, "oom") for seed in range(3))])["kd"]
+    assert (row["status"], row["mean"], row["seeds"], row["params"]) == ("oom", None, 0, None)
+
+
+def test_a_finished_run_whose_metric_is_not_finite_counts_as_no_value(synthetic):
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", [99.0, math.nan, 99.0])])
+    assert (rows["kd"]["seeds"], rows["kd"]["rank"]) == (2, 2)
+
+
+def test_an_underspent_run_is_complete_and_says_so(synthetic):
+    runs = synthetic.runs("kd", KD[:2])
+    under = synthetic.run("kd", 2, KD[2], status="under", committed=50.0)
+    row = board([*runs, under])["kd"]
+    assert (row["status"], row["seeds"]) == ("2 done, 1 under", 3)
+    assert row["status_note"] == "committed 94.4% of the budget"
+
+
+def test_a_skipped_method_has_a_row_with_its_reason_and_no_rank(synthetic):
+    skipped = synthetic.failed("crd", 0, "skipped", "needs feature maps", reference=None, teachers=())
+    rows = board([*synthetic.runs("student", STUDENT), skipped])
+    assert (rows["crd"]["status"], rows["crd"]["rank"], rows["crd"]["status_note"]) == ("skipped", None, "needs feature maps")
+    assert (rows["crd"]["supervision"], rows["crd"]["teacher_s"], rows["crd"]["tuned"]) == (None, None, None)
+
+
+def test_a_skipped_method_does_not_make_seeds_that_others_lack(synthetic):
+    runs = [replace(run, spec=replace(run.spec, seed=run.spec.seed + 10)) for run in synthetic.runs("student", STUDENT)]
+    rows = board([*runs, synthetic.failed("crd", 0, "skipped", "no")])
+    assert rows["student"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"budget": Budget(30.0, "s")},
+        {"budget": Budget(60.0, "epochs")},
+        {"protocol": "published"},
+        {"device": "cuda"},
+        {"precision": "bf16"},
+        {"threads": 2},
+        {"data": "other"},
+        {"reference": "fedcba9876543210"},
+        {"task": "cifar100"},
+    ],
+)
+def test_runs_that_do_not_compare_stand_on_boards_of_their_own(synthetic, change):
+    runs = [*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD), *synthetic.runs("kd", [99.0] * 3, **change)]
+    frame = leaderboard_frame(runs, {})
+    assert sorted(frame["rank"]) == [1, 1, 2]
+    alone = frame[frame["mean"] == 99.0].iloc[0]
+    assert (alone["rank"], alone["delta_student"]) == (1, None)
+
+
+def test_the_setting_with_the_better_validation_is_ranked_whatever_test_says(synthetic):
+    default = [synthetic.run("kd", seed, 95.0, validation=80.0) for seed in range(3)]
+    tuned = [synthetic.run("kd", seed, 90.0, validation=85.0, setting="tuned", params={"tau": 2.0}) for seed in range(3)]
+    row = board([*default, *tuned])["kd"]
+    assert (row["tuned"], row["mean"], row["mean_default"], row["mean_tuned"]) == (True, 90.0, 95.0, 90.0)
+    assert row["params_json"] == '{"tau": 2.0}'
+    assert row["run_ids"] == [run.run_id for run in tuned]
+
+
+def test_without_validation_the_default_setting_is_ranked(synthetic):
+    metrics = {"test/top1": 90.0}
+    default = [synthetic.run("kd", seed, metrics=metrics, protocol="published") for seed in range(3)]
+    tuned = [synthetic.run("kd", seed, metrics={"test/top1": 99.0}, protocol="published", setting="tuned", params={"tau": 2.0}) for seed in range(3)]
+    row = board([*default, *tuned])["kd"]
+    assert (row["tuned"], row["mean"]) == (False, 90.0)
+
+
+def test_a_setting_with_a_failed_seed_gives_way_to_a_complete_one_and_is_named(synthetic):
+    default = synthetic.runs("kd", KD)
+    tuned = [synthetic.run("kd", seed, 99.0, setting="tuned", params={"tau": 2.0}) for seed in range(2)]
+    broken = replace(synthetic.failed("kd", 2, params={"tau": 2.0}), setting="tuned")
+    row = board([*default, *tuned, broken])["kd"]
+    assert (row["tuned"], row["status"], row["status_note"]) == (False, "done", "tuned setting: 2 done, 1 diverged")
+
+
+def test_only_final_runs_make_the_board(synthetic):
+    extra = [synthetic.run("kd", 7, 10.0, purpose=purpose) for purpose in ("tune", "control", "teacher")]
+    assert board([*synthetic.runs("kd", KD), *extra])["kd"]["mean"] == pytest.approx(sum(KD) / 3)
+
+
+def test_of_an_edited_method_only_the_code_that_was_run_last_counts(synthetic):
+    old, new = synthetic.runs("kd", [99.0] * 3, source="old", params={"tau": 2.0}), synthetic.runs("kd", KD, source="new")
+    assert board([*old, *new])["kd"]["mean"] == pytest.approx(sum(KD) / 3)
+
+
+def test_a_run_that_failed_once_and_was_done_again_is_done(synthetic):
+    failed = synthetic.failed("kd", 2, "error")
+    row = board([failed, *synthetic.runs("kd", KD)])["kd"]
+    assert (row["status"], row["seeds"]) == ("done", 3)
+
+
+@pytest.mark.parametrize(
+    ("teachers", "expected"),
+    [
+        ((), "none"),
+        ((REFERENCE,), "one teacher"),
+        (teacher_pool(3), "3 teachers"),
+        ((TeacherSpec(dropout=0.1),), "special teacher"),
+        ((TeacherSpec(dropout=0.1), REFERENCE), "special teacher"),
+        ((TeacherSpec(corruption=0.1),), "special teacher"),
+        (teacher_pool(3, corruption=0.2), "special teacher"),
+    ],
+)
+def test_the_supervision_class_follows_from_the_teachers_taken(synthetic, teachers, expected):
+    taken = tuple((teacher, f"key{number}") for number, teacher in enumerate(teachers))
+    assert board([synthetic.run("kd", teachers=taken)])["kd"]["supervision"] == expected
+
+
+@pytest.mark.parametrize(("teachers", "expected"), [((), "none, extra data"), ((REFERENCE,), "one teacher, extra data")])
+def test_a_method_that_takes_auxiliary_inputs_has_extra_data_in_its_supervision(synthetic, teachers, expected):
+    taken = tuple((teacher, "key") for teacher in teachers)
+    runs = [synthetic.run("kd", teachers=taken), synthetic.run("student")]
+    rows = board(runs, {"kd": synthetic.method("kd", auxiliary=True), "student": synthetic.method("student")})
+    assert (rows["kd"]["supervision"], rows["student"]["supervision"]) == (expected, "none")
+
+
+def test_a_method_whose_student_starts_from_the_teacher_says_so_in_its_supervision(synthetic):
+    runs = [synthetic.run("kd", teachers=((REFERENCE, "key"),)), synthetic.run("student")]
+    rows = board(runs, {"kd": synthetic.method("kd", inherits=True), "student": synthetic.method("student")})
+    assert (rows["kd"]["supervision"], rows["student"]["supervision"]) == ("one teacher, its weights", "none")
+
+
+def test_a_skipped_method_took_no_extra_data(synthetic):
+    skipped = synthetic.failed("crd", 0, "skipped", "no auxiliary images", reference=None, teachers=())
+    assert board([synthetic.run("student"), skipped], {"crd": synthetic.method("crd", auxiliary=True)})["crd"]["supervision"] is None
+
+
+def test_runs_of_a_sweep_never_stand_on_a_board_nor_move_one(synthetic):
+    finals = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", KD)]
+    swept = [
+        synthetic.run(method, seed, 99.0, purpose="control", setting="sweep", params={"tau": tau})
+        for method in ("kd", "quest")
+        for tau in (1.0, 2.0)
+        for seed in range(3)
+    ]
+    assert board([*finals, *swept]) == board(finals)
+
+
+def test_paper_and_sources_of_the_defaults_come_from_the_method(synthetic):
+    methods = {"kd": synthetic.method("kd", Params=SomeParams), "student": synthetic.method("student")}
+    rows = board([synthetic.run("kd"), synthetic.run("student"), synthetic.run("unknown")], methods)
+    assert (rows["kd"]["paper"], rows["kd"]["default_source"]) == ("On kd (Journal 2020)", "paper 1, ours 2")
+    assert rows["student"]["default_source"] is None
+    assert rows["unknown"]["paper"] is None
+
+
+def test_tuning_time_is_that_of_the_methods_own_trials_for_this_budget(synthetic):
+    trials = [synthetic.run("kd", 99, purpose="tune", setting="trial", budget=Budget(30.0, "s"), params={"tau": float(n)}, spent_s=10.0) for n in range(3)]
+    other = synthetic.run("kd", 99, purpose="tune", budget=Budget(15.0, "s"), facts={"budget": "30.0"}, spent_s=1000.0)
+    same = synthetic.run("kd", 99, purpose="tune", budget=Budget(20.0, "s"), facts={"budget": "60.0"}, spent_s=1.0)
+    rows = board([*synthetic.runs("kd", KD), *synthetic.runs("student", STUDENT), *trials, other, same])
+    assert rows["kd"]["tuning_s"] == pytest.approx(31.0)
+    assert rows["student"]["tuning_s"] is None
+
+
+def test_teacher_time_is_that_of_the_teachers_taken(synthetic):
+    spec = synthetic.spec("student", purpose="teacher", trains=REFERENCE, reference=None)
+    teacher = synthetic.recorded(spec, synthetic.result(spec, spent_s=500.0), "teacher")
+    taken = ((REFERENCE, spec.key),)
+    rows = board([teacher, synthetic.run("kd", teachers=taken), synthetic.run("student"), synthetic.run("given", teachers=((REFERENCE, "unknown"),))])
+    assert (rows["kd"]["teacher_s"], rows["student"]["teacher_s"], rows["given"]["teacher_s"]) == (500.0, 0.0, None)
+
+
+def test_the_step_cost_is_weighted_by_the_steps_of_the_phases(synthetic):
+    costs = (PhaseCost("fit", 100, 0.0, 0.01, 0.5, 0.004, 1), PhaseCost("train", None, 1.0, 0.02, 2.0, 0.02, 1))
+    row = board([synthetic.run("kd", costs=costs, phases=(PhaseRecord("fit", 100, 100), PhaseRecord("train", 300, 300)))])["kd"]
+    assert row["step_cost"] == pytest.approx((0.5 * 100 + 2.0 * 300) / 400)
+    assert row["step_cost_error"] == pytest.approx((50 * 0.004 + 600 * 0.02) / 650)
+
+
+def test_where_time_was_not_measured_there_is_no_step_cost(synthetic):
+    row = board([synthetic.run("kd", costs=(PhaseCost("train", None, 1.0, 1e6, None, None, 10**6),))])["kd"]
+    assert (row["step_cost"], row["step_cost_error"]) == (None, None)
+
+
+def test_with_charged_teachers_a_method_stays_on_the_board_of_the_whole_budget(synthetic):
+    charged = [synthetic.run("kd", seed, value, budget=Budget(45.0, "s"), facts={"budget": "60.0"}) for seed, value in enumerate(KD)]
+    rows = board([*synthetic.runs("student", STUDENT), *charged])
+    assert (rows["kd"]["rank"], rows["kd"]["budget"], rows["kd"]["committed"], rows["kd"]["status_note"]) == (1, 60.0, 60.0, None)
+
+
+def test_an_audit_stands_in_the_row_of_its_method(synthetic):
+    runs = [synthetic.run("kd"), synthetic.run("quest")]
+    rows = board(runs, audits={(board_of(runs[0]).key, "kd"): 1.05})
+    assert (rows["kd"]["audit"], rows["quest"]["audit"]) == (1.05, None)
+
+
+def test_an_audit_of_another_budget_is_not_this_boards(synthetic):
+    other = synthetic.run("kd", budget=Budget(30.0, "s"))
+    assert board([synthetic.run("kd")], audits={(board_of(other).key, "kd"): 1.05})["kd"]["audit"] is None
+
+
+def test_that_a_method_was_once_skipped_does_not_hide_what_it_trained(synthetic):
+    early, late = synthetic.failed("kd", 0, "skipped", "too dear"), synthetic.failed("kd", 0, "skipped", "too dear", costs=())
+    for runs in (
+        [early, *synthetic.runs("kd", KD)],
+        [*synthetic.runs("kd", KD), late],
+        [synthetic.failed("kd", 0, "skipped", "x", source="old"), *synthetic.runs("kd", KD)],
+    ):
+        row = board([*synthetic.runs("student", STUDENT), *runs])["kd"]
+        assert (row["status"], row["seeds"], row["status_note"]) == ("done", len(KD), None)
+
+
+def test_latency_size_and_further_metrics_stand_in_the_row(synthetic):
+    row = board(synthetic.runs("kd", KD))["kd"]
+    assert [row[name] for name in ("latency_ms", "params", "top5", "kl_teacher", "nll", "steps", "spent_s")] == [0.5, 1234, 99.0, 0.25, None, 6000, 61.0]
+
+
+def test_the_card_of_a_task_decides_metric_and_track(synthetic):
+    cards = {"digits": SimpleNamespace(metric="top5", track="classification")}
+    row = board(synthetic.runs("kd", KD), cards=cards)["kd"]
+    assert (row["metric"], row["mean"], row["track"]) == ("top5", 99.0, "classification")
+
+
+def ladder(synthetic, values, **changes):
+    """The student at a quarter and at half of 6000 steps."""
+    return [
+        synthetic.run(
+            "student", seed, value, purpose="control", budget=Budget(60.0 * share, "s"), steps=round(6000 * share), setting=f"ladder:{share}", **changes
+        )
+        for share, value in values.items()
+        for seed in range(3)
+    ]
+
+
+def test_at_equal_updates_the_student_is_read_from_its_ladder(synthetic):
+    student, steps = synthetic.runs("student", [90.0] * 3), round(math.sqrt(1500 * 3000))
+    runs = [*student, *ladder(synthetic, {0.25: 80.0, 0.5: 86.0}), *synthetic.runs("kd", [91.0] * 3, steps=steps)]
+    # halfway between the first two rungs in the logarithm of the steps
+    assert board(runs)["kd"]["delta_equal_updates"] == pytest.approx(91.0 - 83.0, abs=0.01)
+
+
+def test_at_the_students_own_steps_equal_updates_is_the_plain_difference(synthetic):
+    runs = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", KD)]
+    row = board(runs)["kd"]
+    assert row["delta_equal_updates"] == pytest.approx(row["delta_student"])
+
+
+@pytest.mark.parametrize("steps", [1000, 7000])
+def test_beyond_the_ladder_there_is_no_difference_at_equal_updates(synthetic, steps):
+    runs = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.25: 80.0}), *synthetic.runs("kd", KD, steps=steps)]
+    assert board(runs)["kd"]["delta_equal_updates"] is None
+
+
+def test_the_ladder_is_read_with_the_setting_that_climbed_it(synthetic):
+    tuned = [synthetic.run("student", seed, 95.0, setting="tuned", recipe={"lr": 0.2}) for seed in range(3)]
+    runs = [*synthetic.runs("student", [90.0] * 3), *tuned, *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", [91.0] * 3)]
+    rows = board(runs)
+    assert rows["student"]["tuned"] is True
+    assert rows["kd"]["delta_equal_updates"] == pytest.approx(1.0)
+
+
+def test_without_a_ladder_there_is_no_difference_at_equal_updates(synthetic):
+    assert board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)])["kd"]["delta_equal_updates"] is None
