@@ -14,9 +14,9 @@ from kdarena.board.sweep import Sweep, draw, parse_sweep, sweep_frame
 from kdarena.errors import UserError
 from kdarena.method.contract import REFERENCE
 from kdarena.method.discovery import Plugin
+from kdarena.params import Choice as OneOf
 from kdarena.params import Flag, Float, Int, Params
 from kdarena.plan.allocation import Allocation
-from kdarena.plan.allocation import Allocation as OneOf
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost
