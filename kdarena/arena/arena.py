@@ -18,7 +18,7 @@ from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.teachers import Pool
 from kdarena.arena.trials import Candidate, Study, open_storage, search_space
 from kdarena.errors import BudgetTooSmall
-from kdarena.method.contract import REFERENCE, TeacherSpec
+from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.discovery import Plugin
 from kdarena.plan.allocation import (
     DEFAULT_SEEDS,

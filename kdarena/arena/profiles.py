@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from kdarena.arena.recorder import Ledger
 from kdarena.arena.teachers import Pool
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE, TeacherSpec
-from kdarena.method.student import Defaults
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.method.student import Student
 from kdarena.plan.allocation import RUN_OVERHEAD, least_seconds
 from kdarena.plan.budget import share_out
 from kdarena.plan.cost import CostProfile
@@ -20,7 +20,7 @@ from kdarena.plan.spec import PhaseCost, Status, Unit
 from kdarena.plan.specs import Ground, board, phase_costs, profile_spec
 from kdarena.tracks.card import TaskCard
 
-STUDENT = Defaults.method.name
+STUDENT = Student.method.name
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 from kdarena.arena.recorder import Ledger
 from kdarena.arena.scheduler import Job, Work
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE, TeacherSpec
-from kdarena.method.discovery import Plugin
-from kdarena.method.student import Defaults
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.method.discovery import STUDENT
 from kdarena.plan.allocation import DEFAULT_TOTAL, to_unit
 from kdarena.plan.budget import MINIMUM_STEPS
 from kdarena.plan.cost import CostProfile
@@ -62,7 +61,7 @@ class Pool:
         return keys
 
     def _profile(self, teacher: TeacherSpec, ground: Ground) -> CostProfile:
-        entrant = Entrant(Plugin(Defaults.method.name, Defaults(), Defaults.method), {}, {}, ())
+        entrant = Entrant(STUDENT, {}, {}, ())
         trained = replace(trained_as(teacher, ground), member=0)
         spec = replace(profile_spec(entrant, ground, {}, timed=not self._fixed(ground)), trains=trained)
         (measured,) = self.ledger.profiles([spec])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial, Trial
 
-    from kdarena.method.contract import Method
+    from kdarena.method.declaration import Method
     from kdarena.tracks.card import TaskCard
 
 PRUNE_AFTER = 3

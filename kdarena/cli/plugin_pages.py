@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from kdarena.cli.output import print_json, print_table
 from kdarena.errors import UserError
-from kdarena.method.contract import Method
+from kdarena.method.declaration import Method
 from kdarena.method.discovery import Plugin, discover, select
 from kdarena.params import make_params, sources, tunables
 
 if TYPE_CHECKING:
-    from kdarena.method.contract import TeacherSpec
+    from kdarena.method.declaration import TeacherSpec
     from kdarena.plan.entrants import Entrant
     from kdarena.plan.specs import Ground
 
@@ -73,8 +73,7 @@ def show(name: str, paths: Sequence[str]) -> None:
         print(f"extended to {track}: {mapping}")
     print(f"labels: {'used in training' if method.labels else 'never seen in training'}")
     print(f"teachers: {_teachers(method)}")
-    if method.equations:
-        print(f"\n{method.equations}")
+    print(f"\n{one.equations}")
     known = tunables(method.Params)
     print()
     if not known:
@@ -89,7 +88,7 @@ def show(name: str, paths: Sequence[str]) -> None:
 
 
 def _teachers(method: Method) -> str:
-    from kdarena.method.contract import REFERENCE
+    from kdarena.method.declaration import REFERENCE
     from kdarena.tracks import cards
 
     own = [card for card in cards() if card.track in method.tracks] or list(cards())

@@ -48,7 +48,7 @@ def spec_from(message: Mapping[str, Any]) -> Spec:
     """The inverse of :func:`to_message`."""
     if message["kind"] == "run":
         return RunSpec.from_json(message["spec"])
-    from kdarena.method.contract import TeacherSpec
+    from kdarena.method.declaration import TeacherSpec
 
     values = dict(message["spec"])
     values["teachers"] = tuple((TeacherSpec(**spec), key) for spec, key in values["teachers"])

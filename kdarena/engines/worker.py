@@ -29,12 +29,12 @@ def main() -> None:
 
     from kdarena.engines.engine import spec_from
     from kdarena.execute.execute import execute, execute_profile
-    from kdarena.execute.workspace import Bench
+    from kdarena.execute.workspace import Workspace
     from kdarena.plan.spec import RunSpec
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    bench = Bench(
+    workspace = Workspace(
         teachers=Path(settings["teachers"]),
         output=Path(settings["output"]),
         data_root=settings["data_root"],
@@ -44,7 +44,7 @@ def main() -> None:
     )
     while True:
         spec = spec_from(jobs.get())
-        result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_profile(spec, bench)
+        result = execute(spec, workspace) if isinstance(spec, RunSpec) else execute_profile(spec, workspace)
         last = result.status == "error" and poisoned(settings["device"])
         _answer(answers, {"result": dataclasses.asdict(result), "last": last})
         if last:

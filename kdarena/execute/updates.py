@@ -76,7 +76,7 @@ class Stepper:
         self.terms: dict[tuple[str, str], list[tuple[int, Tensor]]] = defaultdict(list)
         self.count = 0
         self._checked = False
-        if phase.work is None:
+        if phase.process is None:
             updates = hooks.updates(phase, run)
             with hooks.guard("schedule"):
                 self.bound = [BoundUpdate(update, run, hooks, previous or {}) for update in updates]
@@ -90,9 +90,9 @@ class Stepper:
         step.renew(batch, progress, run_progress)
         for bound in self.bound:
             bound.set_rate(progress)
-        if self.phase.work is not None:
+        if self.phase.process is not None:
             with torch.no_grad():
-                self.phase.work(step)
+                self.phase.process(step)
         elif len(self._joint) == 1 and not self._first:
             self._take_single(self._joint[0])
         else:

@@ -1,24 +1,20 @@
-"""A run as a method sees it: its networks, its seeds, its store."""
+"""A run as a method sees it: its networks, its seeds, its teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from kdarena.method.contract import NO_TEACHER, Learner, Method, TeacherSpec
+from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
+from kdarena.method.learner import Learner
 from kdarena.params import Params
 from kdarena.seeds import derive
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch.optim import Optimizer
-
-    from kdarena.tracks.task import Batch, Task
+from kdarena.tracks.task import Batch, Task
 
 
 class TeacherChanged(Exception):
@@ -31,12 +27,11 @@ class Run:
     Attributes:
         task: data, networks, loss and evaluation.
         method, params: what is run, and with which parameters.
-        recipe: the common knobs in force: ``lr`` and ``weight_decay``.
+        recipe: the common hyper-parameters in force: ``lr`` and ``weight_decay``.
         seed, protocol: of the run.
         teachers: the modules that ``Method.teachers`` declared, in that order, frozen.
         teacher: what ``build_teacher`` returned; a module, a sequence of them or ``NO_TEACHER``.
         learner: what ``build_student`` returned; a phase may replace it (a new generation).
-        store: a method's own state (a vocabulary, a bank, a cache).
         generator: a method's own random draws, on the task's device.
     """
 
@@ -63,10 +58,14 @@ class Run:
         self._start = start
         self.learner: Learner
         self.teacher: Any = NO_TEACHER
-        self.store: dict[str, Any] = {}
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
+
+    @property
+    def store(self) -> Any:
+        """Refused: it is the old form of a method's state."""
+        raise AttributeError("run.store no longer exists; keep state as an attribute of the method (self.vocabulary = …) and register its class")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +105,7 @@ class Run:
 
         Args:
             generation: 0 for the first student of a run, 1, 2 … for those that follow it.
-            peer: 0 for the student itself, 1, 2 … for those that learn beside it.
+            peer: 0 for the student itself, 1, 2 … for those that learn along with it.
             architecture: ``"student"``, ``"teacher"``, or a name of the track.
         """
         dropout = 0.0
@@ -186,7 +185,7 @@ class Run:
                         raise TeacherChanged(f"{name!r} of a teacher changed; a teacher has to be bit-identical before and after a run")
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float | None = None, weight_decay: float | None = None) -> Optimizer:
-        """The recipe's optimiser, with the common knobs unless given otherwise."""
+        """The recipe's optimiser, with the run's learning rate and weight decay unless given otherwise."""
         return self.task.optimizer(
             parameters,
             lr=self.recipe["lr"] if lr is None else lr,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdarena.method.contract import Learner
-from kdarena.tracks.task import Batch, Outputs
-
-if TYPE_CHECKING:
-    from kdarena.method.run import Run
-    from kdarena.params import Params
-    from kdarena.tracks.task import Task
+from kdarena.method.learner import Learner
+from kdarena.method.run import Run
+from kdarena.tracks.task import Batch, Outputs, Task
 
 
 class LabelsForbidden(Exception):
@@ -27,8 +23,9 @@ class Step:
     Attributes:
         run: the run it belongs to.
         phase, update: names of the phase, and of the update whose loss is asked for.
-        progress: of the phase, in [0, 1).
-        run_progress: of the budget, in [0, 1).
+        progress: of the phase, in [0, 1): a 0-dimensional fp32 tensor on the device, the same object in every step of a phase, so that a
+            weight that follows it (:mod:`kdarena.schedules`) follows it in a captured step too.
+        run_progress: of the budget, in [0, 1), likewise.
     """
 
     __slots__ = ("_batch", "_calls", "_decodes", "_history", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
@@ -37,8 +34,8 @@ class Step:
         self.run = run
         self.phase = phase
         self.update = ""
-        self.progress = 0.0
-        self.run_progress = 0.0
+        self.progress = torch.zeros((), device=run.task.device)
+        self.run_progress = torch.zeros((), device=run.task.device)
         self._labels = run.method.labels
         self._decodes = run.task.decodes
         self._history: Tensor | None = None
@@ -50,8 +47,8 @@ class Step:
     def renew(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """Make it the next step (the harness calls this)."""
         self._batch = batch
-        self.progress = progress
-        self.run_progress = run_progress
+        self.progress.fill_(progress)
+        self.run_progress.fill_(run_progress)
         self._calls.clear()
         self._history = None
 
@@ -69,11 +66,6 @@ class Step:
     def task(self) -> Task:
         """Its loss and rows let one method serve several tracks."""
         return self.run.task
-
-    @property
-    def params(self) -> Params:
-        """The method's hyper-parameters."""
-        return self.run.params
 
     @property
     def learner(self) -> Learner:
@@ -139,7 +131,7 @@ class Step:
         """All teachers' outputs, without gradients."""
         return tuple(self.forward(teacher) for teacher in self.run.teacher_modules())
 
-    # the three ways to call a module; they own autocast, modes of gradient, and the one call per input
+    # the three ways to call a module; they are responsible for autocast, gradients, and one call per input
     def forward(self, network: nn.Module, inputs: Tensor | None = None, **arguments: Any) -> Outputs:
         """A network's outputs, computed once per network, inputs and arguments.
 

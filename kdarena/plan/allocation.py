@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdarena.errors import BudgetTooSmall, UserError
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.plan.budget import Amount, commit, minimum_amount
 from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.entrants import Entrant
@@ -204,7 +204,7 @@ def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[Phase
         try:
             commit(costs[name], choice.amount)
         except BudgetTooSmall as error:
-            if named or name == Defaults.method.name:
+            if named or name == Student.method.name:
                 raise BudgetTooSmall(f"{name}: {error}") from None
             refused[name] = str(error)
     return refused

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdarena.errors import UserError
 from kdarena.method.discovery import Plugin
-from kdarena.params import KNOBS, Value, tunables
+from kdarena.params import COMMON, Value, tunables
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[st
     """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last. Raises ``UserError`` as above."""
     values: dict[str, dict[str, Value]] = {}
     for text in assignments:
-        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=KNOBS)
+        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=COMMON)
         values.setdefault(one.method, {})[one.parameter] = one.values[0]
     return values
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdarena.errors import described
-from kdarena.method.contract import REFERENCE, Method, TeacherSpec
+from kdarena.method.declaration import REFERENCE, Method, TeacherSpec
 from kdarena.method.discovery import Plugin
 from kdarena.params import Value, make_params
 from kdarena.plan.request import Request
@@ -54,15 +54,12 @@ def entrants_of(found: Sequence[Plugin], card: TaskCard, request: Request) -> li
         own = {name: value for name, value in given.items() if name not in knobs}
         params = make_params(one.method.Params, own)
         skip = fault = None
-        if not one.method.covers(card.track):
-            skip = one.method.exclusion(card.track)
-        elif card.output not in one.method.outputs:
-            skip = f"its equations need scores of classes, and the task {card.name!r} has {card.output}"
+        teachers: tuple[TeacherSpec, ...] = ()
         try:
-            skip = skip or one.method.applies(card, params)
+            skip = one.method.reason_against(card, params)
             teachers = () if skip else tuple(one.method.teachers(card, params))
         except Exception as error:
-            teachers, fault = (), f"plugin {one.name!r}, its declaration: {described(error)}"
+            fault = f"plugin {one.name!r}, its declaration: {described(error)}"
         entrants.append(Entrant(one, own, recipe, teachers, skip, fault))
     return entrants
 

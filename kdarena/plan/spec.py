@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdarena.method.contract import TeacherSpec
+from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 
 Purpose = Literal["teacher", "tune", "final", "control"]

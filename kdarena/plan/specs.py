@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kdarena.method.contract import REFERENCE, TeacherSpec
-from kdarena.method.student import Defaults
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.method.student import Student
 from kdarena.params import tunables
 from kdarena.plan.comparison import Board
 from kdarena.plan.cost import TIME_LIMIT, CostProfile, PhaseProfile, ProfileSpec
@@ -111,7 +111,7 @@ def teacher_run(teacher: TeacherSpec, ground: Ground, epochs: float, measured: P
     own_rate = card.recipe.teacher_lr is not None and trains.architecture != card.student
     return RunSpec(
         task=ground.card.name,
-        method=Defaults.method.name,
+        method=Student.method.name,
         source="",
         purpose="teacher",
         seed=TEACHER_SEED + teacher.member,

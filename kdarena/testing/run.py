@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import nn
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
 from kdarena.execute.updates import BoundUpdate
-from kdarena.method.contract import Phase, TeacherSpec
+from kdarena.method.contract import Phase, Terms
+from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import Plugin
 from kdarena.method.run import Run
 from kdarena.method.step import Step
@@ -22,9 +23,16 @@ from kdarena.tracks.task import Batch, Task
 
 
 class ToyRun(Run):
-    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
+    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken.
+
+    Attributes:
+        instance: of the method's class, made for this run.
+        loss: its terms of a step.
+    """
 
     hooks: Hooks
+    instance: Any
+    loss: Callable[[Step], Terms]
     phases: list[Phase]
     augmented: Iterator[Batch]
     bound: dict[str, BoundUpdate]
@@ -54,9 +62,10 @@ def make_run(
     seed: int = 0,
     recipe: Mapping[str, float] | None = None,
 ) -> ToyRun:
-    """Build a method's run as the harness does: teachers, student, schedule.
+    """Build a method's run as the harness does: an instance, teachers, student, schedule.
 
     Args:
+        plugin: the method's class, or its module.
         teachers: in the place of those that the method declares, which are untrained toy teachers.
     """
     method = plugin.method
@@ -66,7 +75,8 @@ def make_run(
     torch.manual_seed(derive(seed, "global"))
     start = toy_teacher(task) if task.card.start else None
     run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
-    run.hooks = Hooks(Plugin(method.name, plugin, method))
+    run.hooks = Hooks(Plugin(method.name, plugin, method), values)
+    run.instance, run.loss = run.hooks.instance, run.hooks.loss
     run.phases = run.hooks.build(run)
     run.augmented = task.batches(seed, run.protocol, "augmented")
     run.bound = {}
@@ -74,7 +84,7 @@ def make_run(
 
 
 def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: Batch | None = None, progress: float = 0.0) -> Step:
-    """A step on one batch, for calling a plugin's ``loss`` directly."""
+    """A step on one batch, for calling ``run.loss`` directly."""
     step = Step(run, phase or run.phases[-1].name)
     step.renew(batch or next(run.augmented), progress, progress)
     step.update = update
@@ -83,7 +93,7 @@ def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: 
 
 def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
     """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
-    chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
+    chosen = run.phases[-1] if phase is None else next(known for known in run.phases if known.name == phase)
     stepper, batches = begin_phase(run.hooks, run, chosen, run.bound, run.augmented)
     for position in range(count):
         with run.hooks.guard("loss"):

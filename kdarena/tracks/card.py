@@ -59,6 +59,23 @@ def recipe_of_pair(student: Recipe, teacher: Recipe) -> Recipe:
     return student if teacher == student else replace(student, teacher_lr=teacher.lr, teacher_epochs=teacher.teacher_epochs)
 
 
+Offer = Literal[
+    "class scores",
+    "feature maps",
+    "attention layers",
+    "earlier exits",
+    "one embedding a sample",
+    "one label a sample",
+    "images",
+    "auxiliary inputs",
+    "parallel inputs",
+    "decoders",
+    "students that start afresh",
+    "a student that can be cut behind a stage",
+]
+"""What a task can offer to a method, which says by ``Method.requires`` what it needs."""
+
+
 @dataclass(frozen=True)
 class TaskCard:
     """A task: a track, a data set, a pair of architectures, metrics.
@@ -82,6 +99,7 @@ class TaskCard:
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
         notes: further facts for ``kdarena tasks``.
+        one_row_a_sample: whether a sample has one row of logits, one label and one embedding; else it has pixels or tokens.
         output: ``"classes"`` (scores of classes) or ``"values"`` (a regression, with ``classes`` = 1).
         attentions: attention layers of its student whose probabilities are shown, 0 for none.
         parallel: whether teachers see other inputs than the student.
@@ -116,6 +134,7 @@ class TaskCard:
     auxiliary: str | None = None
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()
+    one_row_a_sample: bool = True
     output: Literal["classes", "values"] = "classes"
     attentions: int = 0
     parallel: bool = False
@@ -123,6 +142,25 @@ class TaskCard:
     start: Literal["teacher"] | None = None
     fast_bf16: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """What a method can require of it."""
+        has: dict[Offer, bool] = {
+            "class scores": self.output == "classes",
+            "feature maps": self.feature_maps,
+            "attention layers": self.attentions > 0,
+            "earlier exits": self.exits > 0,
+            "one embedding a sample": self.one_row_a_sample,
+            "one label a sample": self.one_row_a_sample,
+            "images": self.pixels,
+            "auxiliary inputs": self.auxiliary is not None,
+            "parallel inputs": self.parallel,
+            "decoders": self.decodes,
+            "students that start afresh": self.start is None,
+            "a student that can be cut behind a stage": self.branches,
+        }
+        return frozenset(offer for offer, here in has.items() if here)
 
     def architecture(self, name: str) -> str:
         """The architecture that ``"teacher"`` or ``"student"`` stands for; any other name is one already."""

@@ -12,7 +12,7 @@ from scipy import stats
 from kdarena.arena.arena import Arena
 from kdarena.board.sweep import Sweep, draw, parse_sweep, sweep_frame
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
 from kdarena.params import Choice as OneOf
 from kdarena.params import Flag, Float, Int, Params

@@ -150,7 +150,7 @@ def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):
 
 
 def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench, tmp_path):
-    from kdarena.method.contract import REFERENCE
+    from kdarena.method.declaration import REFERENCE
 
     spec = teacher_run(REFERENCE, ground(), 10, PhaseProfile("train", None, 1.0, 1 / 7, 0))
     result = execute(spec, bench)

@@ -10,12 +10,12 @@ from kdarena.execute import profile as profile_module
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.profile import _ratio_of_means, profile
 from kdarena.method.discovery import Plugin
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
 
-PLAIN = Plugin("student", Defaults(), Defaults.method)
+PLAIN = Plugin("student", Student(), Student.method)
 
 
 class Twice:
@@ -54,12 +54,12 @@ class Fits:
 def measure(plugin, *, timed, task=None):
     task = task or toy_task()
     return profile(
-        Hooks(Plugin(plugin.method.name, plugin, plugin.method)), lambda: make_run(plugin, task), Hooks(PLAIN), lambda: make_run(Defaults(), task), timed=timed
+        Hooks(Plugin(plugin.method.name, plugin, plugin.method)), lambda: make_run(plugin, task), Hooks(PLAIN), lambda: make_run(Student(), task), timed=timed
     )
 
 
 def test_operations_are_counted_on_one_step_of_each_phase():
-    (student,), _ = measure(Defaults(), timed=False)
+    (student,), _ = measure(Student(), timed=False)
     (twice,), _ = measure(Twice(), timed=False)
     assert student.flops > 0
     assert twice.flops == 2 * student.flops
@@ -105,9 +105,9 @@ def test_a_phase_with_fixed_steps_is_begun_anew_when_they_are_used_up():
 
 def test_profile_leaves_no_trace_in_the_generators_of_a_run():
     task = toy_task()
-    before = make_run(Defaults(), task)
-    measure(Defaults(), timed=False, task=task)
-    after = make_run(Defaults(), task)
+    before = make_run(Student(), task)
+    measure(Student(), timed=False, task=task)
+    after = make_run(Student(), task)
     for one, two in zip(before.learner.student.parameters(), after.learner.student.parameters(), strict=True):
         assert torch.equal(one, two)
 

@@ -10,7 +10,7 @@ from kdarena.errors import Diverged, MethodError
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import Training, begin_phase
 from kdarena.method.discovery import Plugin
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.plan.budget import commit
 from kdarena.plan.spec import PhaseCost
 from kdarena.testing.run import make_run, new_step, take_steps
@@ -596,7 +596,7 @@ def test_a_method_without_labels_may_not_read_the_runs_labels_either():
 
 def labels_of_a_teacher(corruption, seed=0, steps=4):
     """The labels that a teacher is trained with, and the true ones, step by step."""
-    run = make_run(Defaults(), toy_task(train=1600, batch_size=400), seed=seed)
+    run = make_run(Student(), toy_task(train=1600, batch_size=400), seed=seed)
     run.trains = TeacherSpec(corruption=corruption)
     given = []
     run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()
@@ -626,7 +626,7 @@ def test_each_member_of_the_pool_has_corrupted_labels_of_its_own_and_repeatably(
 
 
 def test_a_label_is_drawn_anew_each_time_it_is_seen():
-    run = make_run(Defaults(), toy_task(train=400, batch_size=400))
+    run = make_run(Student(), toy_task(train=400, batch_size=400))
     run.trains = TeacherSpec(corruption=0.5)
     given = []
     run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()

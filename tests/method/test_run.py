@@ -12,13 +12,13 @@ import torch
 from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.method.run import Run
 from kdarena.method.step import LabelsForbidden, Step
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.params import Params
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import ToyTask, toy_task
 from kdarena.tracks.task import FeatureMaps, Setting
 
-STUDENT = Defaults.method
+STUDENT = Student.method
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -56,14 +56,14 @@ def test_a_network_of_another_architecture_is_initialised_afresh():
 
 
 def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_says_so():
-    from kdarena.method.contract import REFERENCE
+    from kdarena.method.declaration import REFERENCE
     from kdarena.method.discovery import Plugin
     from kdarena.plan.entrants import Entrant
     from kdarena.plan.spec import Budget
     from kdarena.plan.specs import Ground, run_spec
 
     machine = SimpleNamespace(kind="cpu", threads=1)
-    entrant = Entrant(Plugin("student", Defaults(), STUDENT), {}, {}, ())
+    entrant = Entrant(Plugin("student", Student(), STUDENT), {}, {}, ())
     for start, expected in (("teacher", "key"), (None, None)):
         ground = Ground(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
         assert run_spec(entrant, ground, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected

@@ -7,7 +7,7 @@ import pytest
 
 from kdarena import Method, Paper, no_teachers
 from kdarena.board.variants import board_of
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
 from kdarena.plan.budget import Amount
 from kdarena.plan.entrants import entrants_of

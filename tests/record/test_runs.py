@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.record.mlflow import MOST_POINTS, json_tags, safe_key, safe_name, thinned
 from kdarena.record.mlflow import metrics as to_mlflow
 from kdarena.record.runs import Record

@@ -67,6 +67,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         teacher_dropout=True,
         parallel=True,
         decodes=True,
+        one_row_a_sample=False,
         # a student of another size can't take the teacher's weights
         start="teacher" if teacher == student else None,
         fast_bf16=False,

@@ -14,7 +14,7 @@ from kdarena_baselines.reviewkd import ReviewKD
 from kdarena_baselines.rkd import RKD
 from kdarena_baselines.sp import SP
 
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.params import tunables
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
@@ -48,7 +48,7 @@ def test_the_teacher_is_bit_identical_after_training_and_gets_no_gradient(plugin
 
 @EVERY
 def test_with_weight_zero_the_student_is_trained_as_it_is_alone(plugin):
-    run, alone = make_run(plugin, toy_task(), dict.fromkeys(WEIGHTS[plugin], 0.0)), make_run(Defaults(), toy_task())
+    run, alone = make_run(plugin, toy_task(), dict.fromkeys(WEIGHTS[plugin], 0.0)), make_run(Student(), toy_task())
     take_steps(run, 3)
     take_steps(alone, 3)
     for one, other in zip(run.learner.student.state_dict().values(), alone.learner.student.state_dict().values(), strict=True):
@@ -57,7 +57,7 @@ def test_with_weight_zero_the_student_is_trained_as_it_is_alone(plugin):
 
 @EVERY
 def test_with_its_weight_the_term_moves_the_student(plugin):
-    run, alone = make_run(plugin, toy_task()), make_run(Defaults(), toy_task())
+    run, alone = make_run(plugin, toy_task()), make_run(Student(), toy_task())
     take_steps(run, 6)
     take_steps(alone, 6)
     assert not torch.equal(run.learner.student.stages[0][0].weight, alone.learner.student.stages[0][0].weight)
@@ -109,7 +109,7 @@ def trained():
     """The digits task, and its teacher after a few real steps."""
     digits = find_card("digits")
     task = digits.load(digits, Setting())
-    run = make_run(Defaults(), task, teachers=[])
+    run = make_run(Student(), task, teachers=[])
     run.learner.student = task.new_network("digits-teacher")
     take_steps(run, 40)
     return task, run.learner.student.eval()

@@ -13,7 +13,7 @@ from torch import nn
 
 from kdarena import TeacherSpec
 from kdarena.errors import NotApplicable
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.params import tunables
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
@@ -126,7 +126,7 @@ class TestParallel:
             assert all(not torch.equal(before[name][inner], tensor) for inner, tensor in helper.state_dict().items())
 
     def test_with_beta_zero_the_student_is_trained_as_it_is_alone(self):
-        run, alone = make_run(PFEED, toy_task(), {"beta": 0.0}), make_run(Defaults(), toy_task())
+        run, alone = make_run(PFEED, toy_task(), {"beta": 0.0}), make_run(Student(), toy_task())
         step = new_step(make_run(PFEED, toy_task(), {"beta": 0.0}))
         gradients = torch.autograd.grad(sum(PFEED.loss(step).values()), list(step.learner.helpers["ntl0"].parameters()))
         assert all(float(gradient.abs().max()) == 0 for gradient in gradients)

@@ -42,23 +42,23 @@ class TestKD:
         run = make_run(KD, toy_task(), {"a": 0.7, "temperature": 3.0})
         step = new_step(run)
         expected = 0.7 * 9 * kl_divergence(soft(step.teacher.logits, 3), soft(step.student.logits, 3)).mean()
-        torch.testing.assert_close(KD.loss(step)["kl"].double(), expected, **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["kl"].double(), expected, **CLOSE)
 
     def test_the_label_term_is_cross_entropy_with_the_rest_of_the_weight(self):
         run = make_run(KD, toy_task(), {"a": 0.7})
         step = new_step(run)
-        torch.testing.assert_close(KD.loss(step)["ce"].double(), 0.3 * cross_entropy(step.student.logits, step.targets), **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["ce"].double(), 0.3 * cross_entropy(step.student.logits, step.targets), **CLOSE)
 
     @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
     def test_the_gradient_of_a_sample_is_t_times_the_difference_of_softened_probabilities(self, temperature):
         step = new_step(make_run(KD, toy_task(), {"a": 1.0, "temperature": temperature}))
         student, teacher = step.student.logits, step.teacher.logits
         expected = temperature * (torch.softmax(student / temperature, 1) - torch.softmax(teacher / temperature, 1)) / len(student)
-        torch.testing.assert_close(gradient(KD.loss(step)["kl"], student), expected, **CLOSE)
+        torch.testing.assert_close(gradient(step.run.loss(step)["kl"], student), expected, **CLOSE)
 
     def test_a_student_equal_to_its_teacher_has_no_soft_loss_and_no_soft_gradient(self):
         step = new_step(equal_student_and_teacher(KD, {"a": 1.0}))
-        term = KD.loss(step)["kl"]
+        term = step.run.loss(step)["kl"]
         assert abs(float(term.detach())) < 1e-6
         assert float(gradient(term, step.student.logits).abs().max()) < 1e-6
 
@@ -78,7 +78,7 @@ class TestKDEnsemble:
         step = new_step(make_run(ENSEMBLE, toy_task(), {"a": 0.8, "temperature": 2.0}))
         mean = sum(soft(teacher.logits, 2).probs for teacher in step.teachers) / 3
         expected = 0.8 * 4 * kl_divergence(Categorical(probs=mean), soft(step.student.logits, 2)).mean()
-        torch.testing.assert_close(ENSEMBLE.loss(step)["kl"].double(), expected, **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["kl"].double(), expected, **CLOSE)
         of_logits = sum(teacher.logits for teacher in step.teachers) / 3
         assert abs(float(0.8 * 4 * kl_divergence(soft(of_logits, 2), soft(step.student.logits, 2)).mean() - expected)) > 1e-5
 
@@ -86,7 +86,7 @@ class TestKDEnsemble:
         step = new_step(make_run(ENSEMBLE, toy_task(), {"a": 1.0, "temperature": 4.0}))
         logits = step.student.logits
         mean = torch.stack([torch.softmax(teacher.logits / 4, 1) for teacher in step.teachers]).mean(0)
-        torch.testing.assert_close(gradient(ENSEMBLE.loss(step)["kl"], logits), 4 * (torch.softmax(logits / 4, 1) - mean) / len(logits), **CLOSE)
+        torch.testing.assert_close(gradient(step.run.loss(step)["kl"], logits), 4 * (torch.softmax(logits / 4, 1) - mean) / len(logits), **CLOSE)
 
     def test_identical_teachers_make_it_plain_distillation(self):
         task = toy_task()
@@ -108,7 +108,7 @@ class TestKDEnsemble:
         for teacher in teachers:
             teacher.head.weight.mul_(1e4)
         step = new_step(make_run(ENSEMBLE, task, {"teachers": 2, "temperature": 1.0}, teachers=teachers))
-        term = ENSEMBLE.loss(step)["kl"]
+        term = step.run.loss(step)["kl"]
         assert math.isfinite(float(term))
         assert bool(gradient(term, step.student.logits).isfinite().all())
 
@@ -129,7 +129,7 @@ class TestDML:
     def test_each_network_has_cross_entropy_and_the_mean_divergence_from_its_peers(self, networks):
         run = make_run(DML, toy_task(), {"networks": networks, "w": 2.0, "temperature": 2.0})
         step = new_step(run)
-        terms = DML.loss(step)
+        terms = step.run.loss(step)
         logits = [step.forward(network).logits for network in run.learner.modules()]
         for k in range(networks):
             torch.testing.assert_close(terms[f"ce{k}"].double(), cross_entropy(logits[k], step.targets), **CLOSE)
@@ -147,7 +147,7 @@ class TestDML:
     def test_a_networks_loss_reaches_no_peer(self):
         run = make_run(DML, toy_task(), {"networks": 3})
         step = new_step(run)
-        terms = DML.loss(step)
+        terms = step.run.loss(step)
         networks = run.learner.modules()
         for k in range(3):
             own = terms[f"ce{k}"] + sum(term for name, term in terms.items() if name.startswith("kl") and name.endswith(f"to{k}"))
@@ -161,7 +161,7 @@ class TestDML:
         z0, z1 = (step.forward(network).logits for network in run.learner.modules())
         labels = torch.nn.functional.one_hot(step.targets, 4)
         p0, p1 = torch.softmax(z0, 1), torch.softmax(z1, 1)
-        torch.testing.assert_close(gradient(sum(DML.loss(step).values()), z0), ((p0 - labels) + (p0 - p1)) / len(z0), **CLOSE)
+        torch.testing.assert_close(gradient(sum(step.run.loss(step).values()), z0), ((p0 - labels) + (p0 - p1)) / len(z0), **CLOSE)
 
     def test_identical_networks_have_nothing_to_tell_each_other(self):
         run = make_run(DML, toy_task())
