@@ -28,9 +28,9 @@ from kdarena.params import COMMON, Params, tunables
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
-OLD_FORM = (
-    "is an instance; register the class itself (variants = (MyMethod,)): kdarena makes an instance for each run, whose state are "
-    "attributes (self.vocabulary, not run.store) and whose parameters are self.params"
+NEW_FORM = (
+    "register the class itself (variants = (MyMethod,)) or a module of functions: kdarena makes an instance for each run, whose "
+    "attributes are its state (self.vocabulary, not run.store), whose parameters are self.params and whose equations are in the module's docstring"
 )
 
 
@@ -171,7 +171,9 @@ def _check(name: str, implementation: Any, distribution: str, version: str) -> P
         problem = f"method name {method.name!r} has to be of lower-case letters, digits and single hyphens"
         return Plugin(name, distribution=distribution, version=version, error=problem)
     if not (inspect.isclass(implementation) or inspect.ismodule(implementation)):
-        return Plugin(method.name, distribution=distribution, version=version, error=f"{type(implementation).__name__} {OLD_FORM}")
+        return Plugin(
+            method.name, distribution=distribution, version=version, error=f"{type(implementation).__name__} is registered as an instance; {NEW_FORM}"
+        )
     try:
         clash = set(COMMON).intersection(tunables(method.Params))
         if clash:
@@ -209,5 +211,9 @@ def _source_digest(implementation: type | ModuleType) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    known = f" (hooks are {', '.join(HOOKS)})" if isinstance(error, pluggy.PluginValidationError) else ""
-    return described(error) + known
+    text = described(error)
+    if isinstance(error, pluggy.PluginValidationError):
+        return f"{text} (hooks are {', '.join(HOOKS)})"
+    if "Method.__init__() got an unexpected keyword argument" in text:
+        return f"{text}; {NEW_FORM}"
+    return text

@@ -68,7 +68,7 @@ def harness_step(task):
     kd = next(one for one in discover() if one.name == "kd")
     torch.manual_seed(0)
     teacher = task.new_network(task.card.teacher).eval().requires_grad_(False)
-    run = make_run(kd.plugin, task, teachers=[teacher])
+    run = make_run(kd.implementation, task, teachers=[teacher])
     stepper = Stepper(run.hooks, run, run.phases[0])
     batches = task.batches(0, "validated", "augmented")
     state = {"step": 0}

@@ -28,7 +28,7 @@ def make(name, ill):
                 print("a plugin may print what it likes")
             ill()
             return {"task": step.task.loss(step.student, step.targets)}
-    return Ill()
+    return Ill
 
 def memory():
     raise torch.OutOfMemoryError("CUDA out of memory")
@@ -127,11 +127,11 @@ def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
 
 def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path):
     from kdarena.execute.execute import execute
-    from kdarena.execute.workspace import Bench
+    from kdarena.execute.workspace import Workspace
 
     torch.set_num_threads(1)
     one = spec("healthy", plugin_file)
-    here = execute(one, Bench(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
+    here = execute(one, Workspace(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
     there = run(engine, one)
     assert (here.metrics, here.curves, here.phases) == (there.metrics, there.curves, there.phases)
 

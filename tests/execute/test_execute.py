@@ -8,7 +8,7 @@ import torch
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.execute.execute import execute, execute_profile
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.method.discovery import Plugin
 from kdarena.plan.budget import commit
 from kdarena.plan.cost import PhaseProfile
@@ -28,7 +28,7 @@ def student(steps=60, **changes):
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path, tmp_path)
+    return Workspace(tmp_path, tmp_path)
 
 
 def ground(**changes):
@@ -135,7 +135,7 @@ def test_foreign_images_of_the_set_that_a_student_learned_from_are_no_test_of_it
     class Taught:
         method = Method("own", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers, auxiliary=True)
 
-    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Taught(), Taught.method))
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Taught, Taught.method))
     bench.task("digits", "fp32").card = dataclasses.replace(DIGITS, auxiliary="flower")
     found = execute(own(metric_groups=("uncertainty",)), bench).metrics
     assert "test/prr/entropy" in found
@@ -227,7 +227,7 @@ def reporting(bench, **learner):
             built.append(Learner(run.new_student(), **learner))
             return built[-1]
 
-    bench._found["own"] = Plugin("own", Own(), Own.method)
+    bench._plugins["own"] = Plugin("own", Own, Own.method)
     return built
 
 
@@ -343,7 +343,7 @@ def test_a_profile_of_a_method_that_does_not_apply_says_why(bench, monkeypatch, 
         def build_student(self, run):
             raise NotApplicable("the student has 5 stages, the teacher 4")
 
-    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("unfit", Unfit(), Unfit.method))
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("unfit", Unfit, Unfit.method))
     measured = execute_profile(ProfileSpec("digits", "unfit", "", {}, (), "validated", "", "fp32", "cpu", 1, False), bench)
     assert (measured.status, measured.error) == ("skipped", "the student has 5 stages, the teacher 4")
     assert capfd.readouterr().err == ""

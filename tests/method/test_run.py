@@ -63,7 +63,7 @@ def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_say
     from kdarena.plan.specs import Ground, run_spec
 
     machine = SimpleNamespace(kind="cpu", threads=1)
-    entrant = Entrant(Plugin("student", Student(), STUDENT), {}, {}, ())
+    entrant = Entrant(Plugin("student", Student, STUDENT), {}, {}, ())
     for start, expected in (("teacher", "key"), (None, None)):
         ground = Ground(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
         assert run_spec(entrant, ground, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected
@@ -143,14 +143,14 @@ def test_the_recipes_limit_binds_updates_with_the_recipes_optimiser_only(own: bo
             return [Phase("train", lambda run: [Update("train", run.learner.parameters(), sgd)])]
 
     card = toy_task().card
-    run = make_run(Steep(), ToyTask(replace(card, recipe=replace(card.recipe, clip=0.5)), Setting()))
+    run = make_run(Steep, ToyTask(replace(card, recipe=replace(card.recipe, clip=0.5)), Setting()))
     take_steps(run, 1)
     norm = torch.stack([parameter.grad.norm() for parameter in run.learner.parameters()]).norm()
     assert (float(norm) == pytest.approx(0.5, rel=1e-3)) == clipped
 
 
 def test_a_network_is_called_once_a_step_whether_its_inputs_are_named_or_not():
-    run = make_run(SimpleNamespace(method=STUDENT), toy_task())
+    run = make_run(Student, toy_task())
     step, calls = new_step(run), []
     run.learner.student.register_forward_hook(lambda *_: calls.append(1))
     assert step.forward(run.learner.student, step.inputs) is step.student

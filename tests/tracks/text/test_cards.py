@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.tracks.text.cards import DATA_SETS, card, cards
 
 
@@ -71,7 +71,7 @@ def test_sizes_follow_the_files(cola: Path):
 
 
 def test_a_workers_task_has_the_sizes_of_the_files_too(cola: Path, tmp_path: Path):
-    task = Bench(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
+    task = Workspace(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
     assert (task.card.train, task.card.validation, task.card.test) == (70, 20, 20)
     assert len(task.part_targets("train", 0, "validated")) == 70  # type: ignore[attr-defined]
 
