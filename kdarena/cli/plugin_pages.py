@@ -63,28 +63,28 @@ def _row(one: Plugin) -> dict[str, Any]:
 
 def show(name: str, paths: Sequence[str]) -> None:
     """One method, for its reader."""
-    one = select(discover(paths), name)[0]
-    method = one.method
+    plugin = select(discover(paths), name)[0]
+    method = plugin.method
     assert method is not None
     print(f"{method.name}: {method.title}")
     print(f"paper: {method.paper.title}, {method.paper.venue} {method.paper.year}, {method.paper.url}")
     print(f"tracks: {', '.join(method.tracks)}")
     for track, mapping in method.extended.items():
         print(f"extended to {track}: {mapping}")
+    print(f"requires: {', '.join(method.requires) or 'nothing of a task'}")
     print(f"labels: {'used in training' if method.labels else 'never seen in training'}")
     print(f"teachers: {_teachers(method)}")
-    print(f"\n{one.equations}")
+    print(f"\n{plugin.equations}\n")
     known = tunables(method.Params)
-    print()
     if not known:
         print("no parameters of its own; lr and weight_decay as every method")
         return
     rows = []
     for parameter, tunable in known.items():
         tuned = "no" if not tunable.tune else "changes the cost: only when asked" if tunable.cost else "yes"
-        rows.append([parameter, tunable.default, tunable.source, tunable.describe_range(), tuned, tunable.help])
-    print_table(["parameter", "default", "source", "range", "tuned", "what"], rows)
-    print("besides: lr and weight_decay, as every method")
+        rows.append([parameter, tunable.default, tunable.source, tunable.describe_range(), tunable.describe_bounds(), tuned, tunable.help])
+    print_table(["parameter", "default", "source", "search range", "possible", "tuned", "what"], rows)
+    print("in addition: lr and weight_decay, as every method")
 
 
 def _teachers(method: Method) -> str:
