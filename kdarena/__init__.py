@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kdarena.params import Choice, Flag, Float, Int, Params
     from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import Offer, TaskCard
-    from kdarena.tracks.task import Evaluation, Outputs, Task
+    from kdarena.tracks.task import Evaluation, Outputs, Shapes, Task
 
 _HOME = {
     "errors": ("NotApplicable",),
@@ -41,7 +41,7 @@ _HOME = {
     "params": ("Choice", "Flag", "Float", "Int", "Params"),
     "tracks.branch": ("Branch", "Ensemble"),
     "tracks.card": ("Offer", "TaskCard"),
-    "tracks.task": ("Evaluation", "Outputs", "Task"),
+    "tracks.task": ("Evaluation", "Outputs", "Shapes", "Task"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -66,6 +66,7 @@ __all__ = [  # noqa: RUF022 - the names above
     "REFERENCE",
     "ROWS",
     "Run",
+    "Shapes",
     "Step",
     "Task",
     "TaskCard",

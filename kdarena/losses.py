@@ -1,4 +1,4 @@
-"""Reference losses that implementations get wrong, and what goes with them: one a function, its source in the docstring."""
+"""Reference losses that implementations often get wrong: a function each, its source in the docstring."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def refuse_temperature(temperature: float) -> str | None:
     return None if temperature > 0 else f"it divides by its temperature, which has to be positive, not {temperature:g}"
 
 
-def check_alike(one: Tensor, other: Tensor) -> None:
+def check_alike(first: Tensor, second: Tensor) -> None:
     """Rows [P, C] of two networks have to be of one shape to be compared; raises :class:`kdarena.NotApplicable` where they aren't."""
-    if one.shape != other.shape:
-        shapes = " and ".join(f"{len(rows)} rows of {rows.shape[1]} scores" for rows in (one, other))
+    if first.shape != second.shape:
+        shapes = " and ".join(f"{len(rows)} rows of {rows.shape[1]} scores" for rows in (first, second))
         raise NotApplicable(f"it compares row by row what student and teacher say, and they say {shapes} of the same batch; take a pair that agrees")
 
 

@@ -225,15 +225,15 @@ def tunables(params_type: type[Params]) -> dict[str, Tunable]:
     """
     if not (isinstance(params_type, type) and issubclass(params_type, Params)):
         raise TypeError("Params has to be a subclass of kdarena.Params")
-    found: dict[str, Tunable] = {}
+    known: dict[str, Tunable] = {}
     for field in dataclasses.fields(params_type):
         tunable = field.metadata.get(_TUNABLE)
         if not isinstance(tunable, Tunable):
             raise TypeError(f"parameter {field.name!r} has to be declared with Float, Int, Choice or Flag")
-        found[field.name] = tunable
+        known[field.name] = tunable
     if "__dataclass_params__" not in vars(params_type):
         raise TypeError(f"{params_type.__name__} has to be decorated with @dataclass(frozen=True)")
-    return found
+    return known
 
 
 def sources(params_type: type[Params]) -> str | None:

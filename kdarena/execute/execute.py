@@ -158,31 +158,31 @@ class _Execution:
         return metrics
 
     def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
-        """What a final run records besides: other deployed networks, the method's own report, detection, groups asked for."""
+        """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
         task, learner, place = self.task, run.learner, (run.seed, run.protocol)
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, network in learner.deploy.items():
-            # made of teachers alone: it is scored on what teachers see
-            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
-            found |= {f"deploy:{name}/{metric}": value for metric, value in scores_of_it.items()}
-            found[f"deploy:{name}/params"] = float(parameter_count(network))
+            # a network made of teachers alone is scored on what teachers see
+            scores = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
+            metrics |= {f"deploy:{name}/{metric}": value for metric, value in scores.items()}
+            metrics[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
             for name, scores in learner.uncertainties.items():
                 scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
-                found |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
+                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
             if learner.report is not None:
-                found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
+                metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
         for group in self.spec.metric_groups:
-            found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
+            metrics |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in metrics}
         if self.plugin.method is not None and self.plugin.method.auxiliary:
             # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
             learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
-            found = {metric: value for metric, value in found.items() if not metric.startswith(learned)}
-        return found
+            metrics = {metric: value for metric, value in metrics.items() if not metric.startswith(learned)}
+        return metrics
 
 
 def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
-    """Calibrate one method; what goes wrong becomes the status."""
+    """Measure the cost profile of one method; what goes wrong becomes the status."""
     started = time.perf_counter()
     try:
         task = workspace.task(spec.task, spec.precision)
@@ -224,7 +224,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _status_of(error: Exception) -> Status:
-    """The status of a run or a profile that an exception ended; one that nobody foresaw leaves its traceback in the log."""
+    """The status of a run or a profile that an exception ended; an unforeseen exception leaves its traceback in the log."""
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, NotApplicable):

@@ -75,7 +75,7 @@ class Training:
         for position, phase in enumerate(self.phases):
             previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
             if self.trained.phases[-1].ended_early:
-                # what it leaves is shared out anew; else the numbers committed stand, which a second rounding would change
+                # what it leaves is shared out anew; else the committed numbers remain, which a second rounding would change
                 steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
         return self.trained
 

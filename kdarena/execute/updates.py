@@ -31,7 +31,7 @@ class BoundUpdate:
         kept = previous.get(update.name) if update.keep else None
         self.optimizer: Optimizer
         self._base: list[float]
-        if kept is not None and [id(one) for one in kept.parameters] == [id(one) for one in self.parameters]:
+        if kept is not None and [id(parameter) for parameter in kept.parameters] == [id(parameter) for parameter in self.parameters]:
             self.optimizer, self._base = kept.optimizer, kept._base
         else:
             self.optimizer = run.optimizer(self.parameters) if update.optimizer is None else update.optimizer(self.parameters)

@@ -44,7 +44,7 @@ class Update:
     Attributes:
         name: what ``step.update`` says while its loss is computed.
         params: the parameters that it trains.
-        optimizer: builds its optimiser from the parameters; None: the task's recipe, with the common knobs.
+        optimizer: builds its optimiser from the parameters; None: the task's recipe, with the run's learning rate and weight decay.
         curve: its learning rate over the phase; None: the task's curve.
         clip: largest norm of its gradient, or None.
         before: goes before the joint updates and steps at once (a critic); what was computed through its modules is computed again.

@@ -18,7 +18,7 @@ from kdarena.tracks.task import Batch, Task
 
 
 class TeacherChanged(Exception):
-    """A frozen teacher was found in train mode, with gradients, or with other weights than it was given."""
+    """A frozen teacher is in train mode, wants gradients, or has other weights than it was given."""
 
 
 class Run:
@@ -91,17 +91,17 @@ class Run:
 
     def batches(self, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """The task's training batches (:meth:`kdarena.Task.batches`); a teacher is trained on what teachers see."""
-        found = self.task.batches(self.seed, self.protocol, data)
+        batches = self.task.batches(self.seed, self.protocol, data)
         if self.trains is None or not self.task.card.parallel:
-            return found
-        return (batch.seen_by_teacher() for batch in found)
+            return batches
+        return (batch.seen_by_teacher() for batch in batches)
 
     def new_student(self, *, generation: int = 0, peer: int = 0, architecture: str = "student") -> nn.Module:
         """A freshly initialised network of the task, seeded by run seed, generation and peer alone.
 
         Whatever was built or drawn before changes nothing, so that all methods start from the same student. On tasks whose
         students start from the teacher it has the reference teacher's weights. In a teacher's own training ``"student"``
-        stands for the teacher that is trained.
+        means the teacher that is trained.
 
         Args:
             generation: 0 for the first student of a run, 1, 2 … for those that follow it.

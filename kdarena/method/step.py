@@ -106,10 +106,10 @@ class Step:
     @property
     def auxiliary(self) -> Tensor:
         """Unlabelled auxiliary inputs [B', …], in phases with ``data="auxiliary"``."""
-        found = self._present.auxiliary
-        if found is None:
+        auxiliary = self._present.auxiliary
+        if auxiliary is None:
             raise ValueError("there are no auxiliary inputs; declare the phase with data='auxiliary'")
-        return found
+        return auxiliary
 
     @property
     def index(self) -> Tensor:
