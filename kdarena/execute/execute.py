@@ -167,9 +167,9 @@ class _Execution:
             metrics |= {f"deploy:{name}/{metric}": value for metric, value in scores.items()}
             metrics[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
-            for name, scores in learner.uncertainties.items():
+            for name, uncertainties in learner.uncertainties.items():
                 scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
-                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
+                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, uncertainties).items()}
             if learner.report is not None:
                 metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
         for group in self.spec.metric_groups:
