@@ -52,12 +52,12 @@ class ABF(nn.Module):
     def __init__(self, channels: int, mid_channels: int, out_channels: int, grid: Sequence[int], fuse: bool):
         super().__init__()
         reduce = nn.Conv2d(channels, mid_channels, 1, bias=False)
+        self.transform = nn.Sequential(reduce, nn.BatchNorm2d(mid_channels))
         self.attention = nn.Sequential(nn.Conv2d(2 * mid_channels, 2, 1), nn.Sigmoid()) if fuse else None
         expand = nn.Conv2d(mid_channels, out_channels, 3, padding=1, bias=False)
+        self.out = nn.Sequential(expand, nn.BatchNorm2d(out_channels))
         for convolution in (reduce, expand):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
-        self.transform = nn.Sequential(reduce, nn.BatchNorm2d(mid_channels))
-        self.out = nn.Sequential(expand, nn.BatchNorm2d(out_channels))
         self.grid = list(grid)
 
     def forward(self, feature_map: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
