@@ -18,10 +18,10 @@ from kdarena import ROWS, Float, Int, Learner, Method, Paper, Params, Run, Step,
 
 @dataclass(frozen=True)
 class DMLParams(Params):
-    """Number of networks, and weight and temperature of what they tell each other."""
+    """Number of networks, and weight and temperature of the term between them."""
 
     networks: int = Int(2, 2, 5, least=2, source="paper", cost=True, help="K, networks that learn together, the student among them")
-    w: float = Float(1.0, 0.1, 10.0, log=True, source="paper", help="weight of the peers' mean term")
+    w: float = Float(1.0, 0.1, 10.0, least=0, log=True, source="paper", help="weight of the peers' mean term")
     temperature: float = Float(1.0, 1.0, 8.0, above=0, log=True, source="paper", help="T, softens the distributions that are matched")
 
 

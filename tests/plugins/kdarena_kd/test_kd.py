@@ -9,6 +9,7 @@ from kdarena_kd import variants
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import TeacherSpec
+from kdarena.params import ImpossibleValue, make_params
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
 
@@ -26,6 +27,10 @@ def cross_entropy(logits, targets):
 
 def gradient(term, logits):
     return torch.autograd.grad(term, logits, retain_graph=True)[0]
+
+
+def terms_of(run):
+    return run.loss(new_step(run))
 
 
 def equal_student_and_teacher(plugin, params):
@@ -91,16 +96,14 @@ class TestKDEnsemble:
     def test_identical_teachers_make_it_plain_distillation(self):
         task = toy_task()
         teachers = [toy_teacher(task) for _ in range(3)]
-        several = ENSEMBLE.loss(new_step(make_run(ENSEMBLE, task, teachers=teachers)))
-        one = KD.loss(new_step(make_run(KD, task, teachers=teachers[:1])))
-        torch.testing.assert_close(several["kl"], one["kl"], **CLOSE)
+        several, plain = terms_of(make_run(ENSEMBLE, task, teachers=teachers)), terms_of(make_run(KD, task, teachers=teachers[:1]))
+        torch.testing.assert_close(several["kl"], plain["kl"], **CLOSE)
 
     def test_the_order_of_teachers_changes_nothing(self):
         task = toy_task()
         teachers = [toy_teacher(task, TeacherSpec(member=member)) for member in range(3)]
-        forth = ENSEMBLE.loss(new_step(make_run(ENSEMBLE, task, teachers=teachers)))["kl"]
-        back = ENSEMBLE.loss(new_step(make_run(ENSEMBLE, task, teachers=teachers[::-1])))["kl"]
-        torch.testing.assert_close(forth, back, **CLOSE)
+        forward, backward = (terms_of(make_run(ENSEMBLE, task, teachers=order))["kl"] for order in (teachers, teachers[::-1]))
+        torch.testing.assert_close(forward, backward, **CLOSE)
 
     def test_probabilities_that_underflow_give_no_nan(self):
         task = toy_task()
@@ -137,8 +140,8 @@ class TestDML:
             for j in range(networks):
                 if j != k:
                     total = total + kl_divergence(soft(logits[j], 2), soft(logits[k], 2)).mean()
-            found = sum(term.double() for name, term in terms.items() if name.startswith("kl") and name.endswith(f"to{k}"))
-            torch.testing.assert_close(found, 2.0 * 4 * total / (networks - 1), **CLOSE)
+            received = sum(term.double() for name, term in terms.items() if name.startswith("kl") and name.endswith(f"to{k}"))
+            torch.testing.assert_close(received, 2.0 * 4 * total / (networks - 1), **CLOSE)
 
     def test_defaults_are_two_networks_without_softening(self):
         params = make_run(DML, toy_task()).params
@@ -163,10 +166,10 @@ class TestDML:
         p0, p1 = torch.softmax(z0, 1), torch.softmax(z1, 1)
         torch.testing.assert_close(gradient(sum(step.run.loss(step).values()), z0), ((p0 - labels) + (p0 - p1)) / len(z0), **CLOSE)
 
-    def test_identical_networks_have_nothing_to_tell_each_other(self):
+    def test_between_identical_networks_there_is_no_divergence(self):
         run = make_run(DML, toy_task())
         run.learner.helpers["peer1"].load_state_dict(run.learner.student.state_dict())
-        terms = DML.loss(new_step(run))
+        terms = terms_of(run)
         assert abs(float(terms["kl1to0"])) < 1e-6
         assert abs(float(terms["kl0to1"])) < 1e-6
 
@@ -186,22 +189,29 @@ class TestDML:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "params", "reason"),
+    ("plugin", "params", "bound"),
     [
-        (KD, {"temperature": 0.0}, "positive"),
-        (KD, {"a": -0.1}, "[0, 1]"),
-        (KD, {"a": 1.1}, "[0, 1]"),
-        (ENSEMBLE, {"temperature": -1.0}, "positive"),
-        (ENSEMBLE, {"a": 1.1}, "[0, 1]"),
-        (ENSEMBLE, {"teachers": 0}, "at least one"),
-        (DML, {"temperature": 0.0}, "positive"),
-        (DML, {"networks": 1}, "no peer"),
+        (KD, {"temperature": 0.0}, "above 0"),
+        (KD, {"a": -0.1}, "at least 0 and at most 1"),
+        (KD, {"a": 1.1}, "at least 0 and at most 1"),
+        (ENSEMBLE, {"temperature": -1.0}, "above 0"),
+        (ENSEMBLE, {"a": 1.1}, "at most 1"),
+        (ENSEMBLE, {"teachers": 0}, "at least 1"),
+        (DML, {"temperature": 0.0}, "above 0"),
+        (DML, {"w": -1.0}, "at least 0"),
+        (DML, {"networks": 1}, "at least 2"),
     ],
 )
-def test_parameters_without_meaning_are_refused(plugin, params, reason):
-    assert reason in plugin.method.applies(toy_task().card, plugin.method.Params(**params))
+def test_parameters_without_meaning_are_refused(plugin, params, bound):
+    with pytest.raises(ImpossibleValue, match=f"^{next(iter(params))}: .* {bound}"):
+        make_params(plugin.method.Params, params)
 
 
 @pytest.mark.parametrize(("plugin", "params"), [(KD, {"a": 0.0}), (KD, {"a": 1.0}), (ENSEMBLE, {"teachers": 1}), (DML, {"networks": 2})])
 def test_parameters_at_the_edge_of_their_meaning_are_not(plugin, params):
-    assert plugin.method.applies(toy_task().card, plugin.method.Params(**params)) is None
+    assert plugin.method.reason_against(toy_task().card, make_params(plugin.method.Params, params)) is None
+
+
+def test_peers_that_would_all_start_from_the_teacher_are_refused():
+    reason = DML.method.reason_against(toy_task(start="teacher").card, DML.method.Params())
+    assert reason == "it needs students that start afresh, which the task 'toy' does not offer"
