@@ -22,7 +22,7 @@ def linear(progress: Tensor, start: float, end: float, *, begin: float = 0.0, le
         length: part of the progress that the line takes; 0: a jump at ``begin``.
     """
     if length == 0:
-        return torch.where(progress < begin, start, end)
+        return torch.where(progress < begin, start, end).to(progress.dtype)
     return start + (end - start) * ((progress - begin) / length).clamp(0, 1)
 
 

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Float, Int, Learner, Method, Outputs, Paper, Params, Run, Step, Task, Terms, hookimpl, schedules
-from kdarena.tracks.task import Shapes
+from kdarena import Float, Int, Learner, Method, Outputs, Paper, Params, Run, Shapes, Step, Task, Terms, hookimpl, schedules
 from kdarena_baselines.stages import pairs
 
 Shape = tuple[int, ...]
