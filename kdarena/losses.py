@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kdarena.errors import NotApplicable
-
-
-def refuse_temperature(temperature: float) -> str | None:
-    """Why a distribution can't be softened with this temperature, for ``Method.applies``; None where it can."""
-    return None if temperature > 0 else f"it divides by its temperature, which has to be positive, not {temperature:g}"
 
 
 def check_alike(first: Tensor, second: Tensor) -> None:
@@ -83,13 +76,3 @@ def corrupted(targets: Tensor, classes: int, probability: float, generator: torc
     else:
         drawn = (targets + torch.randint(1, classes, targets.shape, generator=generator, device=targets.device)) % classes
     return torch.where(chosen, drawn, targets)
-
-
-def ramp_up(progress: float, length: float) -> float:
-    """The weight of a loss that fades in: exp(−5 · (1 − progress / length)²), and 1 from ``length`` on (Laine, Aila 2017, arXiv 1610.02242).
-
-    Args:
-        progress: of the run, 0 to 1.
-        length: share of the run over which it rises; 0: it is 1 from the start.
-    """
-    return math.exp(-5 * (1 - progress / length) ** 2) if progress < length else 1.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdarena.errors import UserError
 from kdarena.method.discovery import Plugin
-from kdarena.params import COMMON, Value, tunables
+from kdarena.params import COMMON, ImpossibleValue, Value, make_params, tunables
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,22 @@ def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str
 
 
 def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[str, dict[str, Value]]:
-    """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last. Raises ``UserError`` as above."""
+    """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last.
+
+    Raises:
+        UserError: as above, or a method's values don't go together.
+    """
     values: dict[str, dict[str, Value]] = {}
     for text in assignments:
         one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=COMMON)
         values.setdefault(one.method, {})[one.parameter] = one.values[0]
+    for plugin in found:
+        if plugin.method is not None and plugin.name in values:
+            own = tunables(plugin.method.Params)
+            try:
+                make_params(plugin.method.Params, {name: value for name, value in values[plugin.name].items() if name in own})
+            except ImpossibleValue as error:
+                raise UserError(f"--param {plugin.name}: {error}") from None
     return values
 
 

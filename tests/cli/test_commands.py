@@ -22,6 +22,7 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["run", "--tasks", "cifar100:resnet9999-resnet20"], "kdarena tasks"),
         (["run", "--param", "kd.heat=3"], "kd has no parameter 'heat'"),
         (["run", "--param", "kd.temperature=warm"], "'warm' is not"),
+        (["run", "--param", "kd.temperature=0"], "--param 'kd.temperature=0': 0 is not possible; it has to be above 0"),
         (["run", "--param", "temperature=3"], "METHOD.NAME=VALUE"),
         (["run", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
         (["run", "--total", "5flop"], "--total '5flop'"),
