@@ -10,6 +10,7 @@ from kdarena_baselines.dist import l_inter_intra, pearson
 from kdarena_baselines.dkd import tckd_nckd
 from scipy.stats import pearsonr
 from torch.distributions import Bernoulli, Categorical, kl_divergence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdarena.testing.run import make_run, new_step
 from kdarena.testing.task import toy_task
@@ -91,6 +92,17 @@ class TestDecoupled:
         first, late = (run.loss(new_step(run, batch=batch, progress=progress)) for progress in (0.0, 0.9))
         assert torch.equal(first["tckd"], late["tckd"]) and torch.equal(first["nckd"], late["nckd"])
         assert float(first["nckd"].detach()) > 0
+
+    def test_the_target_is_marked_without_reading_labels_back_to_the_host(self):
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                assert function._schema.name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")
+                return function(*args, **(kwargs or {}))
+
+        run = make_run(dkd, toy_task())
+        step = new_step(run, progress=0.5)
+        with Watch():
+            run.loss(step)
 
     def test_two_classes_leave_too_few_but_the_target_and_are_refused(self):
         reason = dkd.method.reason_against(toy_task(classes=2).card, dkd.method.Params())
