@@ -10,7 +10,7 @@ z_s, z_t: logits of student and teacher [P, C]; t: the label's class; p = softma
     L_DKD = T² · (α · TCKD + β · NCKD), mean over P
     L = CE(y, z_s) + w(t) · L_DKD
 
-KD is α = 1 and β = 1 − p_t^T of each sample: KL(p^T ‖ p^S) = TCKD + (1 − p_t^T) · NCKD. w(t): a linear warm-up.
+KD is α = 1 and β = 1 − p_t^T of each sample: KL(p^T ‖ p^S) = TCKD + (1 − p_t^T) · NCKD. w(t) = min(1, progress / warmup).
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Romero, Ballas, Kahou, Chassang, Gatta, Bengio: "FitNets: Hints for Thin Deep Nets", ICLR 2015, https://arxiv.org/abs/1412.6550
 
-u_h: the teacher's hint [B, C_T, H, W]; v_g: the student's guided map [B, C_S, H', W']; r: regressor, thrown away.
+u_h: the teacher's hint [B, C_T, H, W]; v_g: the student's guided map [B, C_S, H', W']; r: regressor (convolution, batch norm, ReLU), thrown away.
 
     L = CE(y, z_s) + β · L_HT,  L_HT = ½ ‖ u_h − r(v_g) ‖² (equation 3; the public benchmark: mean over all entries, no ½)
 """

@@ -9,8 +9,9 @@ behind it, each with a last stage and a head of its own. z_i: logits of branch i
     z_e = Σ_i g_i · z_i                                                     the native ensemble, the teacher on the fly
     L = Σ_i CE(y, z_i) + CE(y, z_e) + r · Σ_i T² · KL(softmax(sg z_e / T) ‖ softmax(z_i / T))
 
-sg: the ensemble is a target, so that it learns from the labels alone. r: rises from e⁻⁵ to 1 over the first part of a run
-(code), or is 1 (as printed). Stem and branch 0 are the student and are deployed; the ensemble is scored too.
+sg: the ensemble is a target, so that it learns from the labels alone. r = exp(−5 · (1 − progress / ramp_up)²) until the run's
+progress is ramp_up, then 1 (code); ramp_up = 0: 1 throughout (as printed). Stem and branch 0 are the student and are deployed;
+the ensemble is scored too.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ F_S^i: student's maps [B, C_i, H_i, W_i], shallow to deep, the last of them its 
     HCL(ŷ, F) = Σ_l w_l · MSE(pool_l(ŷ), pool_l(F)) / Σ_l w_l,  l ∈ {whole grid, 4, 2, 1} below the height, w = 1, ½, ¼, ⅛
     L = CE(y, z_s) + w(t) · λ · Σ_i HCL(ŷ_i, F_T^i)
 
-All of it but the student is thrown away. w(t): a linear warm-up.
+All of it but the student is thrown away. w(t) = min(1, progress / warmup) of the training.
 """
 
 import math
