@@ -13,9 +13,9 @@ m students of one architecture: peers a = 1 … m − 1 and a leader. h_a: embed
 
 L and E are linear without bias, from d to ⌊d / factor⌋ entries, at least 1, shared by all peers. e is the progress of the run.
 
-The paper prints mix=prob and no ramp-up r (ramp_up=0: r = 1). The public code mixes logits and has r; both are the defaults, because the published
-results come from that code. No target is detached, as in the code; the paper prints nothing about it. L and E learn through the
-targets alone.
+The paper prints mix=prob and no ramp-up r (ramp_up=0: r = 1). The public code mixes logits and has r; both are the defaults,
+because the published results come from that code. No target is detached, as in the code; the paper prints nothing about it.
+L and E learn through the targets alone.
 
 The leader is the student and alone is deployed; peers, L and E are thrown away. Rows: ``okddip``, m whole networks;
 ``okddip-branch``, m last stages and heads on one stem.

@@ -5,8 +5,6 @@ features, no whitening or normalisation, as in the public code). Lloyd's iterati
 step of a phase assigns one chunk, memory is bounded by chunk × K distances, and each step can be profiled and charged.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -22,28 +20,36 @@ def positions(feature_map: Tensor) -> Tensor:
 
 
 class Points:
-    """The points [N, C_T] in fp32, collected batch by batch into a buffer that is allocated once."""
+    """The points in fp32, collected batch by batch into a buffer that is allocated once.
+
+    Attributes:
+        values: [N, C_T].
+        filled: how many of them are collected; on the device, so that collecting reads nothing back.
+    """
 
     def __init__(self, count: int, channels: int, device: torch.device):
-        self.values = torch.zeros(count, channels, device=device)
-        self.filled = 0
+        # one row more: a place for what is left out
+        self._rows = torch.zeros(count + 1, channels, device=device)
+        self.values = self._rows[:count]
+        self.filled = torch.zeros((), dtype=torch.long, device=device)
 
     def add(self, feature_map: Tensor, real: Tensor | None = None) -> None:
         """Append every position of a map [B, C_T, H, W], or those that are ``real`` [B · H · W]; what does not fit any more is left out."""
-        every = positions(feature_map)
-        points = (every if real is None else every[real])[: len(self.values) - self.filled]
-        self.values[self.filled : self.filled + len(points)] = points
-        self.filled += len(points)
+        every, left_out = positions(feature_map), len(self.values)
+        kept = torch.ones(len(every), dtype=torch.bool, device=every.device) if real is None else real
+        # of shapes that do not depend on what is real: each position gets the number of the row that takes it
+        filled = (self.filled + kept.cumsum(dim=0)).clamp(max=left_out + 1)
+        self._rows.index_copy_(0, torch.where(kept, filled - 1, left_out), every)
+        self.filled.copy_(filled[-1].clamp(max=left_out))
 
     def complete(self) -> None:
         """Repeat what is there until the buffer is full, so that steps cost the same: after a collection that was cut short, as profile's is, or
         of sequences that are shorter than the typical one."""
-        if self.filled == 0:
+        filled, count = int(self.filled), len(self.values)
+        if filled == 0:
             raise ValueError("no points were collected: the phase 'collect' has to come first")
-        while self.filled < len(self.values):
-            more = min(self.filled, len(self.values) - self.filled)
-            self.values[self.filled : self.filled + more] = self.values[:more]
-            self.filled += more
+        for start in range(filled, count, filled):
+            self.values[start : start + filled] = self.values[: min(filled, count - start)]
 
 
 class KMeans:

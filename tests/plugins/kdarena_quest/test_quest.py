@@ -13,6 +13,7 @@ from kdarena_quest.method import AssignmentPredictor, l_dist
 from kdarena_quest.vocabulary import KMeans, Points, squared_distances
 from torch.nn.functional import one_hot
 
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.testing.task import toy_task
 
@@ -60,7 +61,7 @@ def trained_vocabulary(params=None, task=None):
     run = make_run(QUEST, task or toy_task(), params)
     for phase in run.phases[:-1]:
         take_steps(run, phase.steps, phase.name)
-    run.phases[-1].begin(run)
+    run.phases[-1].prepare(run)
     return run
 
 
@@ -256,7 +257,7 @@ class TestRun:
         task = toy_task()
         run = make_run(QUEST, task)
         take_steps(run, run.phases[0].steps, "collect")
-        found = run.store["points"].values
+        found = run.instance.points.values
         inputs, _ = task._parts["train"]
         with torch.no_grad():
             expected = task.forward(run.teacher, inputs).feature_map
@@ -266,70 +267,72 @@ class TestRun:
         torch.testing.assert_close(*ordered, **CLOSE)
 
     def test_words_are_capped_at_a_thirty_ninth_of_the_points(self):
-        assert make_run(QUEST, toy_task()).store["words"] == 72 * 16 // 39
-        assert make_run(QUEST, toy_task(), {"words": 10}).store["words"] == 10
+        assert make_run(QUEST, toy_task()).instance.words == 72 * 16 // 39
+        assert make_run(QUEST, toy_task(), {"words": 10}).instance.words == 10
 
     def test_fewer_images_are_collected_where_asked_for(self):
         run = make_run(QUEST, toy_task(), {"images": 20})
         assert run.phases[0].steps == 2
         take_phases(run, 1)
-        assert run.store["count"] == 20 * 16
+        assert run.instance.count == 20 * 16
 
     def test_vocabulary_and_teacher_are_bit_identical_after_training(self):
         run = trained_vocabulary()
         teacher = copy.deepcopy(run.teacher.state_dict())
-        words = run.store["words_learned"].clone()
+        words = run.instance.vocabulary.words.clone()
         take_steps(run, 3)
-        assert torch.equal(run.store["vocabulary"].words, words)
+        assert torch.equal(run.instance.vocabulary.words, words)
         assert all(torch.equal(teacher[name], tensor) for name, tensor in run.teacher.state_dict().items())
         run.check_teachers()
 
     def test_gradients_reach_student_and_predictor_and_nothing_else(self):
         run = trained_vocabulary()
         step = new_step(run)
-        distillation = QUEST.loss(step)["dist"]
+        distillation = run.loss(step)["dist"]
         of_student = torch.autograd.grad(distillation, list(run.learner.student.parameters()), retain_graph=True, allow_unused=True)
         names = [name for (name, _), gradient in zip(run.learner.student.named_parameters(), of_student, strict=True) if gradient is None]
         assert names == ["head.weight", "head.bias"]
         assert all(one is not None for one in torch.autograd.grad(distillation, list(run.learner.helpers["predictor"].parameters()), allow_unused=True))
         assert not step.teacher.feature_map.requires_grad
-        assert list(run.store["vocabulary"].parameters()) == []
+        assert list(run.instance.vocabulary.parameters()) == []
 
     def test_the_total_is_cross_entropy_and_the_weighted_distillation(self):
-        terms = [QUEST.loss(new_step(trained_vocabulary({"c_q": c_q}))) for c_q in (1.0, 3.0)]
+        runs = [trained_vocabulary({"c_q": c_q}) for c_q in (1.0, 3.0)]
+        terms = [run.loss(new_step(run)) for run in runs]
         assert sorted(terms[0]) == ["ce", "dist"]
         torch.testing.assert_close(terms[1]["dist"], 3 * terms[0]["dist"], **CLOSE)
         torch.testing.assert_close(terms[1]["ce"], terms[0]["ce"])
-        step = new_step(trained_vocabulary())
-        torch.testing.assert_close(QUEST.loss(step)["ce"], torch.nn.functional.cross_entropy(step.student.logits, step.targets))
+        run = trained_vocabulary()
+        step = new_step(run)
+        torch.testing.assert_close(run.loss(step)["ce"], torch.nn.functional.cross_entropy(step.student.logits, step.targets))
 
     def test_the_loss_of_a_step_is_that_of_the_maps_and_words(self):
         run = trained_vocabulary()
         step = new_step(run)
-        p_t = naive_assignment(step.teacher.feature_map, run.store["vocabulary"].words, 0.2)
+        p_t = naive_assignment(step.teacher.feature_map, run.instance.vocabulary.words, 0.2)
         scores = run.learner.helpers["predictor"](step.student.feature_map).detach().double()
         expected = (p_t * (p_t.clamp(min=1e-300).log() - torch.log_softmax(scores, 1))).sum(1).mean()
-        torch.testing.assert_close(QUEST.loss(step)["dist"].double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(run.loss(step)["dist"].double(), expected, rtol=1e-4, atol=1e-4)
 
     def test_a_coarser_student_gets_a_vocabulary_of_the_pooled_teacher(self):
         run = trained_vocabulary(task=toy_task(student="toy-coarse"))
-        assert run.store["grid"] == (2, 2)
-        assert run.store["count"] == 72 * 4
+        assert run.instance.grid == (2, 2)
+        assert run.instance.count == 72 * 4
         step = new_step(run)
         pooled = torch.nn.functional.avg_pool2d(step.teacher.feature_map, 2)
         scores = run.learner.helpers["predictor"](step.student.feature_map)
-        torch.testing.assert_close(QUEST.loss(step)["dist"], l_dist(pooled, run.store["vocabulary"].words, scores, 0.2, "mean"), **CLOSE)
+        torch.testing.assert_close(run.loss(step)["dist"], l_dist(pooled, run.instance.vocabulary.words, scores, 0.2, "mean"), **CLOSE)
 
     def test_a_coarser_teacher_has_the_students_map_pooled_to_its_grid(self):
         run = trained_vocabulary(task=toy_task(teacher="toy-coarse"))
-        assert run.store["grid"] == (2, 2)
-        assert run.store["count"] == 72 * 4
+        assert run.instance.grid == (2, 2)
+        assert run.instance.count == 72 * 4
         step = new_step(run)
         assert step.student.feature_map.shape[2:] == (4, 4)
         pooled = step.student.feature_map.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
         scores = run.learner.helpers["predictor"](pooled)
-        expected = l_dist(step.teacher.feature_map, run.store["vocabulary"].words, scores, 0.2, "mean")
-        torch.testing.assert_close(QUEST.loss(step)["dist"], expected, **CLOSE)
+        expected = l_dist(step.teacher.feature_map, run.instance.vocabulary.words, scores, 0.2, "mean")
+        torch.testing.assert_close(run.loss(step)["dist"], expected, **CLOSE)
 
     def test_the_words_are_those_of_twenty_iterations_of_lloyd_in_chunks(self):
         run = make_run(QUEST, toy_task(train=1200), {"words": 6})
@@ -337,23 +340,23 @@ class TestRun:
         assert run.phases[1].steps == 20 * 2
         assert make_run(QUEST, toy_task(train=1200), {"iterations": 7}).phases[1].steps == 7 * 2
         take_steps(run, run.phases[0].steps, "collect")
-        points, state = run.store["points"].values.double(), run.generator.get_state()
+        points, state = run.instance.points.values.double(), run.generator.get_state()
         take_steps(run, 0, "kmeans")
-        start = run.store["kmeans"].centroids.double()
+        start = run.instance.kmeans.centroids.double()
         run.generator.set_state(state)
         take_steps(run, run.phases[1].steps, "kmeans")
-        run.phases[-1].begin(run)
+        run.phases[-1].prepare(run)
         expected = naive_lloyd(points, start, 20)
         assert not torch.allclose(expected, naive_lloyd(points, start, 18), rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(run.store["vocabulary"].words.double(), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(run.instance.vocabulary.words.double(), expected, rtol=1e-3, atol=1e-4)
 
     def test_profile_may_enter_each_phase_several_times_for_a_few_steps(self):
         run = make_run(QUEST, toy_task())
         for phase in run.phases:
             for _ in range(3):
                 take_steps(run, 2, phase.name)
-        assert run.store["vocabulary"].words.shape == (72 * 16 // 39, 10)
-        assert bool(run.store["vocabulary"].words.isfinite().all())
+        assert run.instance.vocabulary.words.shape == (72 * 16 // 39, 10)
+        assert bool(run.instance.vocabulary.words.isfinite().all())
         run.check_teachers()
 
     def test_kmeans_without_points_says_what_is_missing(self):
@@ -362,10 +365,11 @@ class TestRun:
         with pytest.raises(Exception, match="no points were collected"):
             take_steps(run, 1, "kmeans")
 
-    @pytest.mark.parametrize("tau", [0.0, -0.2])
-    def test_a_temperature_without_meaning_is_refused(self, tau):
-        assert "positive" in QUEST.method.applies(toy_task().card, QUEST.method.Params(tau=tau))
+    @pytest.mark.parametrize("values", [{"tau": 0.0}, {"tau": -0.2}, {"words": 0}, {"iterations": 0}, {"images": -3}, {"c_q": -1.0}, {"gamma0": 0.0}], ids=str)
+    def test_a_number_without_meaning_is_refused(self, values):
+        with pytest.raises(ImpossibleValue, match=f"{next(iter(values))}: .* is not possible"):
+            make_run(QUEST, toy_task(), values)
 
     def test_a_task_without_feature_maps_is_refused_with_a_reason(self):
-        assert "feature maps" in QUEST.method.applies(toy_task(feature_maps=False).card, QUEST.method.Params())
-        assert QUEST.method.applies(toy_task().card, QUEST.method.Params()) is None
+        assert "feature maps" in QUEST.method.reason_against(toy_task(feature_maps=False).card, QUEST.method.Params())
+        assert QUEST.method.reason_against(toy_task().card, QUEST.method.Params()) is None

@@ -38,7 +38,7 @@ def started(name, **params):
 
 def entered(name, **params):
     run = started(name, **params)
-    run.phases[-1].begin(run)
+    run.phases[-1].prepare(run)
     return run
 
 
@@ -46,9 +46,9 @@ def entered(name, **params):
 def test_every_phase_runs_and_the_student_learns_there(name):
     task = loaded(name)
     assert QUEST.method.covers(task.card.track)
-    assert QUEST.method.applies(task.card, QUEST.method.Params()) is None
+    assert QUEST.method.reason_against(task.card, QUEST.method.Params()) is None
     run = entered(name)
-    gradients = torch.autograd.grad(QUEST.loss(new_step(run))["dist"], list(run.learner.student.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(run.loss(new_step(run))["dist"], list(run.learner.student.parameters()), allow_unused=True)
     assert any(one is not None and float(one.abs().max()) > 0 for one in gradients)
     history = take_steps(run, 2)
     assert all(math.isfinite(value) for step in history for value in step.values())
@@ -60,7 +60,7 @@ def test_every_phase_runs_and_the_student_learns_there(name):
 def test_the_divergence_is_that_of_each_real_position(name, reduction):
     run = entered(name, reduction=reduction)
     step = new_step(run)
-    tokens, words = step.student.tokens, run.store["vocabulary"].words.double()
+    tokens, words = step.student.tokens, run.instance.vocabulary.words.double()
     predictor = run.learner.helpers["predictor"]
     w, gamma = predictor.weight[:, :, 0, 0].double(), predictor.gamma.double()
     divergences = []
@@ -72,7 +72,7 @@ def test_the_divergence_is_that_of_each_real_position(name, reduction):
             log_s = torch.log_softmax(gamma * torch.cosine_similarity(w, own[None], dim=1), dim=0)
             divergences.append(float((log_t.exp() * (log_t - log_s)).sum().detach()))
     expected = sum(divergences) / (len(divergences) if reduction == "mean" else len(step.inputs))
-    assert float(QUEST.loss(step)["dist"].detach()) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert float(run.loss(step)["dist"].detach()) == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 @SEQUENCES
@@ -83,7 +83,7 @@ def test_padding_changes_no_term(name):
     further = (0, 6) if batch.inputs.dim() == 2 else (0, 0, 0, 6)
     of_teacher = None if batch.teacher_inputs is None else nn.functional.pad(batch.teacher_inputs, further)
     padded = Batch(nn.functional.pad(batch.inputs, further), batch.targets, batch.index, of_teacher)
-    before, after = ({key: term.item() for key, term in QUEST.loss(new_step(run, batch=one)).items()} for one in (batch, padded))
+    before, after = ({key: term.item() for key, term in run.loss(new_step(run, batch=one)).items()} for one in (batch, padded))
     assert after == pytest.approx(before, rel=1e-4, abs=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_points_are_real_positions_of_the_teacher(name):
     task = loaded(name)
     run = make_run(QUEST, task, FEW, teachers=[task.new_network(task.card.teacher).eval()])
     take_steps(run, 1, "collect")
-    points = run.store["points"]
+    points = run.instance.points
     found = points.values[: points.filled]
     assert points.filled > 32
     # a position that is padding is a row of zeros
@@ -124,11 +124,11 @@ def test_a_short_schedule_learns_its_vocabulary_from_no_more_than_it_pays_for(na
     task = loaded(name)
     run = make_run(QUEST, task, teachers=[task.new_network(task.card.teacher).eval()])
     steps = task.card.recipe.student_epochs * run.steps_per_epoch
-    places = run.store["count"] // run.store["images"]
-    assert (run.store["images"] == run.train_size) == whole
-    assert run.store["count"] < 20 * steps + places
-    assert whole or run.store["count"] >= 20 * steps
-    assert make_run(QUEST, task, {"images": 300}, teachers=[task.new_network(task.card.teacher).eval()]).store["images"] == 300
+    places = run.instance.count // run.instance.images
+    assert (run.instance.images == run.train_size) == whole
+    assert run.instance.count < 20 * steps + places
+    assert whole or run.instance.count >= 20 * steps
+    assert make_run(QUEST, task, {"images": 300}, teachers=[task.new_network(task.card.teacher).eval()]).instance.images == 300
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
