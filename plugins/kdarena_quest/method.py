@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, normalize
 
-from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Outputs, Paper, Params, Phase, Run, Step, Terms, hookimpl, losses
-from kdarena_quest.vocabulary import KMeans, Points, Vocabulary, chunks_of, positions, squared_distances
+from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Run, Step, Terms, hookimpl, losses
+from kdarena_quest.vocabulary import CHUNK, KMeans, Vocabulary, positions, squared_distances
 
 POINTS_A_WORD = 39
 """The reference k-means warns below so many points a cluster."""
@@ -42,15 +42,12 @@ class QuestParams(Params):
     c_q: float = Float(1.0, 0.1, 20.0, least=0, log=True, source="code", help="weight of L_DIST")
     gamma0: float = Float(3.0, 1.0, 20.0, above=0, source="code", help="initial scale of the cosine similarity; it is learned")
     reduction: str = Choice("mean", ("mean", "sum"), source="code", help="L_DIST as mean (code) or sum (paper) over the grid")
-    images: int = Int(0, 0, 1_000_000, least=0, source="code", cost=True, tune=False, help="to learn words from; 0: all, to 20 points a step of a full run")
+    images: int = Int(0, 0, 1_000_000, least=0, source="code", cost=True, tune=False, help="to learn words from; 0: all, or 20 points a step of a full run")
     iterations: int = Int(20, 5, 50, least=1, source="code", cost=True, tune=False, help="of k-means")
 
 
 class AssignmentPredictor(nn.Module):
-    """A: cosine similarity of a student's vector to K learned directions, times a learned scale γ.
-
-    W is drawn from N(0, 2 / C_S) as in the public code.
-    """
+    """A: cosine similarity of a student's vector to K directions, drawn from N(0, 2 / C_S) as in the public code, times a scale γ; both learn."""
 
     def __init__(self, channels: int, words: int, gamma0: float):
         super().__init__()
@@ -62,24 +59,18 @@ class AssignmentPredictor(nn.Module):
         return self.gamma * conv2d(normalize(f_s, dim=1), normalize(self.weight, dim=1))
 
 
-def pooled(feature_map: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-    """A map average-pooled to a grid that is not larger than its own [B, C, *grid]; None: as it is."""
-    return feature_map if grid in (None, feature_map.shape[2:]) else adaptive_avg_pool2d(feature_map, grid)
-
-
-def real_positions(outputs: Outputs) -> Tensor | None:
-    """Which rows of :func:`positions` of a sequence's map are no padding [B · L]; None for maps without any."""
-    return None if outputs.tokens is None else outputs.tokens.flatten()
+def pooled(feature_map: Tensor, other: Sequence[int]) -> Tensor:
+    """A map average-pooled where its grid is larger than another: [B, C, rows, columns], the fewer of both."""
+    rows, columns = map(min, feature_map.shape[2:], other)
+    return feature_map if feature_map.shape[2:] == (rows, columns) else adaptive_avg_pool2d(feature_map, (rows, columns))
 
 
 def l_dist(f_t: Tensor, words: Tensor, scores: Tensor, tau: float, reduction: str, real: Tensor | None = None) -> Tensor:
-    """L_DIST of a teacher's map [B, C_T, H, W] and the student's scores [B, K, H, W]; always a mean over images.
+    """L_DIST of a teacher's map [B, C_T, H, W] and the student's scores [B, K, H, W]: over the grid the ``"mean"`` or ``"sum"``, always a mean over images.
 
-    Args:
-        reduction: ``"mean"`` or ``"sum"`` over the grid.
-        real: which positions count [B · H · W]; None: all.
+    Positions that are not ``real`` [B, H · W] don't count; None: all do.
     """
-    divergence = losses.kl(-squared_distances(positions(f_t), words) / tau, positions(scores), mask=real)
+    divergence = losses.kl(-squared_distances(positions(f_t), words) / tau, positions(scores), mask=None if real is None else real.flatten())
     if reduction == "mean":
         return divergence
     return divergence * (math.prod(scores.shape[2:]) if real is None else real.sum() / len(scores))
@@ -101,7 +92,6 @@ class Quest:
         requires=("class scores", "feature maps"),
     )
     params: QuestParams
-    points: Points
     kmeans: KMeans
     vocabulary: Vocabulary
 
@@ -126,9 +116,10 @@ class Quest:
     def schedule(self, run: Run) -> Sequence[Phase]:
         """The vocabulary first, offline; then the training."""
         batches = math.ceil(self.images / run.task.card.recipe.batch_size)
+        steps = self.params.iterations * math.ceil(self.count / CHUNK)
         return [
-            Phase("collect", steps=batches, prepare=self.new_points, process=self.collect, data="plain"),
-            Phase("kmeans", steps=self.params.iterations * chunks_of(self.count), prepare=self.new_kmeans, process=self.cluster, data="none"),
+            Phase("collect", steps=batches, prepare=self.new_kmeans, process=self.collect, data="plain"),
+            Phase("kmeans", steps=steps, prepare=lambda run: self.kmeans.start(run.generator), process=lambda step: self.kmeans.step(), data="none"),
             Phase("train", prepare=self.freeze_vocabulary),
         ]
 
@@ -136,37 +127,25 @@ class Quest:
     def loss(self, step: Step) -> Terms:
         """CE of the student and L_DIST; the teacher's logits play no part."""
         f_t, f_s = step.teacher.feature_map, step.student.feature_map
-        grid = tuple(map(min, f_t.shape[2:], f_s.shape[2:]))
-        scores = step.apply(self.predictor, pooled(f_s, grid))
-        distillation = l_dist(pooled(f_t, grid), self.vocabulary.words, scores, self.params.tau, self.params.reduction, real_positions(step.student))
+        scores = step.apply(self.predictor, pooled(f_s, f_t.shape[2:]))
+        distillation = l_dist(pooled(f_t, f_s.shape[2:]), self.vocabulary.words, scores, self.params.tau, self.params.reduction, step.student.tokens)
         return {"ce": step.task.loss(step.student, step.targets), "dist": self.params.c_q * distillation}
 
-    def new_points(self, run: Run) -> None:
-        """An empty buffer for the points."""
-        self.points = Points(self.count, self.channels, run.task.device)
+    def new_kmeans(self, run: Run) -> None:
+        """Without any points."""
+        self.kmeans = KMeans(self.count, self.channels, self.words, run.task.device)
 
     def collect(self, step: Step) -> None:
         """Make points of the teacher's map."""
-        real = real_positions(step.teacher)
+        f_t, real = step.teacher.feature_map, step.teacher.tokens
         if real is not None and self.grid is not None:
-            raise NotApplicable(
-                "student and teacher make sequences of different lengths of the same samples, so that their positions are not the same; choose another pair"
-            )
-        self.points.add(pooled(step.teacher.feature_map, self.grid), real)
-
-    def new_kmeans(self, run: Run) -> None:
-        """Random first words among the points."""
-        self.points.complete()
-        self.kmeans = KMeans(self.points.values, self.words, run.generator)
-
-    def cluster(self, step: Step) -> None:
-        """One chunk of one iteration."""
-        self.kmeans.step()
+            raise NotApplicable("student and teacher make sequences of different lengths of one sample, whose positions are not the same; choose another pair")
+        self.kmeans.add(f_t if self.grid is None else pooled(f_t, self.grid), real)
 
     def freeze_vocabulary(self, run: Run) -> None:
-        """Take the words over and let the points go; entered again, the phase has the same words."""
+        """Keep the words and let the points go; where the phase is entered again, its words are the same."""
         if hasattr(self, "kmeans"):
             self.vocabulary = Vocabulary(self.kmeans.centroids)
             # as a frozen module the harness watches it: bit-identical at the end of the run
             run.freeze(self.vocabulary)
-            del self.kmeans, self.points
+            del self.kmeans

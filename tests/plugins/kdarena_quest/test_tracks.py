@@ -7,8 +7,9 @@ import pytest
 import torch
 from kdarena_quest import variants
 from kdarena_quest.method import l_dist
-from kdarena_quest.vocabulary import Points
+from kdarena_quest.vocabulary import KMeans
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kdarena.errors import NotApplicable
 from kdarena.testing.run import make_run, new_step, take_steps
@@ -92,18 +93,28 @@ def test_points_are_real_positions_of_the_teacher(name):
     task = loaded(name)
     run = make_run(QUEST, task, FEW, teachers=[task.new_network(task.card.teacher).eval()])
     take_steps(run, 1, "collect")
-    points = run.instance.points
-    found = points.values[: points.filled]
-    assert points.filled > 32
+    kmeans = run.instance.kmeans
+    found = kmeans.points[: kmeans.collected]
+    assert kmeans.collected > 32
     # a position that is padding is a row of zeros
     assert bool(found.ne(0).any(dim=1).all())
 
 
 def test_points_that_are_no_real_positions_are_left_out_in_order():
-    points = Points(4, 2, torch.device("cpu"))
-    points.add(torch.arange(12.0).reshape(2, 2, 3, 1), torch.tensor([True, True, False, True, False, False]))
-    assert points.filled == 3
-    assert torch.equal(points.values[:3], torch.tensor([[0.0, 3], [1, 4], [6, 9]]))
+    kmeans = KMeans(4, 2, 1, torch.device("cpu"))
+    kmeans.add(torch.arange(12.0).reshape(2, 2, 3, 1), torch.tensor([[True, True, False], [True, False, False]]))
+    assert kmeans.collected == 3
+    assert torch.equal(kmeans.points[:3], torch.tensor([[0.0, 3], [1, 4], [6, 9]]))
+
+
+@SEQUENCES
+def test_collecting_reads_nothing_back_and_no_shape_depends_on_the_padding(name):
+    task = loaded(name)
+    run = make_run(QUEST, task, FEW, teachers=[task.new_network(task.card.teacher).eval()])
+    take_steps(run, 1, "collect")
+    tokens = torch.rand(3, 5) < 0.5
+    with FakeTensorMode(allow_non_fake_inputs=True):  # which has no values: what asks for one is an error
+        run.instance.kmeans.add(torch.rand(3, run.instance.channels, 5, 1), tokens)
 
 
 def test_sequences_of_unequal_lengths_are_refused():
