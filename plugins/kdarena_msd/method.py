@@ -35,7 +35,7 @@ class MSDParams(Params):
     alpha: float = Float(0.1, 0.05, 0.7, least=0, most=1, source="ours", help="weight of loss_2; the labels get 1 - alpha; as Be Your Own Teacher's code")
     tau: float = Float(3.0, 1.0, 6.0, above=0, source="ours", help="temperature of the exits' distributions; as Be Your Own Teacher's code")
     tau_squared: bool = Flag(True, source="ours", help="tau^2 in front of loss_2, as Be Your Own Teacher's code; not printed in the paper")
-    beta_begin: float = Float(1.28e-4, 1e-5, 0.1, least=0, log=True, source="ours", help="loss_3's weight at first; 1e-6 of a sum over 128 in that code")
+    beta_begin: float = Float(1.28e-4, 1e-5, 0.1, least=0, log=True, source="ours", help="loss_3's weight at first; as Be Your Own Teacher's: 128 times 1e-6")
     beta_end: float = Float(0.0, 0.0, 1e-3, least=0, source="ours", tune=False, help="weight of loss_3 at the end")
     detach: bool = Flag(True, source="ours", help="exits taught from, and F_N, get no gradient from loss_2, loss_3; as Be Your Own Teacher's code")
     reduction: str = Choice("batch-mean", ("batch-mean", "sum", "mean"), source="ours", help="loss_3 over the batch (channels are summed but in mean)")
