@@ -42,9 +42,7 @@ class EnDDParams(EnsembleParams):
 
     clip: float = Float(1.0, 0.1, 20.0, above=0, log=True, source="ours", help="largest norm of the gradient; it is reached in most steps (code: 10)")
     # without any a member's probability may underflow to 0, whose logarithm is infinite
-    smoothing: float = Float(
-        1e-3, 1e-5, 1e-2, above=0, below=1, log=True, source="code", help="epsilon, how far members are drawn to the uniform distribution"
-    )
+    smoothing: float = Float(1e-3, 1e-5, 1e-2, above=0, below=1, log=True, source="code", help="epsilon, how far members are drawn to the uniform distribution")
 
 
 def mean_log_probability(z_m: Tensor, temperature: Tensor | float, smoothing: float, tiny: float = TINY) -> Tensor:
