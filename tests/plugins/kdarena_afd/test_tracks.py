@@ -46,6 +46,7 @@ def with_statistics(module):
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_discriminator_sees_a_sequence_as_if_it_stood_alone(depth):
+    torch.manual_seed(0)  # by some weights a narrow critic happens to see hardly anything of its map
     maps, real = sequences()
     critic = with_statistics(Discriminator(5, depth))
     alone = torch.cat([critic(one[None, :, :length]) for one, length in zip(maps, LENGTHS, strict=True)])
