@@ -45,7 +45,7 @@ def with_statistics(module):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_a_discriminator_sees_a_sequence_as_if_it_stood_alone(depth):
+def test_a_discriminator_sees_a_sequence_as_if_it_were_alone(depth):
     torch.manual_seed(0)  # by some weights a narrow critic happens to see hardly anything of its map
     maps, real = sequences()
     critic = with_statistics(Discriminator(5, depth))
@@ -54,7 +54,7 @@ def test_a_discriminator_sees_a_sequence_as_if_it_stood_alone(depth):
     assert not torch.allclose(critic(maps), alone, atol=1e-4)
 
 
-def test_a_transfer_layer_sees_a_sequence_as_if_it_stood_alone():
+def test_a_transfer_layer_sees_a_sequence_as_if_it_were_alone():
     maps, real = sequences()
     transfer = with_statistics(TransferLayer(5, 3, None))
     found = transfer(maps, real)

@@ -36,7 +36,7 @@ def sequences(channels=5, longest=9, seed=0):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_transformation_sees_a_sequence_as_if_it_stood_alone(batch_norm):
+def test_a_transformation_sees_a_sequence_as_if_it_were_alone(batch_norm):
     maps, real = sequences()
     ntl = NTL(5, 4, last_activation=True, batch_norm=batch_norm).eval().requires_grad_(False)
     for layer in ntl.modules():
