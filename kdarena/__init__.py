@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kdarena.params import Choice, Flag, Float, Int, Params
     from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import Offer, TaskCard
+    from kdarena.tracks.padding import masked_layer
     from kdarena.tracks.task import Evaluation, Outputs, Shapes, Task
 
 _HOME = {
@@ -41,6 +42,7 @@ _HOME = {
     "params": ("Choice", "Flag", "Float", "Int", "Params"),
     "tracks.branch": ("Branch", "Ensemble"),
     "tracks.card": ("Offer", "TaskCard"),
+    "tracks.padding": ("masked_layer",),
     "tracks.task": ("Evaluation", "Outputs", "Shapes", "Task"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 - the names above
     "Terms",
     "Update",
     "hookimpl",
+    "masked_layer",
     "no_teachers",
     "reference_teacher",
     "teacher_pool",

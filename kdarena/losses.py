@@ -16,7 +16,7 @@ def check_alike(first: Tensor, second: Tensor) -> None:
         raise NotApplicable(f"it compares row by row what student and teacher say, and they say {shapes} of the same batch; take a pair that agrees")
 
 
-def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def kl(target_logits: Tensor, logits: Tensor, temperature: Tensor | float = 1.0, mask: Tensor | None = None) -> Tensor:
     """T² · KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, mean over rows (Hinton et al. 2015, arXiv 1503.02531).
 
     The target comes first, as in the formula. With T² in front the gradient on a row's logits is
@@ -25,7 +25,7 @@ def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Te
     Args:
         target_logits: [P, C], the teacher's; detach them where no gradient may reach the teacher.
         logits: [P, C], the student's.
-        temperature: T > 0.
+        temperature: T > 0, a number or a 0-dimensional tensor.
         mask: [P] of booleans; rows that don't count are left out of the mean; None: all count.
 
     Returns:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_endd.end import divergence
+from kdarena_endd import end
 from kdarena_endd.endd import mean_log_probability, negative_log_likelihood
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
@@ -34,6 +34,11 @@ def likelihood(z, z_m, temperature=1.0, epsilon=1e-3, tiny=0.0):
     """T² · nll, mean over samples, as the method composes it."""
     g = mean_log_probability(z_m, temperature, epsilon, tiny)
     return temperature**2 * negative_log_likelihood((z / temperature).exp(), g, tiny).mean()
+
+
+def divergence(z_m, z, temperature, reduction):
+    """EnD's loss as the method composes it."""
+    return end.divergence(end.log_mean_probability(z_m, temperature), z, temperature, reduction)
 
 
 def gradient(term, logits):
