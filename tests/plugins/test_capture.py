@@ -14,7 +14,6 @@ from kdarena.method.discovery import discover
 from kdarena.params import make_params
 from kdarena.testing.run import make_run
 from kdarena.tracks import cards, find_card
-from kdarena.tracks.classification import models
 from kdarena.tracks.task import Setting
 
 STEPS = 6
@@ -78,15 +77,9 @@ def refusing():
         yield
 
 
-def with_exits():
-    """The digits with a student that has earlier exits, which no embedded task has by default."""
-    models.ARCHITECTURES.setdefault(
-        "small-msdnet", models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
-    )
-    return dataclasses.replace(find_card("digits"), name="digits-with-exits", student="small-msdnet", exits=2, branches=False)
-
-
-CARDS = {card.name: card for card in (*(card for card in cards() if card.embedded), with_exits())}
+WITH_EXITS = dataclasses.replace(find_card("digits"), name="digits-with-exits", student="small-msdnet", exits=2, branches=False)
+"""The digits with a student that has earlier exits, which no embedded task has by default."""
+CARDS = {card.name: card for card in (*(card for card in cards() if card.embedded), WITH_EXITS)}
 PLUGINS = {plugin.name: plugin for plugin in discover()}
 
 
@@ -104,7 +97,7 @@ PAIRS = list(_pairs())
 
 
 @pytest.fixture(scope="module")
-def load():
+def load(small_msdnet):
     """Loads each task once, with small batches."""
 
     @functools.cache
