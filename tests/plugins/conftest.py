@@ -9,13 +9,20 @@ from kdarena.tracks.classification import models
 from kdarena.tracks.task import Setting
 
 
-@pytest.fixture
-def digits(monkeypatch):
-    """The digits with a student of the caller's choice; by default a small MSDNet of two earlier exits."""
+@pytest.fixture(scope="module")
+def small_msdnet():
+    """Makes a small MSDNet of two earlier exits an architecture of the track, and gives its name."""
     small = models.Architecture("msdnet", "MSDNet", {"blocks": 3, "base": 3, "step": 1, "channels": 4, "growth": 2}, exits=2)
-    monkeypatch.setitem(models.ARCHITECTURES, "small-msdnet", small)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.ARCHITECTURES, "small-msdnet", small)
+        yield "small-msdnet"
 
-    def load(student="small-msdnet", precision="fp32"):
+
+@pytest.fixture
+def digits(small_msdnet):
+    """The digits with a student of the caller's choice; by default a small MSDNet of two earlier exits."""
+
+    def load(student=small_msdnet, precision="fp32"):
         exits = models.ARCHITECTURES[student].exits
         chosen = dataclasses.replace(find_card("digits"), student=student, exits=exits, branches=not exits)
         return chosen.load(chosen, Setting(precision=precision))
