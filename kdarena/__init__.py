@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from kdarena.method.step import Step
     from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import TaskCard
-    from kdarena.tracks.task import Evaluation, Outputs, Task
+    from kdarena.tracks.evaluation import Evaluation
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Outputs
 
 __all__ = [
     "NO_TEACHER",
@@ -69,10 +71,10 @@ __all__ = [
 _LAZY = {
     "Branch": "tracks.branch",
     "Ensemble": "tracks.branch",
-    "Evaluation": "tracks.task",
-    "Outputs": "tracks.task",
-    "Run": "run",
-    "Step": "step",
+    "Evaluation": "tracks.evaluation",
+    "Outputs": "tracks.values",
+    "Run": "method.run",
+    "Step": "method.step",
     "Task": "tracks.task",
     "TaskCard": "tracks.card",
 }

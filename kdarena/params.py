@@ -20,8 +20,8 @@ from typing import Any, Literal
 Source = Literal["paper", "code", "ours"]
 Value = float | int | str | bool
 
-KNOBS = ("lr", "weight_decay")
-"""Names of the common knobs of the task's recipe, which every method is tuned over besides its own parameters."""
+COMMON = ("lr", "weight_decay")
+"""Names of the common hyper-parameters, those of the task's recipe, which every method is tuned over in addition to its own."""
 
 _TUNABLE = "kdarena.tunable"
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from kdarena.method.run import Run
     from kdarena.method.step import Step
     from kdarena.tracks.card import TaskCard
-    from kdarena.tracks.task import Evaluation, Outputs, Task
+    from kdarena.tracks.evaluation import Evaluation
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Outputs
 
 PROJECT = "kdarena"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -198,7 +200,7 @@ class Update:
     Attributes:
         name: what ``step.update`` says while its loss is computed.
         params: the parameters that it trains.
-        optimizer: builds its optimiser from the parameters; None: the task's recipe, with the common knobs.
+        optimizer: builds its optimiser from the parameters; None: the task's recipe, with the common hyper-parameters.
         curve: its learning rate over the phase; None: the task's curve.
         clip: largest norm of its gradient, or None.
         before: goes before the joint updates and steps at once (a critic); what was computed through its modules is computed again.

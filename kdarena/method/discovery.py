@@ -22,7 +22,7 @@ import pluggy
 from kdarena.errors import UserError, described
 from kdarena.method.contract import HOOKS, PROJECT, Method, MethodHooks
 from kdarena.method.student import Defaults
-from kdarena.params import KNOBS, tunables
+from kdarena.params import COMMON, tunables
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -146,9 +146,9 @@ def _check(name: str, plugin: Any, distribution: str, version: str) -> Plugin:
         problem = f"method name {method.name!r} has to be of lower-case letters, digits and single hyphens"
         return Plugin(name, distribution=distribution, version=version, error=problem)
     try:
-        clash = set(KNOBS).intersection(tunables(method.Params))
+        clash = set(COMMON).intersection(tunables(method.Params))
         if clash:
-            raise ValueError(f"parameter {min(clash)!r} is a common knob of every method; give it another name")
+            raise ValueError(f"parameter {min(clash)!r} is a common hyper-parameter of every method; give it another name")
         manager_for(plugin)
     except Exception as error:
         return Plugin(method.name, distribution=distribution, version=version, error=_one_line(error))

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from kdarena.method.contract import NO_TEACHER, Learner, Method, TeacherSpec
 from kdarena.params import Params
 from kdarena.seeds import derive
+from kdarena.tracks.values import Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch.optim import Optimizer
 
-    from kdarena.tracks.task import Batch, Task
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Batch, Protocol
 
 
 class TeacherChanged(Exception):
@@ -31,8 +33,8 @@ class Run:
     Attributes:
         task: data, networks, loss and evaluation.
         method, params: what is run, and with which parameters.
-        recipe: the common knobs in force: ``lr`` and ``weight_decay``.
-        seed, protocol: of the run.
+        recipe: the common hyper-parameters in force: ``lr`` and ``weight_decay``.
+        split: seed and protocol of the run: which samples it trains on, and in what order.
         teachers: the modules that ``Method.teachers`` declared, in that order, frozen.
         teacher: what ``build_teacher`` returned; a module, a sequence of them or ``NO_TEACHER``.
         learner: what ``build_student`` returned; a phase may replace it (a new generation).
@@ -48,7 +50,7 @@ class Run:
         *,
         seed: int,
         recipe: Mapping[str, float] | None = None,
-        protocol: str = "validated",
+        protocol: Protocol = "validated",
         teachers: Sequence[nn.Module] = (),
         trains: TeacherSpec | None = None,
         start: nn.Module | None = None,
@@ -56,8 +58,7 @@ class Run:
         self.task = task
         self.method = method
         self.params = params
-        self.seed = seed
-        self.protocol = protocol
+        self.split = Split(seed, protocol)
         self.recipe = {"lr": task.card.recipe.lr, "weight_decay": task.card.recipe.weight_decay, **(recipe or {})}
         self.trains = trains
         self._start = start
@@ -67,6 +68,16 @@ class Run:
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
+
+    @property
+    def seed(self) -> int:
+        """Of its split."""
+        return self.split.seed
+
+    @property
+    def protocol(self) -> Protocol:
+        """Of its split: ``validated`` or ``published``."""
+        return self.split.protocol
 
     @property
     def steps_per_epoch(self) -> int:
@@ -81,18 +92,18 @@ class Run:
     @property
     def train_size(self) -> int:
         """Number of training samples of this run."""
-        return self.task.size("train", self.seed, self.protocol)
+        return self.task.size("train", self.split)
 
     @property
     def targets(self) -> Tensor:
         """Labels of the whole training part [N] on the device, in the order of ``step.index``."""
         if not self.method.labels:
             raise ValueError("the method declares labels=False but reads run.targets")
-        return self.task.targets(self.seed, self.protocol)
+        return self.task.targets(self.split)
 
     def batches(self, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """The task's training batches (:meth:`kdarena.Task.batches`); a teacher is trained on what teachers see."""
-        found = self.task.batches(self.seed, self.protocol, data)
+        found = self.task.batches(self.split, data)
         if self.trains is None or not self.task.card.parallel:
             return found
         return (batch.seen_by_teacher() for batch in found)
@@ -186,7 +197,7 @@ class Run:
                         raise TeacherChanged(f"{name!r} of a teacher changed; a teacher has to be bit-identical before and after a run")
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float | None = None, weight_decay: float | None = None) -> Optimizer:
-        """The recipe's optimiser, with the common knobs unless given otherwise."""
+        """The recipe's optimiser, with the common hyper-parameters unless given otherwise."""
         return self.task.optimizer(
             parameters,
             lr=self.recipe["lr"] if lr is None else lr,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from kdarena.method.contract import Learner
-from kdarena.tracks.task import Batch, Outputs
+from kdarena.tracks.values import Batch, Outputs
 
 if TYPE_CHECKING:
     from kdarena.method.run import Run
@@ -31,7 +30,7 @@ class Step:
         run_progress: of the budget, in [0, 1).
     """
 
-    __slots__ = ("_batch", "_calls", "_decodes", "_history", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
+    __slots__ = ("_batch", "_calls", "_decoder_inputs", "_decodes", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
 
     def __init__(self, run: Run, phase: str):
         self.run = run
@@ -41,7 +40,7 @@ class Step:
         self.run_progress = 0.0
         self._labels = run.method.labels
         self._decodes = run.task.decodes
-        self._history: Tensor | None = None
+        self._decoder_inputs: Tensor | None = None
         self._batch: Batch | None = None
         # what was called in this step, by network, inputs and arguments; the inputs are kept so that no id is used twice
         self._calls: dict[tuple[Any, ...], tuple[Any, nn.Module, tuple[Any, ...]]] = {}
@@ -53,7 +52,7 @@ class Step:
         self.progress = progress
         self.run_progress = run_progress
         self._calls.clear()
-        self._history = None
+        self._decoder_inputs = None
 
     def forget(self, stepped: frozenset[int]) -> None:
         """Drop what was computed through a module that has a parameter among ``stepped`` (ids)."""
@@ -105,11 +104,11 @@ class Step:
         return self._present.targets
 
     @property
-    def history(self) -> Tensor:
+    def decoder_inputs(self) -> Tensor:
         """What decoders are fed before each position [B, L]: the targets, from the start of the sentence on."""
-        if self._history is None:
-            self._history = self.task.history(self.targets)
-        return self._history
+        if self._decoder_inputs is None:
+            self._decoder_inputs = self.task.decoder_inputs(self.targets)
+        return self._decoder_inputs
 
     @property
     def auxiliary(self) -> Tensor:
@@ -144,10 +143,10 @@ class Step:
         """A network's outputs, computed once per network, inputs and arguments.
 
         Teachers run without gradients, on ``teacher_inputs`` unless inputs are given; all other networks with gradients,
-        whatever the caller's mode. A decoder is fed :attr:`history`, unless the caller gives ``history`` as an argument.
+        whatever the caller's mode. A decoder is fed :attr:`decoder_inputs`, unless the caller gives ``decoder_inputs`` as an argument.
         """
-        if self._decodes and "history" not in arguments:
-            arguments["history"] = self.history
+        if self._decodes and "decoder_inputs" not in arguments:
+            arguments["decoder_inputs"] = self.decoder_inputs
         frozen = self.run.is_frozen(network)
         seen = inputs if inputs is not None else self.teacher_inputs if frozen else self.inputs
         key = (id(network), id(seen), tuple(sorted(arguments.items()))) if arguments else (id(network), id(seen))
@@ -167,7 +166,7 @@ class Step:
         if called is not None:
             output: Tensor = called[0]
             return output
-        with torch.set_grad_enabled(not self.run.is_frozen(helper)), self._autocast():
+        with torch.set_grad_enabled(not self.run.is_frozen(helper)), self.task.autocast():
             output = helper(*inputs)
         output = output.float()
         self._calls[key] = (output, helper, inputs)
@@ -181,10 +180,6 @@ class Step:
         """
         fixed = {name: parameter.detach() for name, parameter in module.named_parameters()}
         fixed.update((name, buffer.detach().clone()) for name, buffer in module.named_buffers())
-        with torch.enable_grad(), self._autocast():
+        with torch.enable_grad(), self.task.autocast():
             output: Tensor = torch.func.functional_call(module, fixed, inputs)
         return output.float()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        setting = self.run.task.setting
-        return torch.autocast(setting.device.type, torch.bfloat16) if setting.precision == "bf16" else nullcontext()

@@ -79,9 +79,9 @@ def _decode(step: Step) -> None:
 
 
 def transcripts_of(step: Step) -> tuple[Tensor, Tensor]:
-    """Y^T of a step's utterances [B, L], and the history that it makes, Y^T_{0:l−1} at position l [B, L]."""
+    """Y^T of a step's utterances [B, L], and what a decoder is fed of it, Y^T_{0:l−1} at position l [B, L]."""
     y_t = step.run.store["transcripts"][step.index]
-    return y_t, step.task.history(y_t)
+    return y_t, step.task.decoder_inputs(y_t)
 
 
 def token_rows(step: Step, outputs: Outputs, y_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,10 +110,10 @@ class TS(_Unlabelled):
     @hookimpl
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """L_TS; the teacher runs on the history that it decoded."""
-        y_t, history = transcripts_of(step)
+        y_t, decoder_inputs = transcripts_of(step)
         (teacher,) = step.run.teacher_modules()
-        z_s, _, mask = token_rows(step, step.forward(step.learner.student, history=history), y_t)
-        z_t, _ = step.task.rows(step.forward(teacher, history=history))
+        z_s, _, mask = token_rows(step, step.forward(step.learner.student, decoder_inputs=decoder_inputs), y_t)
+        z_t, _ = step.task.rows(step.forward(teacher, decoder_inputs=decoder_inputs))
         return {"ts": losses.soft_cross_entropy(torch.softmax(z_t, dim=1), z_s, mask)}
 
 
@@ -135,7 +135,7 @@ class TSSequence(_Unlabelled):
     @hookimpl
     def loss(self, step: Step) -> Mapping[str, Tensor]:
         """L_TS-SEQ: no call of the teacher."""
-        y_t, history = transcripts_of(step)
-        z_s, tokens, mask = token_rows(step, step.forward(step.learner.student, history=history), y_t)
+        y_t, decoder_inputs = transcripts_of(step)
+        z_s, tokens, mask = token_rows(step, step.forward(step.learner.student, decoder_inputs=decoder_inputs), y_t)
         rows = torch.nn.functional.cross_entropy(z_s, tokens.where(mask, 0), reduction="none")
         return {"ts-seq": (rows * mask).sum() / mask.sum().clamp(min=1)}

@@ -90,7 +90,7 @@ def compared(maps: Iterable[str]) -> str:
 
 def _crop(task: Task, run: Run) -> Tensor:
     """An image [1, 3, H, W] as it is trained on, which may be smaller than those that are scored."""
-    return next(task.batches(run.seed, run.protocol, "augmented")).inputs[:1]
+    return next(task.batches(run.split, "augmented")).inputs[:1]
 
 
 def _connected(run: Run, f: Tensor, alpha: int) -> Tensor | None:

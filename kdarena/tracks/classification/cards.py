@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard, recipe_of_pair
+from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import data, outliers
 from kdarena.tracks.classification.models import ARCHITECTURES
+from kdarena.tracks.recipe import Recipe, recipe_of_pair
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.classification.task import ClassificationTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "classification"
 METRIC_GROUPS = ("gap", "uncertainty", "robustness")
@@ -98,7 +100,6 @@ def _digits() -> TaskCard:
         embedded=True,
         fast_bf16=False,
         **_beside("digits", "digits-teacher", "digits-student", None),
-        notes=("1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn",),
     )
 
 
@@ -141,7 +142,7 @@ def _missing_scikit_learn(data_root: str | None) -> str | None:
     return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
 
 
-def _load(card: TaskCard, setting: Setting) -> Task:
+def _load(card: TaskCard, setting: Setting) -> ClassificationTask:
     from kdarena.tracks.classification.task import ClassificationTask
 
     found = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.segmentation import benchmarks, camvid, data, nyu, scenes
 from kdarena.tracks.segmentation.models import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.segmentation.dense import DenseTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "segmentation"
 METRIC_GROUPS = ("gap", "uncertainty")
@@ -37,7 +39,6 @@ class Listed:
         classes: number of classes; 1 where targets are distances.
         output: classes, or values (distances).
         embedded: carried by scikit-learn.
-        notes: further facts.
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -49,7 +50,6 @@ class Listed:
     classes: int
     output: Literal["classes", "values"] = "classes"
     embedded: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def _missing_scikit_learn(data_root: str | None) -> str | None:
@@ -59,7 +59,6 @@ def _missing_scikit_learn(data_root: str | None) -> str | None:
 
 
 REAL_PAIRS = (("pspnet18", "pspnet18-quarter"), ("pspnet-small", "pspnet-tiny"), ("unet-small", "unet-tiny"), ("deeplabv3-resnet50", "lraspp-mobilenetv3"))
-EMBEDDED_NOTES = ("scikit-learn's digits over the photographs that it carries; 48 x 48 pixels",)
 
 LISTED: Mapping[str, Listed] = {
     "scenes": Listed(
@@ -71,7 +70,6 @@ LISTED: Mapping[str, Listed] = {
         read=lambda data_root: data.scenes_set(),
         classes=len(scenes.CLASSES),
         embedded=True,
-        notes=EMBEDDED_NOTES,
     ),
     "scenes-depth": Listed(
         pairs=(("pspnet-small", "pspnet-tiny"),),
@@ -83,7 +81,6 @@ LISTED: Mapping[str, Listed] = {
         classes=1,
         output="values",
         embedded=True,
-        notes=EMBEDDED_NOTES,
     ),
     "camvid": Listed(
         pairs=REAL_PAIRS,
@@ -102,7 +99,6 @@ LISTED: Mapping[str, Listed] = {
         digest=benchmarks.voc_digest,
         read=benchmarks.read_voc,
         classes=len(benchmarks.VOC_CLASSES),
-        notes=("the official validation part is the test",),
     ),
     "cityscapes": Listed(
         pairs=REAL_PAIRS,
@@ -112,7 +108,6 @@ LISTED: Mapping[str, Listed] = {
         digest=benchmarks.cityscapes_digest,
         read=benchmarks.read_cityscapes,
         classes=len(benchmarks.CITYSCAPES_CLASSES),
-        notes=("the official validation part is the test",),
     ),
     "nyuv2": Listed(
         pairs=REAL_PAIRS,
@@ -181,11 +176,10 @@ def _card(data_set: str, teacher: str, student: str) -> TaskCard:
         metric_groups=() if values else METRIC_GROUPS,
         output=listed.output,
         fast_bf16=not listed.embedded,
-        notes=listed.notes,
     )
 
 
-def _load(card: TaskCard, setting: Setting) -> Task:
+def _load(card: TaskCard, setting: Setting) -> DenseTask:
     from kdarena.tracks.segmentation.depth import DepthTask
     from kdarena.tracks.segmentation.task import SegmentationTask
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdarena.tracks.text import agreement, checkpoint, glue
+from kdarena.tracks.text import checkpoint, glue, grammar
 from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class TextData:
 
 
 @functools.cache
-def load_agreement() -> TextData:
+def load_grammar() -> TextData:
     """The generated minimal pairs."""
-    found, vocabulary = agreement.sentences(), Morphemes()
+    found, vocabulary = grammar.sentences(), Morphemes()
 
     def tokens(*parts: str) -> Tokens:
         chosen = [sentence for part in parts for sentence in found[part]]
@@ -60,10 +60,10 @@ def load_agreement() -> TextData:
     return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, fixed_validation=True)
 
 
-def agreement_digest() -> str:
+def grammar_digest() -> str:
     """16 hexadecimal digits of the sha256 of all sentences and labels."""
     found = hashlib.sha256()
-    for part, sentences in agreement.sentences().items():
+    for part, sentences in grammar.sentences().items():
         for sentence in sentences:
             found.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
     return found.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Words of the ``agreement`` sentences: the open classes of each part, and the closed classes that all parts share.
+"""Words of the ``grammar`` sentences: the open classes of each part, and the closed classes that all parts share.
 
 No content word stands in two parts. All of them inflect regularly, as stem and ending, without a doubled consonant; nouns
 for persons are of no one gender, so that both ``himself`` and ``herself`` may follow.

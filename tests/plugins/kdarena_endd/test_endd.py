@@ -17,7 +17,7 @@ from kdarena.method.step import LabelsForbidden
 from kdarena.params import tunables
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch, Split
 
 END, ENDD, END_AUX, ENDD_AUX = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -75,7 +75,7 @@ class TestStep:
         run = make_run(plugin, task)
         before = [copy.deepcopy(teacher.state_dict()) for teacher in run.teachers]
         take_steps(run, 3)
-        task.evaluate(run.learner.deploy["ensemble"], "test", 0, "validated")
+        task.evaluate(run.learner.deploy["ensemble"], "test", Split(0))
         run.check_teachers()
         for state, teacher in zip(before, run.teachers, strict=True):
             assert all(torch.equal(state[name], tensor) for name, tensor in teacher.state_dict().items())

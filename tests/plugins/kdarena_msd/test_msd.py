@@ -183,7 +183,7 @@ class TestOwnExits:
     def test_each_is_reported_with_what_the_network_costs_up_to_it(self, digits):
         task = digits()
         run = make_run(MSD, task)
-        evaluation = task.evaluation("test", run.seed, run.protocol)
+        evaluation = task.evaluation("test", run.split)
         report = run.learner.report(evaluation)
         answer = evaluation.outputs(run.learner.student)
         for number, logits in enumerate((*answer.exits, answer.logits), start=1):
@@ -196,7 +196,7 @@ class TestOwnExits:
         run = make_run(MSD, task)
         whole = type(run.learner.student).forward
         monkeypatch.setattr(run.learner.student, "forward", lambda x: whole(run.learner.student, x))
-        report = run.learner.report(task.evaluation("test", run.seed, run.protocol))
+        report = run.learner.report(task.evaluation("test", run.split))
         assert sorted(report) == ["exit1/top1", "exit2/top1", "exit3/top1"]
 
 

@@ -29,6 +29,7 @@ from kdarena.tracks.classification.robustness import (
     shot_noise,
 )
 from kdarena.tracks.classification.task import ClassificationTask
+from kdarena.tracks.values import Split
 
 SHAPES = pytest.mark.parametrize("shape", [(5, 1, 8, 8), (4, 3, 32, 32), (2, 3, 7, 12), (1, 1, 1, 1)], ids=str)
 NAMES = pytest.mark.parametrize("name", list(CORRUPTIONS))
@@ -288,7 +289,7 @@ def test_every_network_gets_the_same_noise() -> None:
 def test_the_task_measures_robustness_of_a_network_with_its_own_normalisation(digits: ClassificationTask) -> None:
     torch.manual_seed(0)
     network = digits.new_network("digits-student").train()
-    first, again = (digits.further_metrics("robustness", network, 0, "validated") for _ in range(2))
+    first, again = (digits.further_metrics("robustness", network, Split(0)) for _ in range(2))
     assert first == again
     assert network.training
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""``agreement``: generated English sentences in minimal pairs, one acceptable, the other with one violation of number.
+"""``grammar``: generated English sentences in minimal pairs, one acceptable, the other with one violation of number.
 
 A subject agrees with its verb across modifiers whose nouns have a number of their own (attractors), a reflexive with its
 subject, a determiner with its noun; and a reflexive is no subject, where a pronoun may be one. Phenomenon, modifiers, numbers

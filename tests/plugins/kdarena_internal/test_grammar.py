@@ -16,22 +16,22 @@ INTERNAL, PID, SID = variants
 
 
 @pytest.fixture(scope="module")
-def agreement():
-    card = cards.card("agreement")
+def grammar():
+    card = cards.card("grammar")
     return card.load(card, Setting())
 
 
 @pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
-def test_every_phase_trains(agreement, plugin):
-    assert plugin.method.covers(agreement.card.track)
-    assert plugin.method.applies(agreement.card, plugin.method.Params()) is None
-    run = make_run(plugin, agreement)
+def test_every_phase_trains(grammar, plugin):
+    assert plugin.method.covers(grammar.card.track)
+    assert plugin.method.applies(grammar.card, plugin.method.Params()) is None
+    run = make_run(plugin, grammar)
     assert set(take_phases(run, 2)) == {phase.name for phase in run.phases}
     run.check_teachers()
 
 
-def test_the_student_starts_from_every_second_layer(agreement):
-    run = make_run(INTERNAL, agreement)
+def test_the_student_starts_from_every_second_layer(grammar):
+    run = make_run(INTERNAL, grammar)
     student, teacher = run.learner.student, run.teacher
     ours, theirs = encoder_layers(student, 2), encoder_layers(teacher, 4)
     assert run.store["g"] == (2, 4)
@@ -41,8 +41,8 @@ def test_the_student_starts_from_every_second_layer(agreement):
         assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def test_attention_is_compared_before_dropout(agreement):
-    run = make_run(INTERNAL, agreement)
+def test_attention_is_compared_before_dropout(grammar):
+    run = make_run(INTERNAL, grammar)
     for module in run.learner.student.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.3
@@ -56,8 +56,8 @@ def test_attention_is_compared_before_dropout(agreement):
 
 
 @pytest.mark.parametrize("plugin", [INTERNAL, SID], ids=lambda plugin: plugin.method.name)
-def test_padding_changes_no_term(agreement, plugin):
-    run = make_run(plugin, agreement)
+def test_padding_changes_no_term(grammar, plugin):
+    run = make_run(plugin, grammar)
     run.learner.student.eval()
     batch = next(run.augmented)
     padded = Batch(nn.functional.pad(batch.inputs, (0, 5)), batch.targets, batch.index)
@@ -66,8 +66,8 @@ def test_padding_changes_no_term(agreement, plugin):
 
 
 @pytest.mark.parametrize("params", [{}, {"freeze_below": True}], ids=["all", "frozen"])
-def test_a_stage_leaves_what_is_above_as_it_is(agreement, params):
-    run = make_run(PID, agreement, {"from_teacher": False, **params})
+def test_a_stage_leaves_what_is_above_as_it_is(grammar, params):
+    run = make_run(PID, grammar, {"from_teacher": False, **params})
     student = run.learner.student
     before = {name: one.detach().clone() for name, one in student.named_parameters()}
     take_steps(run, 2, "layer1")
