@@ -147,7 +147,7 @@ class TestStep:
 class TestAuxiliary:
     def batch_of(self, run):
         batch = next(run.augmented)
-        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(0)))
+        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(run.split)))
 
     @pytest.mark.parametrize(("plugin", "plain"), [(END_AUX, END), (ENDD_AUX, ENDD)])
     def test_its_loss_is_that_of_one_batch_of_both(self, plugin, plain):

@@ -10,6 +10,7 @@ import pytest
 
 from kdarena.execute.workspace import Bench
 from kdarena.tracks.text.cards import DATA_SETS, card, cards
+from kdarena.tracks.values import Split
 
 
 def test_every_listed_card_is_found_by_its_name():
@@ -73,7 +74,7 @@ def test_sizes_follow_the_files(cola: Path):
 def test_a_workers_task_has_the_sizes_of_the_files_too(cola: Path, tmp_path: Path):
     task = Bench(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
     assert (task.card.train, task.card.validation, task.card.test) == (70, 20, 20)
-    assert len(task.part_targets("train", 0, "validated")) == 70  # type: ignore[attr-defined]
+    assert len(task.part_targets("train", Split(0))) == 70  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
