@@ -20,7 +20,7 @@ class Capture:
 
     Hooks are put on a network at its first capture. They name only the stage, so that a copy of the network, which takes
     them along, is captured as well as the original. A network that declares no ``taps`` gives no features, and
-    one without a linear ``head`` (the module, or its name in the network) no embedding.
+    a network without a linear ``head`` (the module, or its name in the network) no embedding.
     """
 
     __slots__ = ("_network", "_seen", "_token")

@@ -1,4 +1,4 @@
-"""A network on a whole part: its outputs row by row, on the CPU, and how well its uncertainty tells its errors."""
+"""A network on a whole part: its outputs row by row, on the CPU, and how well its uncertainty points out its errors."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Evaluation:
 
 
 def detection(evaluation: Evaluation, network: nn.Module, outliers: Mapping[str, Outputs], scores: Scores | None) -> dict[str, float]:
-    """How well uncertainty tells errors from hits and outliers from the part, by softmax's scores and a method's own.
+    """How well uncertainty separates errors from hits, and outliers from the part, by softmax's scores and a method's own.
 
     Args:
         outliers: the network's outputs on each set of foreign inputs, by name.

@@ -127,7 +127,7 @@ class Task(abc.ABC):
 
     def targets(self, split: Split) -> Tensor:
         """Labels of a run's whole training part on the device, in the order of ``Batch.index``."""
-        raise ValueError(f"task {self.card.name} has no one label a sample")
+        raise ValueError(f"task {self.card.name} has no single label for each sample")
 
     def auxiliary(self, split: Split) -> Iterator[Tensor]:
         """Endless batches of unlabelled auxiliary inputs, augmented as training inputs are."""
@@ -267,7 +267,7 @@ class Task(abc.ABC):
         return Evaluation(lambda: self.part_targets(part, split), lambda network: self.outputs_of(network, self.part_batches(part, split)), self.operations)
 
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
-        """How well a network's uncertainty tells its errors on a part, ``prr/SCORE``, and the task's outliers from the part.
+        """How well a network's uncertainty separates its errors from its hits on a part, ``prr/SCORE``, and the task's outliers from the part.
 
         Args:
             scores: a method's own scores, in addition to those of softmax.

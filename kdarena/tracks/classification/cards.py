@@ -71,7 +71,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
 
 
 def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """The one cut of ``wrn-40-2-wrn-16-2`` at a hyphen that leaves a known architecture on both sides."""
+    """Where to cut ``wrn-40-2-wrn-16-2`` so that a known architecture is on either side of the hyphen."""
     known = [architecture for architecture in ARCHITECTURES if not architecture.startswith("digits")]
     words = pair.split("-")
     for cut in range(1, len(words)):
@@ -99,7 +99,7 @@ def _digits() -> TaskCard:
         load=_load,
         embedded=True,
         fast_bf16=False,
-        **_beside("digits", "digits-teacher", "digits-student", None),
+        **_offers("digits", "digits-teacher", "digits-student", None),
     )
 
 
@@ -119,12 +119,12 @@ def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> Task
         missing=lambda data_root: data.missing_files(name, data_root),
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
         load=_load,
-        **_beside(name, teacher, student, data_root),
+        **_offers(name, teacher, student, data_root),
     )
 
 
-def _beside(data_set: str, teacher: str, student: str, data_root: str | None) -> dict[str, Any]:
-    """What a task offers besides its data and networks."""
+def _offers(data_set: str, teacher: str, student: str, data_root: str | None) -> dict[str, Any]:
+    """What a task offers in addition to its data and networks."""
     return {
         "pixels": True,
         "branches": ARCHITECTURES[student].branches,
@@ -145,5 +145,5 @@ def _missing_scikit_learn(data_root: str | None) -> str | None:
 def _load(card: TaskCard, setting: Setting) -> ClassificationTask:
     from kdarena.tracks.classification.task import ClassificationTask
 
-    found = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
-    return ClassificationTask(card, setting, found)
+    loaded = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
+    return ClassificationTask(card, setting, loaded)

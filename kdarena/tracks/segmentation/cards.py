@@ -141,7 +141,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
 
 
 def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """The one cut of ``pspnet18-pspnet18-quarter`` at a hyphen that leaves a known architecture on both sides."""
+    """Where to cut ``pspnet18-pspnet18-quarter`` so that a known architecture is on either side of the hyphen."""
     words = pair.split("-")
     for cut in range(1, len(words)):
         teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
@@ -183,5 +183,5 @@ def _load(card: TaskCard, setting: Setting) -> DenseTask:
     from kdarena.tracks.segmentation.depth import DepthTask
     from kdarena.tracks.segmentation.task import SegmentationTask
 
-    found = LISTED[card.data_set].read(setting.data_root)
-    return (DepthTask if card.output == "values" else SegmentationTask)(card, setting, found)
+    dense_set = LISTED[card.data_set].read(setting.data_root)
+    return (DepthTask if card.output == "values" else SegmentationTask)(card, setting, dense_set)

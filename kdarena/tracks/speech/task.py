@@ -172,7 +172,7 @@ class _Padding:
         self._starts = self._lengths.cumsum(0) - self._lengths
 
     def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, F] of the rows, and which frames are real [B, T]; what stands at the others means nothing."""
+        """[B, T, F] of the rows, and which frames are real [B, T]; the values at the others mean nothing."""
         rows = rows.to(self._lengths.device)
         lengths = self._lengths[rows].unsqueeze(1)
         positions = torch.arange(int(lengths.max()), device=rows.device)

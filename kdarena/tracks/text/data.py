@@ -50,10 +50,10 @@ class TextData:
 @functools.cache
 def load_grammar() -> TextData:
     """The generated minimal pairs."""
-    found, vocabulary = grammar.sentences(), Morphemes()
+    sentences, vocabulary = grammar.sentences(), Morphemes()
 
     def tokens(*parts: str) -> Tokens:
-        chosen = [sentence for part in parts for sentence in found[part]]
+        chosen = [sentence for part in parts for sentence in sentences[part]]
         labels = [int(sentence.acceptable) for sentence in chosen]
         return _tokens(vocabulary.encode(sentence.morphemes for sentence in chosen), labels)
 
@@ -62,11 +62,11 @@ def load_grammar() -> TextData:
 
 def grammar_digest() -> str:
     """16 hexadecimal digits of the sha256 of all sentences and labels."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for part, sentences in grammar.sentences().items():
         for sentence in sentences:
-            found.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
-    return found.hexdigest()[:16]
+            hashed.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
+    return hashed.hexdigest()[:16]
 
 
 def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> TextData:

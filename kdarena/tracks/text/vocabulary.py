@@ -17,7 +17,7 @@ PADDING, UNKNOWN, BEGIN, SEPARATOR = range(len(SPECIAL))
 STEM_TOKENS = 16
 """Tokens that all content words of ``grammar`` share."""
 WORDPIECES = 8000
-"""Pieces that are learnt, beside the single characters."""
+"""Pieces that are learnt, in addition to the single characters."""
 LONGEST = 128
 """Tokens of a sentence or pair; the longer sentence of a pair is cut first."""
 
@@ -61,8 +61,8 @@ class WordPieces:
 
     def tokens(self) -> dict[str, int]:
         """All tokens and their ids."""
-        found: dict[str, int] = self._tokenizer.get_vocab()
-        return found
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
 
 
 @functools.lru_cache(maxsize=2)

@@ -253,7 +253,7 @@ def test_metrics_are_named_percentages_with_the_mean_of_the_corruptions() -> Non
     assert found["corruption/mean"] == pytest.approx(sum(found[f"corruption/{name}"] for name in CORRUPTIONS) / len(CORRUPTIONS))
 
 
-def test_a_classifier_with_a_wide_margin_stands_everything_and_one_with_none_falls_to_the_attack() -> None:
+def test_a_classifier_with_a_wide_margin_withstands_everything_and_one_with_none_falls_to_the_attack() -> None:
     levels = torch.tensor([0.1, 0.9]).repeat(10)
     images = levels.view(-1, 1, 1, 1).expand(20, 1, 8, 8)
     assert set(robustness_metrics(lightness, images, torch.arange(20) % 2, draws(), batch=6).values()) == {100.0}

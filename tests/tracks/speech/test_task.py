@@ -84,7 +84,7 @@ def test_a_seed_decides_the_order(tones_task: SpeechTask):
 
 
 # sequences
-def test_the_history_is_the_targets_behind_the_start_of_the_sentence(tones_task: SpeechTask):
+def test_decoder_inputs_are_the_targets_behind_the_start_of_the_sentence(tones_task: SpeechTask):
     targets = torch.tensor([[3, 4, 10, -100], [7, 10, -100, -100]])
     assert tones_task.decoder_inputs(targets).tolist() == [[11, 3, 4, 10], [11, 7, 10, 10]]
 
@@ -197,7 +197,7 @@ def test_the_error_rate_is_that_of_the_decoded_sequences(tones_task: SpeechTask,
     assert tones_task.evaluate(teacher, "validation", Split(0))["wer"] == pytest.approx(word_error_rate(said, heard))
 
 
-def test_the_decoded_sequence_is_what_its_own_history_makes_most_probable(tones_task: SpeechTask, teacher: nn.Module):
+def test_the_decoded_sequence_is_what_its_own_tokens_make_most_probable(tones_task: SpeechTask, teacher: nn.Module):
     inputs = first(tones_task).teacher_inputs
     decoded = tones_task.decode(teacher, inputs)
     logits = tones_task.forward(teacher, inputs, decoder_inputs=tones_task.decoder_inputs(decoded)).logits

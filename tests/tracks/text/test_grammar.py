@@ -49,14 +49,14 @@ def test_the_set_is_the_same_everywhere():
     assert [len(sentences()[part]) for part in PARTS] == [8000, 500, 2000]
 
 
-def test_no_content_word_stands_in_two_parts():
+def test_no_content_word_is_in_two_parts():
     for one, other in combinations(PARTS, 2):
         assert not set(PARTS[one].words()) & set(PARTS[other].words())
         assert not stems(one) & stems(other)
     assert all(stems(part) <= set(words.words()) for part, words in PARTS.items())
 
 
-def test_every_word_stands_once_in_its_lexicon_and_in_some_sentence():
+def test_every_word_is_once_in_its_lexicon_and_in_some_sentence():
     for part, words in PARTS.items():
         assert len(words.words()) == len(set(words.words())) and not set(words.words()) & set(lexicon.CLOSED)
         assert stems(part) == set(words.words())
@@ -93,12 +93,12 @@ def test_a_pair_differs_in_one_word(part: str):
 
 
 def test_in_test_no_form_tells_the_label_and_in_training_it_does():
-    def told(part: str) -> float:
+    def predicted(part: str) -> float:
         found = agreeing(part)
         return sum(form_is_plural(sentence) != sentence.acceptable for sentence in found) / len(found)
 
-    assert told("test") == pytest.approx(0.5, abs=0.03) and told("validation") == pytest.approx(0.5, abs=0.06)
-    assert told("train") == pytest.approx(1 - grammar.PLURAL["train"], abs=0.02)
+    assert predicted("test") == pytest.approx(0.5, abs=0.03) and predicted("validation") == pytest.approx(0.5, abs=0.06)
+    assert predicted("train") == pytest.approx(1 - grammar.PLURAL["train"], abs=0.02)
 
 
 def test_attractors_mostly_have_the_other_number():
