@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdarena.tracks.recipe import Recipe
@@ -78,3 +79,25 @@ class TaskCard:
     def architecture(self, name: str) -> str:
         """The architecture that ``"teacher"`` or ``"student"`` means; any other name is an architecture already."""
         return {"student": self.student, "teacher": self.teacher}.get(name, name)
+
+
+def split_pair(task: str, pair: str, architectures: Sequence[str]) -> tuple[str, str]:
+    """Teacher and student of ``wrn-40-2-wrn-16-2``: split at the hyphen that leaves a known architecture on either side.
+
+    Args:
+        task: the whole name, for the message.
+
+    Raises:
+        ValueError: in one line: there is no such hyphen.
+    """
+    words = pair.split("-")
+    for cut in range(1, len(words)):
+        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
+        if teacher in architectures and student in architectures:
+            return teacher, student
+    raise ValueError(f"task {task!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(architectures)}")
+
+
+def missing_scikit_learn(data_root: str | None) -> str | None:
+    """What a task over scikit-learn's data is missing: the package, or nothing."""
+    return None if find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"

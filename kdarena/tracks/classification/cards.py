@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import TaskCard
+from kdarena.tracks.card import TaskCard, missing_scikit_learn, split_pair
 from kdarena.tracks.classification import data, outliers
 from kdarena.tracks.classification.models import ARCHITECTURES
 from kdarena.tracks.recipe import Recipe, recipe_of_pair
@@ -46,6 +46,7 @@ CIFAR100_PAIRS = (
 """The public benchmark's pairs (Tian et al. 2020, arXiv 1910.10699, tables 1 and 2), the default first."""
 PAIRS = {"cifar10": CIFAR10_PAIRS, "cifar100": CIFAR100_PAIRS}
 DATA_SETS = ("digits", *PAIRS)
+CIFAR_ARCHITECTURES = tuple(name for name in ARCHITECTURES if not name.startswith("digits"))
 
 
 def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
@@ -66,19 +67,8 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         return _digits()
     if data_set not in PAIRS:
         raise ValueError(f"unknown task {name!r}; known: digits, {', '.join(PAIRS)}, and {', '.join(f'{known}:TEACHER-STUDENT' for known in PAIRS)}")
-    teacher, student = _split_pair(name, pair) if pair else PAIRS[data_set][0]
+    teacher, student = split_pair(name, pair, CIFAR_ARCHITECTURES) if pair else PAIRS[data_set][0]
     return _cifar(data_set, teacher, student, data_root)
-
-
-def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """Where to cut ``wrn-40-2-wrn-16-2`` so that a known architecture is on either side of the hyphen."""
-    known = [architecture for architecture in ARCHITECTURES if not architecture.startswith("digits")]
-    words = pair.split("-")
-    for cut in range(1, len(words)):
-        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
-        if teacher in known and student in known:
-            return teacher, student
-    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(known)}")
 
 
 def _digits() -> TaskCard:
@@ -94,7 +84,7 @@ def _digits() -> TaskCard:
         test=data.DIGITS_TEST,
         metric="top1",
         recipe=DIGITS_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: data.load_digits().digest,
         load=_load,
         embedded=True,
@@ -134,12 +124,6 @@ def _offers(data_set: str, teacher: str, student: str, data_root: str | None) ->
         "outliers": outliers.outliers_of(data_set, data_root),
         "metric_groups": METRIC_GROUPS,
     }
-
-
-def _missing_scikit_learn(data_root: str | None) -> str | None:
-    import importlib.util
-
-    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
 
 
 def _load(card: TaskCard, setting: Setting) -> ClassificationTask:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kdarena.tracks.card import TaskCard
+from kdarena.tracks.card import TaskCard, missing_scikit_learn, split_pair
 from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.segmentation import benchmarks, camvid, data, nyu, scenes
 from kdarena.tracks.segmentation.models import ARCHITECTURES
@@ -52,12 +52,6 @@ class Listed:
     embedded: bool = False
 
 
-def _missing_scikit_learn(data_root: str | None) -> str | None:
-    import importlib.util
-
-    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
-
-
 REAL_PAIRS = (("pspnet18", "pspnet18-quarter"), ("pspnet-small", "pspnet-tiny"), ("unet-small", "unet-tiny"), ("deeplabv3-resnet50", "lraspp-mobilenetv3"))
 
 LISTED: Mapping[str, Listed] = {
@@ -65,7 +59,7 @@ LISTED: Mapping[str, Listed] = {
         pairs=(("pspnet-small", "pspnet-tiny"),),
         sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
         recipe=SCENES_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: scenes.digest(),
         read=lambda data_root: data.scenes_set(),
         classes=len(scenes.CLASSES),
@@ -75,7 +69,7 @@ LISTED: Mapping[str, Listed] = {
         pairs=(("pspnet-small", "pspnet-tiny"),),
         sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
         recipe=DEPTH_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: scenes.digest(),
         read=lambda data_root: data.scenes_depth_set(),
         classes=1,
@@ -137,17 +131,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
     data_set, _, pair = name.lower().replace("_", "-").partition(":")
     if data_set not in LISTED:
         raise ValueError(f"unknown task {name!r}; known: {', '.join(LISTED)}, and DATA_SET:TEACHER-STUDENT for other pairs")
-    return _card(data_set, *(_split_pair(name, pair) if pair else LISTED[data_set].pairs[0]))
-
-
-def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """Where to cut ``pspnet18-pspnet18-quarter`` so that a known architecture is on either side of the hyphen."""
-    words = pair.split("-")
-    for cut in range(1, len(words)):
-        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
-        if teacher in ARCHITECTURES and student in ARCHITECTURES:
-            return teacher, student
-    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(ARCHITECTURES)}")
+    return _card(data_set, *(split_pair(name, pair, tuple(ARCHITECTURES)) if pair else LISTED[data_set].pairs[0]))
 
 
 def _card(data_set: str, teacher: str, student: str) -> TaskCard:
