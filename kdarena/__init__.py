@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from kdarena.params import Choice, Flag, Float, Int, Params
     from kdarena.tracks.branch import Branch, Ensemble
     from kdarena.tracks.card import Offer, TaskCard
+    from kdarena.tracks.evaluation import Evaluation
     from kdarena.tracks.padding import masked_layer
-    from kdarena.tracks.task import Evaluation, Outputs, Shapes, Task
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Outputs, Shapes
 
 _HOME = {
     "errors": ("NotApplicable",),
@@ -43,7 +45,9 @@ _HOME = {
     "tracks.branch": ("Branch", "Ensemble"),
     "tracks.card": ("Offer", "TaskCard"),
     "tracks.padding": ("masked_layer",),
-    "tracks.task": ("Evaluation", "Outputs", "Shapes", "Task"),
+    "tracks.evaluation": ("Evaluation",),
+    "tracks.task": ("Task",),
+    "tracks.values": ("Outputs", "Shapes"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

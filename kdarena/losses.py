@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -55,6 +58,19 @@ def soft_cross_entropy(target_probabilities: Tensor, logits: Tensor, mask: Tenso
     """
     rows = -(target_probabilities * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
     return rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1)
+
+
+def log_mean_probability(logits: Sequence[Tensor], dim: int) -> Tensor:
+    """ln of the mean of several networks' probabilities, each a softmax of its logits along ``dim``: what an ensemble of them says.
+
+    Args:
+        logits: of each network, all of one shape.
+        dim: the dimension of the classes.
+
+    Returns:
+        log-probabilities in the shape of the logits.
+    """
+    return torch.stack([each.log_softmax(dim=dim) for each in logits]).logsumexp(dim=0) - math.log(len(logits))
 
 
 def corrupted(targets: Tensor, classes: int, probability: float, generator: torch.Generator, redraw_true: bool = False) -> Tensor:

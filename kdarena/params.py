@@ -23,7 +23,7 @@ Source = Literal["paper", "code", "ours", "recalled"]
 Value = float | int | str | bool
 
 COMMON = ("lr", "weight_decay")
-"""Names of the recipe's hyper-parameters that every method is tuned over in addition to its own."""
+"""Names of the common hyper-parameters, those of the task's recipe, which every method is tuned over in addition to its own."""
 
 _TUNABLE = "kdarena.tunable"
 

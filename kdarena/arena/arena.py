@@ -159,7 +159,7 @@ class Arena:
         fixed = {**entrant.params, **entrant.recipe}
         space = search_space(entrant.method, ground.card, fixed)
         name = f"{ground.card.name}/{entrant.method.name}/{digest([replace(final, metric_groups=()).to_json(), choice.tuning])}"
-        return Study(self._storage, name, space, base, frozenset(ground.card.recipe.knobs()))
+        return Study(self._storage, name, space, base, frozenset(ground.card.recipe.hyperparameters()))
 
     def _trials(self, study: Study, entrant: Entrant, ground: Ground, final: RunSpec, choice: Allocation, costs: Sequence[PhaseCost]) -> Work:
         """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others."""

@@ -118,11 +118,12 @@ def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | 
     key = hashlib.sha256(path.read_bytes() + card.name.encode()).hexdigest()[:16]
     place = folder / f"{key}.safetensors"
     if not place.exists():
+        from kdarena.tracks import load_task
         from kdarena.tracks.checkpoints import load_into, save
-        from kdarena.tracks.task import Setting
+        from kdarena.tracks.values import Setting
 
         try:
-            network = card.load(card, Setting(data_root=data_root)).new_network(card.teacher)
+            network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
             load_into(network, path)
         except ValueError as error:
             raise UserError(f"--teacher-checkpoint {path}: {error}") from None

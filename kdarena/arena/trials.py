@@ -30,16 +30,16 @@ PRUNE_AFTER = 3
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting: the method's parameters and the common knobs that differ from their defaults."""
+    """One setting: the method's parameters and the common hyper-parameters that differ from their defaults."""
 
     params: Mapping[str, Value]
     recipe: Mapping[str, float]
 
 
 def search_space(method: Method, card: TaskCard, fixed: Mapping[str, Value]) -> dict[str, Tunable]:
-    """What a tuner may search: the common knobs, then the method's own parameters that leave the step's cost alone."""
+    """What a tuner may search: the common hyper-parameters, then the method's own parameters that leave the step's cost alone."""
     own = {name: tunable for name, tunable in tunables(method.Params).items() if tunable.tune and not tunable.cost}
-    return {name: tunable for name, tunable in {**card.recipe.knobs(), **own}.items() if name not in fixed}
+    return {name: tunable for name, tunable in {**card.recipe.hyperparameters(), **own}.items() if name not in fixed}
 
 
 def open_storage(path: Path) -> optuna.storages.BaseStorage:
@@ -53,18 +53,18 @@ def open_storage(path: Path) -> optuna.storages.BaseStorage:
 class Study:
     """The study of one method on one task."""
 
-    def __init__(self, storage: Any, name: str, space: Mapping[str, Tunable], base: Candidate, knobs: frozenset[str]):
+    def __init__(self, storage: Any, name: str, space: Mapping[str, Tunable], base: Candidate, common: frozenset[str]):
         """
         Args:
             name: names the study; the same command finds it again.
             base: what the user fixed, part of every candidate.
-            knobs: names of the common knobs.
+            common: names of the common hyper-parameters.
         """
         import optuna
 
         self._space = dict(space)
         self._base = base
-        self._knobs = knobs
+        self._common = common
         self._seed = int(derive(0, "study", name) % 2**31)
         self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         for trial in self._study.get_trials(deepcopy=False):
@@ -152,8 +152,8 @@ class Study:
     def _candidate(self, values: Mapping[str, Any]) -> Candidate:
         """Only what differs from the defaults, so that trial 0 is the default setting to the letter."""
         changed = {name: value for name, value in values.items() if value != self._space[name].default}
-        params = {**self._base.params, **{name: value for name, value in changed.items() if name not in self._knobs}}
-        recipe = {**self._base.recipe, **{name: float(value) for name, value in changed.items() if name in self._knobs}}
+        params = {**self._base.params, **{name: value for name, value in changed.items() if name not in self._common}}
+        recipe = {**self._base.recipe, **{name: float(value) for name, value in changed.items() if name in self._common}}
         return Candidate(params, recipe)
 
 

@@ -209,10 +209,11 @@ def _cost_rows(name: str, measured: Any) -> list[dict[str, Any]]:
 
 
 def _untrained_teachers(specs: Sequence[TeacherSpec], ground: Ground, folder: Path, data_root: str | None) -> dict[TeacherSpec, str]:
+    from kdarena.tracks import load_task
     from kdarena.tracks.checkpoints import save
-    from kdarena.tracks.task import Setting
+    from kdarena.tracks.values import Setting
 
-    task = ground.card.load(ground.card, Setting(data_root=data_root))
+    task = load_task(ground.card, Setting(data_root=data_root))
     folder.mkdir(parents=True)
     keys = {}
     for number, spec in enumerate(specs):

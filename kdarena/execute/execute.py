@@ -131,7 +131,7 @@ class _Execution:
         def score(step: int) -> None:
             metric = self.task.card.metric
             started = time.perf_counter()
-            value = self.task.evaluate(run.learner.student, "validation", run.seed, run.protocol)[metric]
+            value = self.task.evaluate(run.learner.student, "validation", run.split)[metric]
             self.evaluation_s += time.perf_counter() - started
             self.curves[f"validation/{metric}"] = [(step, value)]
             rule = self.spec.prune
@@ -149,7 +149,7 @@ class _Execution:
         parts += ["test"] if spec.purpose != "tune" else []
         metrics: dict[str, float] = {}
         for part in parts:
-            scored = task.evaluate(student, part, run.seed, run.protocol, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
+            scored = task.evaluate(student, part, run.split, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
             for name, value in scored.items():
                 metrics[f"{part}/{name}"] = value
         if spec.purpose in ("final", "control"):
@@ -159,21 +159,21 @@ class _Execution:
 
     def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
         """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
-        task, learner, place = self.task, run.learner, (run.seed, run.protocol)
+        task, learner, split = self.task, run.learner, run.split
         metrics: dict[str, float] = {}
         for name, network in learner.deploy.items():
             # a network made of teachers alone is scored on what teachers see
-            scores = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
+            scores = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
             metrics |= {f"deploy:{name}/{metric}": value for metric, value in scores.items()}
             metrics[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
             for name, uncertainties in learner.uncertainties.items():
                 scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
-                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, uncertainties).items()}
+                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", split, uncertainties).items()}
             if learner.report is not None:
-                metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
+                metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", split)).items()}
         for group in self.spec.metric_groups:
-            metrics |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in metrics}
+            metrics |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, split).items() if f"test/{metric}" not in metrics}
         if self.plugin.method is not None and self.plugin.method.auxiliary:
             # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
             learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")

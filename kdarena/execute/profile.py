@@ -13,8 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from torch.utils.flop_counter import FlopCounterMode
-
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
 from kdarena.execute.updates import BoundUpdate, Stepper
@@ -23,7 +21,8 @@ from kdarena.method.run import Run
 from kdarena.method.student import Student
 from kdarena.plan.budget import TARGET_ERROR
 from kdarena.plan.cost import TIME_LIMIT, PhaseProfile
-from kdarena.tracks.task import Batch, synchronize
+from kdarena.tracks.measure import count_operations, synchronize
+from kdarena.tracks.values import Batch
 
 BLOCK_STEPS = 50
 BLOCK_SECONDS = 0.25
@@ -111,10 +110,7 @@ class _Block:
     def count_operations(self) -> int:
         """Floating-point operations of one step, the second one (the first may build caches)."""
         self._take()
-        counter = FlopCounterMode(display=False)
-        with counter:
-            self._take()
-        return int(counter.get_total_flops())
+        return count_operations(self._take)
 
     def seconds(self) -> float:
         """Mean seconds of one step over a block."""

@@ -16,7 +16,8 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
 from kdarena.plan.spec import PhaseCost, PhaseRecord
-from kdarena.tracks.task import Batch, synchronize
+from kdarena.tracks.measure import synchronize
+from kdarena.tracks.values import Batch
 
 STRIDE = 50
 """Steps between two looks at the losses (the only synchronisations of a run), and between two questions to ``Phase.stop_when``."""
@@ -167,7 +168,7 @@ def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundU
     stepper = Stepper(hooks, run, phase, previous)
     batches: Iterator[Batch | None] = augmented
     if phase.data == "auxiliary":
-        batches = _with_auxiliary(augmented, run.task.auxiliary(run.seed))
+        batches = _with_auxiliary(augmented, run.task.auxiliary(run.split))
     elif phase.data == "plain":
         batches = run.batches("plain")
     elif phase.data == "none":

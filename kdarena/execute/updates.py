@@ -14,7 +14,7 @@ from kdarena.execute.hooks import Hooks
 from kdarena.method.contract import Curve, Phase, Update
 from kdarena.method.run import Run
 from kdarena.method.step import Step
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch
 
 
 class BoundUpdate:

@@ -17,9 +17,10 @@ from kdarena.method.run import Run
 from kdarena.params import make_params
 from kdarena.plan.cost import ProfileSpec
 from kdarena.plan.spec import RunSpec
-from kdarena.tracks import find_card
+from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
-from kdarena.tracks.task import Setting, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Setting
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Workspace:
             self._references.clear()
             card = find_card(name, self.data_root)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
-            self._tasks[name, precision] = card.load(card, setting)
+            self._tasks[name, precision] = load_task(card, setting)
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:

@@ -177,7 +177,7 @@ def _check(name: str, implementation: Any, distribution: str, version: str) -> P
     try:
         clash = set(COMMON).intersection(tunables(method.Params))
         if clash:
-            raise ValueError(f"parameter {min(clash)!r} is one of the recipe's, which every method has; give it another name")
+            raise ValueError(f"parameter {min(clash)!r} is a common hyper-parameter of every method; give it another name")
         manager_for(new_instance(implementation, method.Params()))
     except Exception as error:
         return Plugin(method.name, distribution=distribution, version=version, error=_one_line(error))

@@ -14,7 +14,8 @@ from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
 from kdarena.method.learner import Learner
 from kdarena.params import Params
 from kdarena.seeds import derive
-from kdarena.tracks.task import Batch, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Protocol, Split
 
 
 class TeacherChanged(Exception):
@@ -28,7 +29,7 @@ class Run:
         task: data, networks, loss and evaluation.
         method, params: what is run, and with which parameters.
         recipe: the common hyper-parameters in force: ``lr`` and ``weight_decay``.
-        seed, protocol: of the run.
+        split: seed and protocol of the run: which samples it trains on, and in what order.
         teachers: the modules that ``Method.teachers`` declared, in that order, frozen.
         teacher: what ``build_teacher`` returned; a module, a sequence of them or ``NO_TEACHER``.
         learner: what ``build_student`` returned; a phase may replace it (a new generation).
@@ -43,7 +44,7 @@ class Run:
         *,
         seed: int,
         recipe: Mapping[str, float] | None = None,
-        protocol: str = "validated",
+        protocol: Protocol = "validated",
         teachers: Sequence[nn.Module] = (),
         trains: TeacherSpec | None = None,
         start: nn.Module | None = None,
@@ -51,8 +52,7 @@ class Run:
         self.task = task
         self.method = method
         self.params = params
-        self.seed = seed
-        self.protocol = protocol
+        self.split = Split(seed, protocol)
         self.recipe = {"lr": task.card.recipe.lr, "weight_decay": task.card.recipe.weight_decay, **(recipe or {})}
         self.trains = trains
         self._start = start
@@ -61,6 +61,16 @@ class Run:
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
+
+    @property
+    def seed(self) -> int:
+        """Of its split."""
+        return self.split.seed
+
+    @property
+    def protocol(self) -> Protocol:
+        """Of its split: ``validated`` or ``published``."""
+        return self.split.protocol
 
     @property
     def store(self) -> Any:
@@ -80,18 +90,18 @@ class Run:
     @property
     def train_size(self) -> int:
         """Number of training samples of this run."""
-        return self.task.size("train", self.seed, self.protocol)
+        return self.task.size("train", self.split)
 
     @property
     def targets(self) -> Tensor:
         """Labels of the whole training part [N] on the device, in the order of ``step.index``."""
         if not self.method.labels:
             raise ValueError("the method declares labels=False but reads run.targets")
-        return self.task.targets(self.seed, self.protocol)
+        return self.task.targets(self.split)
 
     def batches(self, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """The task's training batches (:meth:`kdarena.Task.batches`); a teacher is trained on what teachers see."""
-        batches = self.task.batches(self.seed, self.protocol, data)
+        batches = self.task.batches(self.split, data)
         if self.trains is None or not self.task.card.parallel:
             return batches
         return (batch.seen_by_teacher() for batch in batches)

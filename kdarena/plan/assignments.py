@@ -20,13 +20,13 @@ class Assignment:
     values: tuple[Value, ...]
 
 
-def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str, knobs: Sequence[str] = (), several: bool = False) -> Assignment:
+def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str, common: Sequence[str] = (), several: bool = False) -> Assignment:
     """Read one assignment.
 
     Args:
         what: where it was typed, for messages.
         form: what was expected there, with an example.
-        knobs: names beside the method's own, each a number.
+        common: names in addition to the method's own, each a number.
         several: whether commas part values.
 
     Raises:
@@ -40,9 +40,9 @@ def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str
     if name not in methods:
         raise UserError(f"{what} {text!r}: unknown plugin {name!r}; known: {', '.join(methods)}")
     known = tunables(methods[name].Params)
-    if parameter not in known and parameter not in knobs:
-        raise UserError(f"{what} {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *knobs)) or 'none'}")
-    read = _number if parameter in knobs else known[parameter].parse
+    if parameter not in known and parameter not in common:
+        raise UserError(f"{what} {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *common)) or 'none'}")
+    read = _number if parameter in common else known[parameter].parse
     try:
         return Assignment(name, parameter, tuple(read(value) for value in (right.split(",") if several else [right])))
     except ValueError as error:
@@ -57,7 +57,7 @@ def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[st
     """
     values: dict[str, dict[str, Value]] = {}
     for text in assignments:
-        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", knobs=COMMON)
+        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", common=COMMON)
         values.setdefault(one.method, {})[one.parameter] = one.values[0]
     for plugin in found:
         if plugin.method is not None and plugin.name in values:

@@ -18,7 +18,7 @@ class Entrant:
     """A method on a task, with what the user fixed.
 
     Attributes:
-        params, recipe: fixed values of its own parameters and of the common knobs.
+        params, recipe: fixed values of its own parameters and of the common hyper-parameters.
         teachers: what it takes from the pool.
         skip: why it does not run on the task, or None.
         fault: what its declaration raised, or None.
@@ -45,13 +45,13 @@ class Entrant:
 
 def entrants_of(found: Sequence[Plugin], card: TaskCard, request: Request) -> list[Entrant]:
     """The methods of a command on one task, each with its teachers or the reason to skip it."""
-    knobs = card.recipe.knobs()
+    common = card.recipe.hyperparameters()
     entrants = []
     for one in found:
         assert one.method is not None
         given = request.params.get(one.name, {})
-        recipe = {name: float(value) for name, value in given.items() if name in knobs}
-        own = {name: value for name, value in given.items() if name not in knobs}
+        recipe = {name: float(value) for name, value in given.items() if name in common}
+        own = {name: value for name, value in given.items() if name not in common}
         params = make_params(one.method.Params, own)
         skip = fault = None
         teachers: tuple[TeacherSpec, ...] = ()

@@ -82,7 +82,7 @@ class RunSpec:
         purpose: why it is run.
         seed: decides split, student initialisation, data order, augmentation and the method's own draws.
         params: the method's parameters that the user fixed or tuning changed; all others have their defaults.
-        recipe: the same of the common knobs, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
+        recipe: the same of the common hyper-parameters, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
         budget: what it may spend.
         costs: the profiled costs of its phases, in order.
         teachers: what ``Method.teachers`` declared, each with the key of its training.

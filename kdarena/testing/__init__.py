@@ -13,6 +13,6 @@ Networks have three stages with maps ``stage1`` … ``stage3`` and a linear head
 """
 
 from kdarena.testing.run import ToyRun, make_run, new_step, take_phases, take_steps, toy_teacher
-from kdarena.testing.task import ToyEvaluation, ToyNetwork, ToyTask, toy_task
+from kdarena.testing.task import ToyNetwork, ToyTask, toy_task
 
-__all__ = ["ToyEvaluation", "ToyNetwork", "ToyRun", "ToyTask", "make_run", "new_step", "take_phases", "take_steps", "toy_task", "toy_teacher"]
+__all__ = ["ToyNetwork", "ToyRun", "ToyTask", "make_run", "new_step", "take_phases", "take_steps", "toy_task", "toy_teacher"]

@@ -19,7 +19,8 @@ from kdarena.method.run import Run
 from kdarena.method.step import Step
 from kdarena.params import Value, make_params
 from kdarena.seeds import derive
-from kdarena.tracks.task import Batch, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Split
 
 
 class ToyRun(Run):
@@ -45,11 +46,9 @@ def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(1000, spec.architecture, spec.member))
         network = task.new_network(named, dropout=spec.dropout)
-        batches = task.batches(0, "validated", "plain")
         with torch.no_grad():
-            for batch in islice(batches, 10):
-                fed = {"history": task.history(batch.targets)} if task.decodes else {}
-                task.forward(network.train(), batch.seen_by_teacher().inputs, **fed)
+            for batch in islice(task.batches(Split(0), "plain"), 10):
+                task.answered(network.train(), batch, teacher_inputs=True)
     return network.eval().requires_grad_(False)
 
 
@@ -78,7 +77,7 @@ def make_run(
     run.hooks = Hooks(Plugin(method.name, plugin, method), values)
     run.instance, run.loss = run.hooks.instance, run.hooks.loss
     run.phases = run.hooks.build(run)
-    run.augmented = task.batches(seed, run.protocol, "augmented")
+    run.augmented = task.batches(run.split, "augmented")
     run.bound = {}
     return run
 

@@ -99,10 +99,10 @@ class TS(_Unlabelled):
     def loss(self, step: Step) -> Terms:
         """L_TS; the teacher runs on the history that it decoded."""
         y_t = self.transcripts[step.index]
-        history = step.task.history(y_t)
+        decoder_inputs = step.task.decoder_inputs(y_t)
         (teacher,) = step.run.teacher_modules()
-        z_s, _, mask = token_rows(step, step.forward(step.learner.student, history=history), y_t)
-        z_t, _ = step.task.rows(step.forward(teacher, history=history))
+        z_s, _, mask = token_rows(step, step.forward(step.learner.student, decoder_inputs=decoder_inputs), y_t)
+        z_t, _ = step.task.rows(step.forward(teacher, decoder_inputs=decoder_inputs))
         return {"ts": losses.soft_cross_entropy(torch.softmax(z_t, dim=1), z_s, mask)}
 
 
@@ -124,6 +124,6 @@ class TSSequence(_Unlabelled):
     def loss(self, step: Step) -> Terms:
         """L_TS-SEQ: no call of the teacher."""
         y_t = self.transcripts[step.index]
-        z_s, tokens, mask = token_rows(step, step.forward(step.learner.student, history=step.task.history(y_t)), y_t)
+        z_s, tokens, mask = token_rows(step, step.forward(step.learner.student, decoder_inputs=step.task.decoder_inputs(y_t)), y_t)
         rows = functional.cross_entropy(z_s, tokens.where(mask, 0), reduction="none")
         return {"ts-seq": (rows * mask).sum() / mask.sum().clamp(min=1)}

@@ -12,6 +12,7 @@ from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
+from kdarena.tracks.values import Split
 
 
 class Twice:
@@ -67,7 +68,7 @@ def test_operations_are_counted_on_one_step_of_each_phase():
 def test_counted_operations_are_those_of_the_layers():
     """A linear student: forward 2·B·D·C, backward to the weights as much, and none to the inputs."""
     task = toy_task()
-    batch, features = task.card.recipe.batch_size, int(next(task.batches(0, "validated", "plain")).inputs[0].numel())
+    batch, features = task.card.recipe.batch_size, int(next(task.batches(Split(0), "plain")).inputs[0].numel())
 
     class Linear:
         method = Method("linear", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)

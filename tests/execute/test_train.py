@@ -14,7 +14,7 @@ from kdarena.plan.spec import PhaseCost
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 PAPER = Paper("t", "v", 2026, "u")
 
@@ -619,7 +619,7 @@ def test_a_phase_after_an_auxiliary_one_goes_on_with_the_training_batches():
     run = make_run(plugin(schedule=schedule, loss=loss), toy_task())
     take_steps(run, 3, "first")
     take_steps(run, 3, "second")
-    expected = toy_task().batches(0, "validated", "augmented")
+    expected = toy_task().batches(Split(0), "augmented")
     assert all(torch.equal(index, next(expected).index) for index in seen)
 
 

@@ -63,7 +63,7 @@ def test_a_second_plugin_of_a_name_is_broken_and_the_first_keeps_it(tmp_path):
     assert [one.status for one in found if one.name == "kd"] == ["ok", "broken"]
 
 
-def test_a_parameter_named_as_one_of_the_recipe_is_broken(tmp_path):
+def test_a_parameter_named_as_a_common_hyper_parameter_is_broken(tmp_path):
     text = (
         GOOD.replace("from kdarena import", "from dataclasses import dataclass\nfrom kdarena import Float, Params,")
         .replace(
@@ -72,7 +72,7 @@ def test_a_parameter_named_as_one_of_the_recipe_is_broken(tmp_path):
         )
         .replace('name="mine", "my own", Paper("t", "v", 2026, "u")', 'name="mine", title="t", paper=Paper("t", "v", 2026, "u")')
     )
-    assert "one of the recipe's" in only(discover([write(tmp_path, text)]), "mine").error
+    assert "common hyper-parameter" in only(discover([write(tmp_path, text)]), "mine").error
 
 
 def test_variants_of_one_file_are_rows_of_their_own(tmp_path):

@@ -16,7 +16,7 @@ from kdarena.method.student import Student
 from kdarena.params import Params
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import ToyTask, toy_task
-from kdarena.tracks.task import FeatureMaps, Setting
+from kdarena.tracks.values import FeatureMaps, Setting, Split
 
 STUDENT = Student.method
 
@@ -28,8 +28,8 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 class Parallel(ToyTask):
     """Teachers see the negative of what the student sees."""
 
-    def batches(self, seed, protocol, data):
-        return (replace(batch, teacher_inputs=-batch.inputs) for batch in super().batches(seed, protocol, data))
+    def batches(self, split, data):
+        return (replace(batch, teacher_inputs=-batch.inputs) for batch in super().batches(split, data))
 
 
 def parallel() -> Parallel:
@@ -72,7 +72,7 @@ def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_say
 # parallel inputs
 def test_a_teacher_is_trained_on_what_teachers_see_and_a_student_on_its_own_inputs():
     task = parallel()
-    plain = [batch.inputs for batch in islice(task.batches(0, "validated", "augmented"), 3)]
+    plain = [batch.inputs for batch in islice(task.batches(Split(0), "augmented"), 3)]
     student = [batch.inputs for batch in islice(Run(task, STUDENT, Params(), seed=0).batches("augmented"), 3)]
     teacher = [batch.inputs for batch in islice(Run(task, STUDENT, Params(), seed=0, trains=TeacherSpec()).batches("augmented"), 3)]
     assert all(torch.equal(a, b) for a, b in zip(student, plain, strict=True))
@@ -83,19 +83,17 @@ def test_a_teacher_is_trained_on_what_teachers_see_and_a_student_on_its_own_inpu
 class Decoding(ToyTask):
     """Its networks are said to be decoders; what they are fed is noted."""
 
-    decodes = True
-
-    def history(self, targets):
+    def decoder_inputs(self, targets):
         return torch.cat([torch.zeros_like(targets[:1]), targets[:-1]])
 
-    def forward(self, network, inputs, *, history, **arguments):
-        self.fed.append(history)
+    def forward(self, network, inputs, *, decoder_inputs, **arguments):
+        self.fed.append(decoder_inputs)
         return super().forward(network, inputs, **arguments)
 
 
 @pytest.fixture
 def decoding() -> Decoding:
-    task = Decoding(toy_task().card, Setting())
+    task = Decoding(toy_task(decodes=True).card, Setting())
     task.fed = []
     return task
 
@@ -104,7 +102,7 @@ def step_of(task: Decoding, method: Method) -> Step:
     run = Run(task, method, Params(), seed=0)
     run.learner = Learner(run.new_student())
     step = Step(run, "train")
-    step.renew(next(task.batches(0, "validated", "augmented")), 0.0, 0.0)
+    step.renew(next(task.batches(Split(0), "augmented")), 0.0, 0.0)
     return step
 
 
@@ -112,16 +110,16 @@ def test_a_decoder_is_fed_the_targets_shifted_by_the_start_and_called_once(decod
     step = step_of(decoding, STUDENT)
     assert step.student is step.student
     assert len(decoding.fed) == 1
-    assert torch.equal(decoding.fed[0], decoding.history(step.targets))
+    assert torch.equal(decoding.fed[0], decoding.decoder_inputs(step.targets))
 
 
-def test_a_method_without_labels_has_to_bring_a_history_of_its_own(decoding: Decoding):
+def test_a_method_without_labels_has_to_say_what_a_decoder_is_fed(decoding: Decoding):
     method = Method("blind", "learns without labels", Paper("", "", 2026, ""), labels=False, teachers=no_teachers)
     step = step_of(decoding, method)
     with pytest.raises(LabelsForbidden):
         _ = step.student
     own = torch.arange(3)
-    step.forward(step.learner.student, history=own)
+    step.forward(step.learner.student, decoder_inputs=own)
     assert decoding.fed == [own]
 
 

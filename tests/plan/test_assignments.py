@@ -25,7 +25,7 @@ def test_of_one_that_is_given_twice_the_last_counts(found):
     assert parse_params(["kd.temperature=3", "kd.temperature=5"], found) == {"kd": {"temperature": 5.0}}
 
 
-def test_the_knobs_of_the_recipe_are_numbers_of_any_method(found):
+def test_the_common_hyper_parameters_are_numbers_of_any_method(found):
     assert parse_params(["student.lr=0.2", "kd.weight_decay=0"], found) == {"student": {"lr": 0.2}, "kd": {"weight_decay": 0.0}}
 
 

@@ -133,7 +133,7 @@ class TestTokenLevel:
         run = decoded_run(spelling_run, TS)
         step = decoded_step(run)
         value = term(step)
-        history = run.task.history(run.instance.transcripts[step.index])
+        history = run.task.decoder_inputs(run.instance.transcripts[step.index])
         (student,) = [outputs for outputs, network, _ in step._calls.values() if network is run.learner.student]
         found = torch.autograd.grad(value, student.logits)[0]
         p_t = torch.softmax(run.teacher(step.teacher_inputs, history), dim=2)

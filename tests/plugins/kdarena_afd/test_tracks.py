@@ -73,7 +73,7 @@ def test_batch_norm_counts_real_positions_alone():
 
 
 @ALL
-@pytest.mark.parametrize("name", ["scenes", "agreement", "tones:aed128-aed64"])
+@pytest.mark.parametrize("name", ["scenes", "grammar", "tones:aed128-aed64"])
 def test_its_three_updates_train_there(plugin, name):
     task = loaded(name)
     assert plugin.method.covers(task.card.track)
@@ -94,7 +94,7 @@ def test_networks_that_all_start_from_the_teacher_are_refused(plugin):
     assert "students that start afresh" in plugin.method.reason_against(find_card("tones"), plugin.method.Params())
 
 
-@pytest.mark.parametrize(("plugin", "name"), [(CYCLE, "agreement"), (LARGE, "tones:aed128-aed64")], ids=["tokens", "frames"])
+@pytest.mark.parametrize(("plugin", "name"), [(CYCLE, "grammar"), (LARGE, "tones:aed128-aed64")], ids=["tokens", "frames"])
 def test_padding_changes_no_term(plugin, name):
     task = loaded(name)
     run = make_run(plugin, task)

@@ -12,7 +12,7 @@ from kdarena.params import ImpossibleValue, make_params
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -188,7 +188,7 @@ class TestNetworks:
         run = make_run(ONE, task)
         terms = run.loss(new_step(run))
         assert all(term.dtype == torch.float32 and bool(term.isfinite()) for term in terms.values())
-        assert 0 <= task.evaluate(run.learner.deploy["ensemble"], "validation", 0, "validated")["top1"] <= 100
+        assert 0 <= task.evaluate(run.learner.deploy["ensemble"], "validation", Split(0))["top1"] <= 100
         assert run.learner.student.training
 
     def test_labels_are_learnt_by_all_branches(self):

@@ -17,7 +17,7 @@ from kdarena.method.step import LabelsForbidden
 from kdarena.params import ImpossibleValue, tunables
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch, Split
 
 END, ENDD, END_AUX, ENDD_AUX = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -75,7 +75,7 @@ class TestStep:
         run = make_run(plugin, task)
         before = [copy.deepcopy(teacher.state_dict()) for teacher in run.teachers]
         take_steps(run, 3)
-        task.evaluate(run.learner.deploy["ensemble"], "test", 0, "validated")
+        task.evaluate(run.learner.deploy["ensemble"], "test", Split(0))
         run.check_teachers()
         for state, teacher in zip(before, run.teachers, strict=True):
             assert all(torch.equal(state[name], tensor) for name, tensor in teacher.state_dict().items())
@@ -180,7 +180,7 @@ class TestEarlierExits:
 class TestAuxiliary:
     def batch_of(self, run):
         batch = next(run.augmented)
-        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(0)))
+        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(run.split)))
 
     @pytest.mark.parametrize(("plugin", "plain"), [(END_AUX, END), (ENDD_AUX, ENDD)])
     def test_its_loss_is_that_of_one_batch_of_both(self, plugin, plain):

@@ -16,7 +16,7 @@ from kdarena.tracks.task import Batch, Setting
 PFEED, SFEED, BAN, _, DKPP = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 LENGTHS = (7, 4, 1, 6)
-TASKS = pytest.mark.parametrize("name", ["scenes", "agreement", "tones"])
+TASKS = pytest.mark.parametrize("name", ["scenes", "grammar", "tones"])
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def test_generations_train_there(plugin, name):
     assert all(math.isfinite(value) for history in histories.values() for step in history for value in step.values())
 
 
-@pytest.mark.parametrize("name", ["agreement", "tones"])
+@pytest.mark.parametrize("name", ["grammar", "tones"])
 def test_padding_changes_no_term(name):
     task = loaded(name)
     run = make_run(PFEED, task, {"teachers": 1}, teachers=teachers(task, 1))
@@ -100,7 +100,7 @@ def test_padding_changes_no_term(name):
     assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["scenes", "agreement", "tones"])
+@pytest.mark.parametrize("name", ["scenes", "grammar", "tones"])
 def test_the_term_is_that_of_each_samples_own_map(name):
     task = loaded(name)
     run = make_run(PFEED, task, {"teachers": 1}, teachers=teachers(task, 1))

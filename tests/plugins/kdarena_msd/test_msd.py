@@ -186,7 +186,7 @@ class TestOwnExits:
     def test_each_is_reported_with_what_the_network_costs_up_to_it(self, digits):
         task = digits()
         run = make_run(MSD, task)
-        evaluation = task.evaluation("test", run.seed, run.protocol)
+        evaluation = task.evaluation("test", run.split)
         report = run.learner.report(evaluation)
         answer = evaluation.outputs(run.learner.student)
         for number, logits in enumerate((*answer.exits, answer.logits), start=1):
@@ -199,7 +199,7 @@ class TestOwnExits:
         run = make_run(MSD, task)
         whole = type(run.learner.student).forward
         monkeypatch.setattr(run.learner.student, "forward", lambda x: whole(run.learner.student, x))
-        report = run.learner.report(task.evaluation("test", run.seed, run.protocol))
+        report = run.learner.report(task.evaluation("test", run.split))
         assert sorted(report) == ["exit1/top1", "exit2/top1", "exit3/top1"]
 
 
@@ -224,7 +224,7 @@ class TestDeployed:
     def test_an_exit_costs_the_stages_up_to_it_and_all_branches_so_far(self):
         task = toy_task()
         run = make_run(MSD, task)
-        report = run.learner.report(task.evaluation("test", 0, ""))
+        report = run.learner.report(task.evaluation("test", run.split))
         stages, head = [2 * 64 * 9 * 1 * 3, 2 * 16 * 9 * 3 * 4, 2 * 16 * 9 * 4 * 6], 2 * 6 * 4
         branches = [stages[1] + stages[2] + head, stages[2] + head]
         first = stages[0] + branches[0]
@@ -235,9 +235,9 @@ class TestDeployed:
         task = toy_task()
         run = make_run(MSD, task)
         take_steps(run, 20)
-        evaluation = task.evaluation("test", 0, "")
+        evaluation = task.evaluation("test", run.split)
         report = run.learner.report(evaluation)
-        assert report["exit3/top1"] == pytest.approx(task.evaluate(run.learner.student, "test", 0, "")["top1"])
+        assert report["exit3/top1"] == pytest.approx(task.evaluate(run.learner.student, "test", run.split)["top1"])
         exits = evaluation.outputs(run.learner.deploy["multi-exit"]).exits
         assert report["exit1/top1"] == pytest.approx(100 * float((exits[0].argmax(dim=1) == evaluation.targets).double().mean()))
 

@@ -13,7 +13,7 @@ from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 PLUGINS = {plugin.method.name: plugin for plugin in variants}
 BOTH = pytest.mark.parametrize("name", PLUGINS)
@@ -298,7 +298,7 @@ class TestRun:
     @BOTH
     def test_diversity_is_reported(self, name):
         run, _ = started(name)
-        evaluation = run.task.evaluation("test", 0, "validated")
+        evaluation = run.task.evaluation("test", Split(0))
         report = run.learner.report(evaluation)
         probabilities = [torch.softmax(one, dim=1) for one in evaluation.outputs(run.learner.deploy["ensemble"]).exits]
         distances = [(a - b).square().sum(dim=1).sqrt().mean() for a, b in itertools.combinations(probabilities, 2)]

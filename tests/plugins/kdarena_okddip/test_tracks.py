@@ -10,11 +10,11 @@ from torch.distributions import Categorical, kl_divergence
 
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 OKDDIP, BRANCHES = variants
 T = 2.0
-TASKS = pytest.mark.parametrize("name", ["scenes", "agreement"])
+TASKS = pytest.mark.parametrize("name", ["scenes", "grammar"])
 
 
 @functools.cache
@@ -41,9 +41,9 @@ def test_everything_trains_there(name):
 def test_the_peers_together_are_scored_and_their_diversity_is_recorded(name):
     task = loaded(name)
     run = make_run(OKDDIP, task, {"students": 3})
-    scored = task.evaluate(run.learner.deploy["ensemble"], "validation", 0, "validated")
+    scored = task.evaluate(run.learner.deploy["ensemble"], "validation", Split(0))
     assert 0 <= scored[task.card.metric] <= 100 or task.card.metric == "matthews"
-    assert run.learner.report(task.evaluation("validation", 0, "validated"))["diversity"] > 0
+    assert run.learner.report(task.evaluation("validation", Split(0)))["diversity"] > 0
 
 
 @pytest.mark.parametrize("mix", ["logit", "prob"])

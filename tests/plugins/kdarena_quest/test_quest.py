@@ -266,7 +266,7 @@ class TestRun:
         run = make_run(QUEST, task)
         take_steps(run, run.phases[0].steps, "collect")
         found = run.instance.kmeans.points
-        inputs, _ = task._parts["train"]
+        inputs = torch.cat([batch.inputs for batch in task.part_batches("train", run.split)])
         with torch.no_grad():
             expected = task.forward(run.teacher, inputs).feature_map
         assert found.shape == (72 * 16, 10)

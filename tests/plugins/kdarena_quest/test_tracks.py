@@ -17,8 +17,8 @@ from kdarena.tracks import find_card
 from kdarena.tracks.task import Batch, Setting
 
 (QUEST,) = variants
-TASKS = pytest.mark.parametrize("name", ["scenes", "agreement", "tones"])
-SEQUENCES = pytest.mark.parametrize("name", ["agreement", "tones"])
+TASKS = pytest.mark.parametrize("name", ["scenes", "grammar", "tones"])
+SEQUENCES = pytest.mark.parametrize("name", ["grammar", "tones"])
 FEW = {"images": 64, "iterations": 2, "words": 8}
 
 
@@ -125,12 +125,12 @@ def test_sequences_of_unequal_lengths_are_refused():
 
 
 def test_steps_are_the_same_for_every_seed_though_the_sequences_are_not():
-    task = loaded("agreement")
+    task = loaded("grammar")
     runs = [make_run(QUEST, task, teachers=[task.new_network(task.card.teacher).eval()], seed=seed) for seed in (0, 1)]
     assert [phase.steps for phase in runs[0].phases] == [phase.steps for phase in runs[1].phases]
 
 
-@pytest.mark.parametrize(("name", "whole"), [("scenes", False), ("agreement", False), ("tones", True), ("digits", True)])
+@pytest.mark.parametrize(("name", "whole"), [("scenes", False), ("grammar", False), ("tones", True), ("digits", True)])
 def test_a_short_schedule_learns_its_vocabulary_from_no_more_than_it_pays_for(name, whole):
     task = loaded(name)
     run = make_run(QUEST, task, teachers=[task.new_network(task.card.teacher).eval()])
