@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from kdarena.tracks.task import Evaluation, Outputs
+from kdarena.tracks.evaluation import Evaluation
+from kdarena.tracks.values import Outputs
 
 
 @dataclass

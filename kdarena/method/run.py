@@ -137,7 +137,7 @@ class Run:
 
     def freeze(self, module: nn.Module) -> nn.Module:
         """Put a module into eval mode, take its gradients away and watch it: from now on it is a teacher, and may not change."""
-        module.eval().requires_grad_(False)
+        module.eval().requires_grad_(False).zero_grad(set_to_none=True)
         self._frozen[id(module)] = (module, {name: tensor.clone() for name, tensor in module.state_dict().items()})
         return module
 

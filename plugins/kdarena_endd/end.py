@@ -15,7 +15,6 @@ batch of unlabelled auxiliary inputs. Of a student with earlier exits L is the s
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,11 +38,6 @@ class EnDParams(EnsembleParams):
         1 / 3, 0.1, 0.45, least=0, below=1, source="code", tune=False, help="share of the run after that in which T falls linearly to 1, if it is annealed"
     )
     reduction: str = Choice("sum", ("sum", "mean"), source="paper", help="the divergence as sum (paper) or mean (code) over classes")
-
-
-def log_mean_probability(z_m: Tensor, temperature: Tensor | float) -> Tensor:
-    """ln π̄ [B, N] of z_m [B, M, N]."""
-    return (z_m / temperature).log_softmax(dim=2).logsumexp(dim=1) - math.log(z_m.shape[1])
 
 
 def divergence(log_mean: Tensor, z: Tensor, temperature: Tensor | float, reduction: str) -> Tensor:
@@ -84,7 +78,7 @@ class EnD(EnsembleDistillation):
         """The divergence of each exit from the ensemble's mean."""
         temperature = temperature_at(step.run_progress, self.params)
         z_m, exits = self.members_and_exits(step)
-        log_mean = log_mean_probability(z_m, temperature)
+        log_mean = losses.log_mean_probability((z_m / temperature).unbind(1), dim=1)
         return {"kl": torch.stack([divergence(log_mean, z, temperature, self.params.reduction) for z in exits]).sum()}
 
 

@@ -9,12 +9,7 @@ z_n: logits of teacher n [P, C].
     L = (1 − a) · CE(y, z_s) + a · T² · KL(p̄ ‖ softmax(z_s / T))
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from kdarena import ROWS, Int, Method, Step, Terms, hookimpl, losses, teacher_pool
 from kdarena_kd import kd
@@ -37,17 +32,11 @@ method = Method(
 )
 
 
-def mean_log_probability(logits: Sequence[Tensor], temperature: float) -> Tensor:
-    """ln p̄ [P, C] of N teachers' logits [P, C] each: stable where a probability underflows."""
-    log_probabilities = torch.stack([torch.log_softmax(z_n / temperature, dim=1) for z_n in logits])
-    return torch.logsumexp(log_probabilities, dim=0) - math.log(len(logits))
-
-
 @hookimpl
 def loss(step: Step, params: KDEnsembleParams) -> Terms:
     """CE and KL to the ensemble's mean, weighted."""
     z_s, mask = step.task.rows(step.student)
-    log_mean = mean_log_probability([step.task.rows(teacher)[0] for teacher in step.teachers], params.temperature)
+    log_mean = losses.log_mean_probability([step.task.rows(teacher)[0] / params.temperature for teacher in step.teachers], dim=1)
     # T · ln p̄ are logits whose softened probabilities are p̄
     kl = losses.kl(params.temperature * log_mean, z_s, params.temperature, mask)
     return {"ce": (1 - params.a) * step.task.loss(step.student, step.targets), "kl": params.a * kl}

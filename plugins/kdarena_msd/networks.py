@@ -2,14 +2,12 @@
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from kdarena import Branch, Evaluation, Outputs, Task
+from kdarena import Branch, Evaluation, Outputs, Task, losses
 
 
 class MultiExit(nn.Module):
@@ -38,8 +36,7 @@ class MultiExit(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Inputs to (log of the exits' mean probability [B, C], the logits of all exits shallow to deep, no embeddings)."""
         exits, _ = self.answers(self.task.forward(self.network, x, **self.arguments), lambda module, inputs: module(inputs).float())
-        mean = torch.stack([logits.log_softmax(dim=1) for logits in exits]).logsumexp(dim=0) - math.log(len(exits))
-        return mean, tuple(exits), ()
+        return losses.log_mean_probability(exits, dim=1), tuple(exits), ()
 
     def up_to(self, exit: int) -> nn.Module | None:
         """The part that answers at an exit, counted from 1, and at all before it; None where it can't be had."""

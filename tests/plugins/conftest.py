@@ -6,7 +6,7 @@ import pytest
 
 from kdarena.tracks import find_card
 from kdarena.tracks.classification import models
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from kdarena.params import make_params
 from kdarena.testing.run import make_run, take_phases
 from kdarena.testing.task import toy_task
 from kdarena.tracks import cards, find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 STEPS = 3
 BATCH = 8

@@ -14,7 +14,7 @@ from kdarena.params import ImpossibleValue, tunables
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 _, _, ITS, CTS, ATS = variants
 LABELLED = pytest.mark.parametrize("plugin", [ITS, CTS, ATS], ids=["its", "cts", "ats"])

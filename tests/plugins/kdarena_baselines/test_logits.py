@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kdarena.testing.run import make_run, new_step
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 def logits(seed=0, rows=6, classes=5, scale=3.0):

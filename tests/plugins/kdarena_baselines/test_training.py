@@ -17,7 +17,7 @@ from kdarena.params import ImpossibleValue, make_params, tunables
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 WEIGHTS = {
     FitNet: ("beta",),

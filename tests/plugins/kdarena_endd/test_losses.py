@@ -11,6 +11,8 @@ from kdarena_endd import end
 from kdarena_endd.endd import mean_log_probability, negative_log_likelihood
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
+from kdarena import losses
+
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -38,7 +40,7 @@ def likelihood(z, z_m, temperature=1.0, epsilon=1e-3, tiny=0.0):
 
 def divergence(z_m, z, temperature, reduction):
     """EnD's loss as the method composes it."""
-    return end.divergence(end.log_mean_probability(z_m, temperature), z, temperature, reduction)
+    return end.divergence(losses.log_mean_probability((z_m / temperature).unbind(1), dim=1), z, temperature, reduction)
 
 
 def gradient(term, logits):

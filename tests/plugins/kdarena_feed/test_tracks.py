@@ -11,7 +11,7 @@ from torch import nn
 
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Batch, Setting
+from kdarena.tracks.values import Batch, Setting
 
 PFEED, SFEED, BAN, _, DKPP = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}

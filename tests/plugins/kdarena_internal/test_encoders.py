@@ -8,9 +8,9 @@ from torch import nn
 
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.tracks import cards
-from kdarena.tracks.task import Batch, Setting
 from kdarena.tracks.text.architectures import architecture
 from kdarena.tracks.text.models import new_encoder
+from kdarena.tracks.values import Batch, Setting
 
 INTERNAL, PID, SID = variants
 

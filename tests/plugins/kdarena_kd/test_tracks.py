@@ -9,7 +9,7 @@ from torch import nn
 
 from kdarena.testing.run import make_run, new_step
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Batch, Setting
+from kdarena.tracks.values import Batch, Setting
 
 KD, ENSEMBLE, DML = variants
 T = 2.0

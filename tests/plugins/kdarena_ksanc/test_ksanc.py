@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 (PLUGIN,) = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kdarena.errors import NotApplicable
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Batch, Setting
+from kdarena.tracks.values import Batch, Setting
 
 (QUEST,) = variants
 TASKS = pytest.mark.parametrize("name", ["scenes", "grammar", "tones"])

@@ -7,7 +7,7 @@ from kdarena_structured import variants
 
 from kdarena.testing.run import make_run, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 PI, PI_PA, STRUCTURED = variants
 
