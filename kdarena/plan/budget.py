@@ -14,10 +14,10 @@ MINIMUM_STEPS = 50
 """A method that would get fewer steps is refused: it would be judged on nothing."""
 
 TARGET_ERROR = 0.01
-"""Standard error of a step cost, of the cost, that a profile goes on for."""
+"""Standard error of a step cost, of the cost, down to which it is measured."""
 
 UNDERSPEND = 0.03
-"""Part of a budget that may stay unspent before a run is flagged as ``under``."""
+"""Part of a budget that may stay unspent before a run is flagged as underspent."""
 
 Currency = Literal["s", "se", "flop", "epochs"]
 
@@ -112,11 +112,11 @@ def fixed_amount(costs: Sequence[PhaseCost]) -> float:
 
 
 def minimum_amount(costs: Sequence[PhaseCost]) -> float:
-    """The least budget: the fixed phases, and enough steps of the dearest phase for the minimum number in total."""
+    """The least budget: the fixed phases, and enough steps of the most expensive phase for the minimum number in total."""
     fixed_steps = sum(cost.steps for cost in costs if cost.steps is not None)
-    dearest = max((cost.cost for cost in costs if cost.steps is None), default=0.0)
+    most_expensive = max((cost.cost for cost in costs if cost.steps is None), default=0.0)
     takers = sum(1 for cost in costs if cost.steps is None)
-    return fixed_amount(costs) + max(MINIMUM_STEPS - fixed_steps, takers) * dearest
+    return fixed_amount(costs) + max(MINIMUM_STEPS - fixed_steps, takers) * most_expensive
 
 
 def spend(costs: Sequence[PhaseCost], steps: Sequence[int]) -> float:
