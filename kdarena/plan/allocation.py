@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.method.student import Defaults
-from kdarena.plan.budget import Amount, commit, minimum_amount
+from kdarena.plan.amounts import Amount
+from kdarena.plan.budget import commit, minimum_amount
 from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdarena.params import Value
-from kdarena.plan.budget import Amount
+from kdarena.plan.amounts import Amount
 
 SWEPT = "sweep"
 """Setting of the runs of a sweep, in the record."""

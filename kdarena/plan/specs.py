@@ -12,7 +12,6 @@ from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import TIME_LIMIT, CostProfile, PhaseProfile, ProfileSpec
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunSpec, Unit
-from kdarena.tracks.card import TaskCard
 
 TEACHER_SEED = 2_000_003
 """Of the pool's first member: no teacher shares split, start and batches with a final run's student."""
