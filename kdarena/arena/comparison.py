@@ -67,7 +67,9 @@ class Comparison:
         name = self.task.conditions.card.name
         allocation = enough_for_all(self.costs, refused, self.allocation)
         tuning = f"{allocation.tuning:.4g} {allocation.unit} to tune each method" if allocation.tuning else "no tuning"
-        budget = f"budget {allocation.stated} a run ({allocation.amount:.4g} {allocation.unit}), {allocation.seeds} seeds, {tuning}"
+        amount = f"{allocation.amount:.4g} {allocation.unit}"
+        stated = "" if f"{allocation.amount:g}{allocation.unit}" == allocation.stated else f" ({allocation.stated})"
+        budget = f"a run gets {amount}{stated}, {allocation.seeds} seeds, {tuning}"
         return [f"{name}: {line}" for line in (budget, *allocation.notes)]
 
     def expected_jobs(self, methods: int) -> int:

@@ -78,7 +78,7 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], card: TaskCard
     request, recorder = teachers.request, teachers.recorder
     conditions = conditions_of(request, card, machine)
     runnable = [entrant for entrant in entrants if entrant.runs]
-    recorder.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {conditions.precision}")
+    recorder.display.say(f"{card.name}: {len(runnable)} methods, {len(machine.devices)} at a time on {machine.kind}, {conditions.precision}")
     started = time.monotonic()
     teacher_keys = teachers.train(runnable, conditions)
     set_up_s = time.monotonic() - started if card.embedded else 0.0

@@ -24,8 +24,9 @@ app.add_typer(plugins_app, name="plugins")
 @app.command()
 @request_options()
 def run(
-    typed: Typed,
+    *,
     plugins: Annotated[str, typer.Option("--plugins", metavar="all|A,B", help="Methods to run; the controls student and kd always run.")] = "all",
+    typed: Typed,
     dry_run: DryRun = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an old output directory is moved aside, not deleted.")] = False,
 ) -> None:

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdarena.cli.dry_run import describe
 from kdarena.cli.options import Typed, names
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.method.discovery import Plugin, discover, select
-from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
-from kdarena.plan.amounts import Amount
-from kdarena.plan.entrants import entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.record import output
-from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
     from kdarena.arena.arena import Outcome
@@ -71,35 +68,6 @@ def print_boards(record: Record, out: Path, plugins: Sequence[Plugin]) -> None:
     print_tables(frame)
     for path in publish(frame, out / "leaderboards"):
         print(f"written: {path}", file=sys.stderr)
-
-
-def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCard]) -> None:
-    """``--dry-run``: what would be run, as far as it is known before anything is measured."""
-    for card in cards:
-        _describe_task(request, chosen, card)
-
-
-def _describe_task(request: Request, chosen: Sequence[Plugin], card: TaskCard) -> None:
-    seeds = request.seeds or DEFAULT_SEEDS
-    entrants = entrants_of(chosen, card, request)
-    runnable = [entrant for entrant in entrants if entrant.runs]
-    print(f"{card.name}: {card.teacher} to {card.student}, {card.train} train, {card.validation} validation, {card.test} test")
-    print(f"  methods: {', '.join(entrant.method.name for entrant in runnable)}")
-    for entrant in entrants:
-        if entrant.skip:
-            print(f"  skipped: {entrant.method.name}: {entrant.skip}")
-        elif entrant.fault:
-            print(f"  broken: {entrant.fault}")
-    print(f"  teachers: {len(teachers_of(runnable))}, each {card.recipe.teacher_epochs:g} epochs by the recipe")
-    print(f"  final runs: {len(runnable)} methods x {seeds} seeds in the default setting, and as many in the tuned one where tuning finds a better")
-    print(f"  controls: the student alone at {', '.join(f'{share:g}' for share in LADDER)} of the budget, {seeds} seeds each")
-    if request.budget is None:
-        print(f"  budget of a run: fitted to {(request.total or DEFAULT_TOTAL) / 60:g} minutes in total, once a step of each method has been measured")
-        return
-    print(f"  budget of a run: {request.budget}")
-    budgets = len(runnable) * seeds * 2 + sum(LADDER) * seeds
-    together = Amount(budgets * request.budget.value, request.budget.currency)
-    print(f"  final runs and controls together: at most {budgets:g} budgets ({together}), in addition to tuning")
 
 
 def move_aside(directory: Path) -> None:
