@@ -94,13 +94,13 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, found: Sequence[Plugin]) -> pd.DataFrame:
+def boards_of(record: Record, out: Path, plugins: Sequence[Plugin]) -> pd.DataFrame:
     """The frame of all boards of a record."""
     from kdarena.board.leaderboard import leaderboard_frame
     from kdarena.record.store import Store
     from kdarena.tracks import cards
 
-    methods = {one.name: one.method for one in found if one.method is not None}
+    methods = {plugin.name: plugin.method for plugin in plugins if plugin.method is not None}
     return leaderboard_frame(record.runs(), methods, Store(out).audits(), cards={card.name: card for card in cards()})
 
 

@@ -1,8 +1,8 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
-It reads a line of settings and then one job a line from standard input, and answers on the descriptor that was its
-standard output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil an answer. When its standard
-input closes, the parent is gone and it ends at once.
+It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
+output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
+an answer. When its standard input closes, the parent is gone and it ends at once.
 """
 
 from __future__ import annotations

@@ -20,21 +20,21 @@ class Assignment:
     values: tuple[Value, ...]
 
 
-def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str, common: Sequence[str] = (), several: bool = False) -> Assignment:
+def parse_assignment(text: str, plugins: Sequence[Plugin], *, what: str, form: str, common: Sequence[str] = (), several: bool = False) -> Assignment:
     """Read one assignment.
 
     Args:
         what: where it was typed, for messages.
         form: what was expected there, with an example.
-        common: names in addition to the method's own, each a number.
-        several: whether commas part values.
+        common: names of hyper-parameters that every method has, each a number.
+        several: whether commas separate values.
 
     Raises:
         UserError: the form is wrong, or method, name or a value is unknown.
     """
     target, equals, right = text.partition("=")
     name, dot, parameter = target.partition(".")
-    methods = {one.name: one.method for one in found if one.method is not None}
+    methods = {plugin.name: plugin.method for plugin in plugins if plugin.method is not None}
     if not (equals and dot and right.strip()):
         raise UserError(f"{what} {text!r}: expected {form}")
     if name not in methods:
@@ -49,7 +49,7 @@ def parse_assignment(text: str, found: Sequence[Plugin], *, what: str, form: str
         raise UserError(f"{what} {text!r}: {error}") from None
 
 
-def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[str, dict[str, Value]]:
+def parse_params(assignments: Sequence[str], plugins: Sequence[Plugin]) -> dict[str, dict[str, Value]]:
     """What ``--param METHOD.NAME=VALUE`` gave each method; of one that is given twice, the last.
 
     Raises:
@@ -57,9 +57,9 @@ def parse_params(assignments: Sequence[str], found: Sequence[Plugin]) -> dict[st
     """
     values: dict[str, dict[str, Value]] = {}
     for text in assignments:
-        one = parse_assignment(text, found, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", common=COMMON)
-        values.setdefault(one.method, {})[one.parameter] = one.values[0]
-    for plugin in found:
+        assignment = parse_assignment(text, plugins, what="--param", form="METHOD.NAME=VALUE, as kd.temperature=4", common=COMMON)
+        values.setdefault(assignment.method, {})[assignment.parameter] = assignment.values[0]
+    for plugin in plugins:
         if plugin.method is not None and plugin.name in values:
             own = tunables(plugin.method.Params)
             try:

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from kdarena import Choice, Float, Int, Method, Paper, Params
-from kdarena.arena.trials import Candidate, Study, open_storage, search_space
+from kdarena.arena.trials import Candidate, Studies, search_space
 from kdarena.plan.spec import RUNG, RunResult
 from kdarena.tracks import find_card
 
@@ -23,7 +23,7 @@ DIGITS = find_card("digits")
 def study(path, fixed=None):
     fixed = fixed or {}
     space = search_space(METHOD, DIGITS, fixed)
-    return Study(open_storage(path), "digits/m", space, Candidate(fixed, {}), frozenset(DIGITS.recipe.hyperparameters()))
+    return Studies(path).study("digits/m", space, Candidate(fixed, {}), frozenset(DIGITS.recipe.hyperparameters()))
 
 
 def result(score, status="done", rung=None):
@@ -96,7 +96,7 @@ def test_a_failed_trial_counts_as_bad_and_does_not_stop_the_study(tmp_path):
     one = study(tmp_path / "a.db")
     one.ask()
     one.tell(result(None, "diverged"), "top1")
-    assert one.told == 1
+    assert one.finished == 1
     assert one.best() is None
 
 

@@ -185,7 +185,7 @@ def test_doctor_answers_for_every_package_device_and_data_set(kdarena):
     rows = {row["what"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0
     assert {"machine", "python", "cpu", "torch", "mlflow", "optuna", "plugins", "data cifar100"} <= set(rows)
-    assert "--data-root" in rows["data cifar100"]["mend"]
+    assert "--data-root" in rows["data cifar100"]["fix"]
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):

@@ -58,15 +58,16 @@ def test_a_network_of_another_architecture_is_initialised_afresh():
 def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_says_so():
     from kdarena.method.declaration import REFERENCE
     from kdarena.method.discovery import Plugin
+    from kdarena.plan.conditions import Conditions
     from kdarena.plan.entrants import Entrant
     from kdarena.plan.spec import Budget
-    from kdarena.plan.specs import Ground, run_spec
+    from kdarena.plan.specs import run_spec
 
     machine = SimpleNamespace(kind="cpu", threads=1)
     entrant = Entrant(Plugin("student", Student, STUDENT), {}, {}, ())
     for start, expected in (("teacher", "key"), (None, None)):
-        ground = Ground(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
-        assert run_spec(entrant, ground, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected
+        conditions = Conditions(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
+        assert run_spec(entrant, conditions, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected
 
 
 # parallel inputs
