@@ -22,8 +22,6 @@ from kdarena.errors import UserError
 Source = Literal["paper", "code", "ours", "recalled"]
 Value = float | int | str | bool
 
-COMMON = ("lr", "weight_decay")
-"""Names of the common hyper-parameters, those of the task's recipe, which every method is tuned over in addition to its own."""
 
 _TUNABLE = "kdarena.tunable"
 
@@ -137,6 +135,16 @@ class Tunable:
         if self.kind == "choice":
             return ", ".join(map(str, self.choices))
         return f"{self.low:g} to {self.high:g}" + (", log" if self.log else "")
+
+
+COMMON: typing.Mapping[str, Tunable] = {
+    "lr": Tunable("float", 0.1, "ours", above=0, help="learning rate of the task's optimiser"),
+    "weight_decay": Tunable("float", 0.0, "ours", least=0, help="weight decay of the task's optimiser"),
+}
+"""The common hyper-parameters, those of the task's recipe, which every method is tuned over in addition to its own.
+
+What is possible is the same everywhere; default and search range are the recipe's (:meth:`kdarena.tracks.recipe.Recipe.hyperparameters`).
+"""
 
 
 def _field(tunable: Tunable) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kdarena.errors import UserError
 from kdarena.method.discovery import Plugin
-from kdarena.params import COMMON, ImpossibleValue, Value, make_params, tunables
+from kdarena.params import COMMON, ImpossibleValue, Tunable, Value, make_params, tunables
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,15 @@ class Assignment:
     values: tuple[Value, ...]
 
 
-def parse_assignment(text: str, plugins: Sequence[Plugin], *, what: str, form: str, common: Sequence[str] = (), several: bool = False) -> Assignment:
+def parse_assignment(
+    text: str, plugins: Sequence[Plugin], *, what: str, form: str, common: Mapping[str, Tunable] = MappingProxyType({}), several: bool = False
+) -> Assignment:
     """Read one assignment.
 
     Args:
         what: where it was typed, for messages.
         form: what was expected there, with an example.
-        common: names of hyper-parameters that every method has, each a number.
+        common: hyper-parameters that every method has, by name.
         several: whether commas separate values.
 
     Raises:
@@ -42,7 +44,7 @@ def parse_assignment(text: str, plugins: Sequence[Plugin], *, what: str, form: s
     known = tunables(methods[name].Params)
     if parameter not in known and parameter not in common:
         raise UserError(f"{what} {text!r}: {name} has no parameter {parameter!r}; known: {', '.join((*known, *common)) or 'none'}")
-    read = _number if parameter in common else known[parameter].parse
+    read = {**common, **known}[parameter].parse
     try:
         return Assignment(name, parameter, tuple(read(value) for value in (right.split(",") if several else [right])))
     except ValueError as error:
@@ -67,13 +69,3 @@ def parse_params(assignments: Sequence[str], plugins: Sequence[Plugin]) -> dict[
             except ImpossibleValue as error:
                 raise UserError(f"--param {plugin.name}: {error}") from None
     return values
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{text!r} is not a finite number")
-    return number

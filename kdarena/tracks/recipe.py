@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from kdarena.params import Tunable
+from kdarena.params import COMMON, Tunable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,11 +51,10 @@ class Recipe:
 
     def hyperparameters(self) -> dict[str, Tunable]:
         """The common hyper-parameters by name: the same for every method, searched around the recipe."""
+        lr, decay = self.lr, self.weight_decay
         return {
-            "lr": Tunable("float", self.lr, "paper", self.lr / 5, self.lr * 4, log=True, help="learning rate of the task's optimiser"),
-            "weight_decay": Tunable(
-                "float", self.weight_decay, "paper", self.weight_decay / 5, self.weight_decay * 5, log=True, help="weight decay of the task's optimiser"
-            ),
+            "lr": replace(COMMON["lr"], default=lr, source="paper", low=lr / 5, high=lr * 4, log=True),
+            "weight_decay": replace(COMMON["weight_decay"], default=decay, source="paper", low=decay / 5, high=decay * 5, log=True),
         }
 
 

@@ -189,7 +189,7 @@ class Unfit:
         raise NotApplicable("the student has 5 stages, the teacher 4")
 class Crooked:
     method = Method("crooked", "raises in its declaration", Paper("t", "v", 2026, "u"), teachers=no_teachers, applies=lambda card, params: 1 / 0)
-variants = (Sick(), Wrong(), Unfit(), Crooked())
+variants = (Sick, Wrong, Unfit, Crooked)
 """
 
 

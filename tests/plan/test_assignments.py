@@ -47,8 +47,10 @@ def test_commas_part_values_only_where_several_are_asked_for(found):
         ("kd.temperature=warm", "'warm' is not"),
         ("kd.temperature=0", "0 is not possible; it has to be above 0"),
         ("kd.a=1.5", "1.5 is not possible; it has to be at least 0 and at most 1"),
-        ("student.lr=fast", "'fast' is not a number"),
+        ("student.lr=fast", "'fast' is not a finite number"),
         ("student.lr=nan", "'nan' is not a finite number"),
+        ("student.lr=0", "it has to be above 0"),
+        ("student.weight_decay=-1", "it has to be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_answered_in_one_line(found, text, says):
