@@ -17,7 +17,7 @@ TARGET_ERROR = 0.01
 """Standard error of a step cost, of the cost, that a profile goes on for."""
 
 UNDERSPEND = 0.03
-"""Part of a budget that may stay unspent before a run is flagged as ``under``."""
+"""Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
 
 Currency = Literal["s", "se", "flop", "epochs"]
 

@@ -153,9 +153,9 @@ def test_a_finished_run_whose_metric_is_not_finite_counts_as_no_value(synthetic)
 
 def test_an_underspent_run_is_complete_and_says_so(synthetic):
     runs = synthetic.runs("kd", KD[:2])
-    under = synthetic.run("kd", 2, KD[2], status="under", committed=50.0)
+    under = synthetic.run("kd", 2, KD[2], status="underspent", committed=50.0)
     row = board([*runs, under])["kd"]
-    assert (row["status"], row["seeds"]) == ("2 done, 1 under", 3)
+    assert (row["status"], row["seeds"]) == ("2 done, 1 underspent", 3)
     assert row["status_note"] == "committed 94.4% of the budget"
 
 
