@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kdarena.cli.record_command import record_app
+
 app = typer.Typer(
     name="kdarena",
     help="Compare knowledge-distillation methods under identical budgets.",
@@ -17,6 +19,7 @@ app = typer.Typer(
 )
 plugins_app = typer.Typer(help="The methods: list, show, cost, matrix.", no_args_is_help=False)
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(record_app, name="record")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, nothing else.")]
 PluginPath = Annotated[list[str] | None, typer.Option("--plugin-path", metavar="FILE.py", help="A plugin of your own; repeatable.")]

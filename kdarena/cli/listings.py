@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,24 +124,27 @@ def export(out: Path, run: str, to: Path) -> None:
 
 
 def ui(out: Path, port: int) -> None:
-    """MLflow's own server, bound to localhost."""
+    """MLflow's own server over what it has of the record, bound to localhost; what it lacks is written first."""
     import subprocess
 
-    from kdarena.record.mlflow import chosen_uri, store_uri
+    from kdarena.record import output
+    from kdarena.record.mlflow import MlflowCopy
     from kdarena.record.runs import Record
 
-    record = Record.open(out, create=False)
-    chosen = chosen_uri()
-    if chosen and chosen.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI says that the record is kept by the server {chosen}; its page is there", file=sys.stderr)
+    output.check(out)
+    uri = MlflowCopy(out.resolve()).uri
+    if uri.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI says that the runs are written to the server {uri}; its page is there", file=sys.stderr)
         return
+    with contextlib.suppress(UserError):  # a command that is at work writes them itself
+        Record.open(out).close()
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "server",
         "--backend-store-uri",
-        store_uri(record.directory, chosen),
+        uri,
         "--host",
         "127.0.0.1",
         "--port",

@@ -31,8 +31,8 @@ def from_plain(kind: type[_T], values: Any) -> _T:
     Raises:
         ValueError: a field is unknown or missing, or its value is of another type; the message names it.
     """
-    made: _T = _reader(kind)(values)
-    return made
+    read: Callable[[Any], _T] = _reader(kind)  # type: ignore[arg-type]
+    return read(values)
 
 
 @functools.cache

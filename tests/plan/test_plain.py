@@ -30,9 +30,7 @@ class Outer:
     when: datetime | None = None
 
 
-FULL = Outer(
-    Inner("x", 0.5), "b", ((Inner("y"), "key"),), {"ce": [(0, 2.0), (10, 1.5)]}, {"tau": 4.0, "deep": True, "k": 3, "how": "cosine"}, Inner("z"), None
-)
+FULL = Outer(Inner("x", 0.5), "b", ((Inner("y"), "key"),), {"ce": [(0, 2.0), (10, 1.5)]}, {"tau": 4.0, "deep": True, "k": 3, "how": "cosine"}, Inner("z"), None)
 
 
 def there_and_back(value):
