@@ -84,7 +84,9 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
-    frame = boards_of(Record.open(out, create=False), out, discover(paths))
+    # what is published names papers and defaults as the installed plugins do now
+    anew = bool(paths) or publish_to is not None
+    frame = boards_of(Record.open(out, create=False), out, discover(paths) if anew else None)
     if wanted == "table":
         print_boards(frame)
     else:
@@ -95,14 +97,26 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, found: Sequence[Plugin]) -> pd.DataFrame:
-    """The frame of all boards of a record."""
+def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> pd.DataFrame:
+    """The frame of all boards of a record.
+
+    Args:
+        plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
+            in the output directory, and for a method that is not kept there all plugins are imported.
+    """
     from kdarena.board.leaderboard import leaderboard_frame
+    from kdarena.record import declarations
     from kdarena.record.store import Store
     from kdarena.tracks import cards
 
-    methods = {one.name: one.method for one in found if one.method is not None}
-    return leaderboard_frame(record.runs(), methods, Store(out).audits(), cards={card.name: card for card in cards()})
+    runs = record.runs()
+    kept = declarations.read(out)
+    if plugins is None and {run.spec.method for run in runs} - kept.keys():
+        plugins = discover()
+    methods = {plugin.name: declarations.Declaration.of(plugin.method) for plugin in plugins or () if plugin.method is not None}
+    with contextlib.suppress(OSError):  # another's directory may be read and not be written
+        declarations.keep(out, methods)
+    return leaderboard_frame(runs, {**kept, **methods}, Store(out).audits(), cards={card.name: card for card in cards()})
 
 
 def print_boards(frame: pd.DataFrame) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from kdarena.plan.spec import digest
 
+Place = tuple[str, str, str, str, str, int, str]
+"""Task, unit, protocol, device, precision, threads and data: what a board shares with its trials and its ladder of shorter budgets."""
+
 
 @dataclass(frozen=True, order=True)
 class Board:
@@ -13,7 +16,7 @@ class Board:
 
     Attributes:
         reference: key of the reference teacher, since other teachers make other tasks; empty for a skipped run, which
-            stands on every board of its task.
+            is on every board of its task.
     """
 
     task: str
@@ -25,6 +28,11 @@ class Board:
     threads: int
     data: str
     reference: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The board without its budget and its reference."""
+        return self.task, self.unit, self.protocol, self.device, self.precision, self.threads, self.data
 
     @property
     def key(self) -> str:

@@ -9,9 +9,10 @@ and a file without a line is read and added.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ def load(directory: Path, run_id: str) -> Document:
 
 def read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
     """All runs in the order in which they were recorded, and the files that can't be read; the index is completed on the way."""
+    with _without_collection():
+        return _read(directory)
+
+
+def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
     stamps = _stamps(directory)
     lines = _lines(directory)
     known = {entry["file"]: (entry, line) for entry, line in lines if stamps.get(entry["file"]) == (entry["size"], entry["changed"])}
@@ -91,6 +97,18 @@ def read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
         _append(directory, added)
     found.sort(key=lambda pair: (pair[0], pair[1].run_id))
     return [run for _, run in found], unreadable
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Without the collector of reference cycles, of which there are none here: it would walk all values read again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _stamps(directory: Path) -> dict[str, tuple[int, int]]:

@@ -11,6 +11,7 @@ from kdarena.board.variants import board_of
 from kdarena.method.contract import REFERENCE, TeacherSpec, teacher_pool
 from kdarena.params import Float, Int, Params
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
+from kdarena.record.declarations import Declaration
 
 STUDENT = [88.0, 89.0, 88.5]
 KD = [90.0, 91.5, 90.6]
@@ -58,7 +59,7 @@ PROMISED = [
 
 
 def board(runs, methods=None, **arguments):
-    frame = leaderboard_frame(runs, methods or {}, **arguments)
+    frame = leaderboard_frame(runs, {name: Declaration.of(method) for name, method in (methods or {}).items()}, **arguments)
     return {row["method"]: row for row in frame.to_dict("records")}
 
 
