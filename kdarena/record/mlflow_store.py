@@ -68,7 +68,7 @@ def connect(directory: Path, tracking_uri: str | None) -> MlflowClient:
 def _open(uri: str) -> MlflowClient:
     # read while mlflow is imported; a user's own settings are left alone
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # a server that is away would else be waited for during minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -76,7 +76,7 @@ def _open(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # an error is raised to us, and said in one line
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
