@@ -316,7 +316,16 @@ def test_long_values_and_long_curves_pass_mlflows_limits(output, log, runs_in_ml
 
 def test_names_from_plugins_become_neither_paths_nor_queries(output, log, runs_in_mlflow):
     for seed in range(2):
-        log(output, HOSTILE, seed, HOSTILE, {HOSTILE: HOSTILE}, spec={"task": HOSTILE}, metrics={f"test/{HOSTILE}": 1.0, "/": 2.0}, environment={HOSTILE: HOSTILE})
+        log(
+            output,
+            HOSTILE,
+            seed,
+            HOSTILE,
+            {HOSTILE: HOSTILE},
+            spec={"task": HOSTILE},
+            metrics={f"test/{HOSTILE}": 1.0, "/": 2.0},
+            environment={HOSTILE: HOSTILE},
+        )
     MlflowCopy(output).write_missing()
     assert len(runs_in_mlflow(output)) == 2
     assert [path for path in output.parent.rglob("*") if "passwd" in path.name and not path.is_relative_to(output / "artifacts")] == []
