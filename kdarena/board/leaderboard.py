@@ -11,11 +11,11 @@ import pandas as pd
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Variant, board_of, boards, ladder_difference, mean_of, ranked, same_place, step_cost, variants
-from kdarena.method.declaration import Method, TeacherSpec
-from kdarena.params import sources
-from kdarena.plan.comparison import Board
+from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, step_cost, variants
+from kdarena.method.declaration import TeacherSpec
+from kdarena.plan.comparison import Board, Place
 from kdarena.plan.spec import COMPLETE
+from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FURTHER_COLUMNS = names("""
     validation top5 nll ece agreement kl_teacher further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
-"""Columns of metrics beside the ranked one, with the metrics' names."""
+"""Columns of metrics other than the ranked one, with the metrics' names."""
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", "device", "precision", "threads", "data", "reference")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
@@ -42,53 +42,62 @@ FAILURES_SHOWN = 2
 
 def leaderboard_frame(
     record_runs: Sequence[RecordedRun],
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Declaration],
     audits: Mapping[tuple[str, str], float] | None = None,
     *,
     cards: Mapping[str, TaskCard] | None = None,
     controls: tuple[str, str] = CONTROLS,
 ) -> pd.DataFrame:
-    """All boards one below the other, each in the order of its rows; a value that does not apply is None.
+    """All boards one after another, each in the order of its rows; a value that does not apply is None.
 
-    ``rank`` orders rows by their mean and says nothing of significance. A row with a seed that is not done stands below
+    ``rank`` orders rows by their mean and says nothing of significance. A row with a seed that is not done comes after
     all complete rows; nothing is imputed. ``budget``, ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are
     means of a training run; ``tuning_s`` and ``teacher_s`` are sums.
 
     Args:
         record_runs: of :meth:`kdarena.record.runs.Record.runs`.
-        methods: the known methods by name, for paper and sources.
+        methods: what the methods declare, by name.
         audits: step cost measured again over step cost profiled, by the board's key and method.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
     """
+    # sorted out once, since there may be ten thousand runs, and a hundred rows that look for theirs
+    teachers = [run for run in record_runs if run.spec.purpose == "teacher"]
+    others: dict[Place, list[RecordedRun]] = {}
+    for run in record_runs:
+        if run.spec.purpose in ("tune", "control"):
+            others.setdefault(place_of(run), []).append(run)
     rows: list[dict[str, Any]] = []
     for board, finals in boards(record_runs).items():
-        rows += _board_rows(board, finals, record_runs, methods, audits or {}, cards or {}, controls)
+        rows += _board_rows(board, finals, others.get(board.place, ()), teachers, methods, audits or {}, cards or {}, controls)
     return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
 def _board_rows(
     board: Board,
     finals: Sequence[RecordedRun],
-    recorded: Sequence[RecordedRun],
-    methods: Mapping[str, Method],
+    others: Sequence[RecordedRun],
+    teachers: Sequence[RecordedRun],
+    methods: Mapping[str, Declaration],
     audits: Mapping[tuple[str, str], float],
     cards: Mapping[str, TaskCard],
     controls: tuple[str, str],
 ) -> list[dict[str, Any]]:
+    """The rows of one board.
+
+    Args:
+        others: trials and controls of the board's task and machine, whatever their budget.
+        teachers: all runs that trained a teacher.
+    """
     metric = metric_of(board.task, finals, cards)
     seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped")
-    entries: dict[str, list[Variant]] = {}
-    for name in dict.fromkeys(run.spec.method for run in finals):
-        found = variants([run for run in finals if run.spec.method == name])
-        best = ranked(found, seeds, metric)
-        entries[name] = [best, *(one for one in found if one is not best)]
+    entries = {name: _ranked_first(runs, seeds, metric) for name, runs in _by_method(finals).items()}
     student, reference = (entries.get(name, []) for name in controls)
-    here = [run for run in recorded if same_place(board, run)]
-    ladder = [run for run in here if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
+    ladder = [run for run in others if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
+    trials = _by_method(run for run in others if run.spec.purpose == "tune" and board_matches(board, run))
+    spent_on = {run.key: run.result.spent_s for run in teachers}
     rows, references = [], []
-    for name, (best, *others) in entries.items():
-        trials = [run for run in here if run.spec.purpose == "tune" and run.spec.method == name and board_matches(board, run)]
+    for name, (best, *further) in entries.items():
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),
@@ -98,15 +107,15 @@ def _board_rows(
             **_scores(best, metric),
             **_differences(best, student, reference, metric),
             "delta_equal_updates": None if name == controls[0] else ladder_difference(best, student, ladder, f"test/{metric}"),
-            **_costs(board, best, trials, recorded),
-            **_settings(best, others, metric),
+            **_costs(board, best, trials.get(name, ()), spent_on),
+            **_settings(best, further, metric),
             "audit": audits.get((board.key, name)),
             "status": best.status(seeds),
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", "device", "precision", "threads", "data")},
             "reference": board.reference or None,
         }
-        row["status_note"] = _note(row, best, others, seeds)
+        row["status_note"] = _note(row, best, further, seeds)
         row["_complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
@@ -114,25 +123,37 @@ def _board_rows(
     for number, row in enumerate(rows, 1):
         row["rank"] = number if row["status"] != "skipped" else None
         del row["_complete"]
-    teacher = teacher_row(board, recorded, student[0] if student else None, metric, MEASURED)
+    teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
     return [*rows, *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
+
+
+def _by_method(runs: Iterable[RecordedRun]) -> dict[str, list[RecordedRun]]:
+    by_method: dict[str, list[RecordedRun]] = {}
+    for run in runs:
+        by_method.setdefault(run.spec.method, []).append(run)
+    return by_method
+
+
+def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: str) -> list[Variant]:
+    """The variants of a method, that which is ranked before the others."""
+    all_variants = variants(runs)
+    best = ranked(all_variants, seeds, metric)
+    return [best, *(variant for variant in all_variants if variant is not best)]
 
 
 def board_matches(board: Board, trial: RecordedRun) -> bool:
     """Whether a trial tuned for this board; one that does not say is counted."""
-    return "budget" not in trial.facts or board_of(trial).amount == board.amount
+    return "budget" not in trial.facts or amount_of(trial) == board.amount
 
 
-def _declared(method: Method | None, variant: Variant) -> dict[str, Any]:
+def _declared(method: Declaration | None, variant: Variant) -> dict[str, Any]:
     """What the method says of itself."""
-    if method is None:
-        return {"paper": None, "default_source": None, "supervision": supervision(variant, None)}
-    paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
-    return {"paper": paper, "default_source": sources(method.Params), "supervision": supervision(variant, method)}
+    stated = {"paper": method.paper, "default_source": method.default_source} if method else {"paper": None, "default_source": None}
+    return {**stated, "supervision": supervision(variant, method)}
 
 
-def supervision(variant: Variant, method: Method | None) -> str | None:
-    """The class of what a method took beside labels; None for a method that was skipped, whose teachers were never asked for."""
+def supervision(variant: Variant, method: Declaration | None) -> str | None:
+    """The class of what a method took in addition to labels; None for a method that was skipped, whose teachers were never asked for."""
     if variant.skipped:
         return None
     teachers: list[TeacherSpec] = [teacher for teacher, _ in variant.first.spec.teachers]
@@ -158,26 +179,26 @@ def _scores(variant: Variant, metric: str) -> dict[str, Any]:
 
 
 def _differences(variant: Variant, student: Sequence[Variant], reference: Sequence[Variant], metric: str) -> dict[str, Any]:
-    """Differences by seed to the student and to the reference method, and what the first could have told."""
-    found: dict[str, Any] = {}
+    """Differences by seed to the student and to the reference method, and the smallest that the first could detect."""
+    differences: dict[str, Any] = {}
     for column, control in (("delta_student", student), ("delta_kd", reference)):
         if not control or control[0] is variant:
             continue
         interval = paired_difference(variant.values(f"test/{metric}"), control[0].values(f"test/{metric}"))
         if interval is None:
             continue
-        found |= {column: interval.mean, f"{column}_low": interval.low, f"{column}_high": interval.high}
+        differences |= {column: interval.mean, f"{column}_low": interval.low, f"{column}_high": interval.high}
         if control is student and interval.deviation is not None:
-            found["detectable"] = detectable_difference(interval.deviation, interval.count)
-            found["seeds_needed"] = seeds_needed(interval.mean, interval.deviation)
-    return found
+            differences["detectable"] = detectable_difference(interval.deviation, interval.count)
+            differences["seeds_needed"] = seeds_needed(interval.mean, interval.deviation)
+    return differences
 
 
-def _costs(board: Board, variant: Variant, trials: Iterable[RecordedRun], recorded: Sequence[RecordedRun]) -> dict[str, Any]:
+def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_on: Mapping[str, float]) -> dict[str, Any]:
+    """What a row's runs cost; ``spent_on`` are the seconds of each recorded teacher by its key."""
     runs = variant.finished
-    trials = list(trials)
     keys = {key for _, key in variant.first.spec.teachers}
-    teachers = {run.key: run.result.spent_s for run in recorded if run.spec.purpose == "teacher" and run.key in keys}
+    teachers = {key: spent_on[key] for key in keys if key in spent_on}
     return {
         "budget": board.amount,
         # what --charge-teacher took from the budget was spent on the teachers
@@ -211,7 +232,7 @@ def _settings(best: Variant, others: Sequence[Variant], metric: str) -> dict[str
 
 
 def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seeds: frozenset[int]) -> str | None:
-    """What a reader has to know of a row beside its status: reasons of failures, and a budget that is not kept."""
+    """What a reader has to know of a row in addition to its status: reasons of failures, and a budget that is not kept."""
     notes = []
     failed = [run for run in best.runs.values() if run.result.status not in COMPLETE]
     if best.skipped:

@@ -18,7 +18,7 @@ OWN = "method/"
 
 
 def deployed(variant: Variant) -> list[str]:
-    """Names of the networks that were scored beside the student, in the order of their recording."""
+    """Names of the networks that were scored in addition to the student, in the order of their recording."""
     names = [name.partition("/")[0][len(DEPLOYED) :] for run in variant.finished for name in run.result.metrics if name.startswith(DEPLOYED)]
     return list(dict.fromkeys(names))
 
@@ -28,8 +28,8 @@ def further_json(variant: Variant, known: Iterable[str], prefix: str = "test/") 
     known = {f"{prefix}{name}" for name in known}
     own = (prefix, OWN) if prefix == "test/" else (prefix,)
     names = dict.fromkeys(name for run in variant.finished for name in run.result.metrics if name.startswith(own) and name not in known)
-    found = {name.removeprefix(prefix): variant.mean(name) for name in names}
-    return json.dumps(found) if found else None
+    means = {name.removeprefix(prefix): variant.mean(name) for name in names}
+    return json.dumps(means) if means else None
 
 
 def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | None, metric: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -40,14 +40,14 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
         student: to read it against, by seed.
         known: columns by the names of the metrics they hold.
     """
-    found = []
+    rows = []
     for name in deployed(variant):
         prefix = f"{DEPLOYED}{name}/"
         values = variant.values(prefix + metric)
         interval = mean_interval(list(values.values()))
         difference = paired_difference(values, student.values(f"test/{metric}")) if student is not None else None
         params = variant.mean(prefix + "params")
-        found.append(
+        rows.append(
             {
                 **row,
                 "method": f"{row['method']}:{name}",
@@ -67,20 +67,20 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                 "status_note": None,
             }
         )
-    return found
+    return rows
 
 
-def teacher_row(board: Board, recorded: Iterable[RecordedRun], student: Variant | None, metric: str, known: Mapping[str, str]) -> dict[str, Any] | None:
+def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant | None, metric: str, known: Mapping[str, str]) -> dict[str, Any] | None:
     """A row without a rank for the reference teacher that the board's runs were given; None where it was not trained here.
 
     It is one network, so that its own value has no interval; its difference to the student is over the student's seeds.
 
     Args:
-        recorded: all runs, the teachers' among them.
+        teachers: the runs that trained a teacher.
         student: the student alone.
         known: columns by the names of the metrics they hold.
     """
-    run = next((run for run in recorded if board.reference and run.key == board.reference and f"test/{metric}" in run.result.metrics), None)
+    run = next((run for run in teachers if board.reference and run.key == board.reference and f"test/{metric}" in run.result.metrics), None)
     if run is None:
         return None
     value, metrics = run.result.metrics[f"test/{metric}"], run.result.metrics

@@ -36,11 +36,6 @@ class Interval:
     deviation: float | None
     count: int
 
-    @property
-    def half_width(self) -> float | None:
-        """Half the length of the interval; None with fewer than two values."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
     """The mean and its two-sided t interval; None where there is no value.

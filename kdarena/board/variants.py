@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdarena.plan.comparison import Board
+from kdarena.plan.comparison import Board, Place
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.recorded import RecordedRun
 
@@ -18,12 +18,21 @@ CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
 
 
-def board_of(run: RecordedRun) -> Board:
-    """The board that a run stands on; the fact ``budget`` says where the spec's own budget is a part of it."""
+def amount_of(run: RecordedRun) -> float:
+    """The budget of a run's board; the fact ``budget`` says where the spec's own budget is a part of it."""
+    return float(run.facts.get("budget", run.spec.budget.amount))
+
+
+def place_of(run: RecordedRun) -> Place:
+    """The board's place that a run belongs to, whatever its budget and its reference."""
     spec = run.spec
-    amount = float(run.facts.get("budget", spec.budget.amount))
-    place = (spec.protocol, spec.device, spec.precision, spec.threads, spec.data)
-    return Board(spec.task, amount, spec.budget.unit, *place, spec.reference or "")
+    return spec.task, spec.budget.unit, spec.protocol, spec.device, spec.precision, spec.threads, spec.data
+
+
+def board_of(run: RecordedRun) -> Board:
+    """The board that a run belongs to."""
+    task, unit, protocol, device, precision, threads, data = place_of(run)
+    return Board(task, amount_of(run), unit, protocol, device, precision, threads, data, run.spec.reference or "")
 
 
 def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
@@ -32,24 +41,19 @@ def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
     That a method was skipped counts where it has no run on the board: what was trained stays on it.
     """
     finals = [run for run in {run.key: run for run in runs}.values() if run.spec.purpose == "final"]
-    found: dict[Board, list[RecordedRun]] = {}
+    by_board: dict[Board, list[RecordedRun]] = {}
     for run in finals:
         if run.result.status != "skipped":
-            found.setdefault(board_of(run), []).append(run)
+            by_board.setdefault(board_of(run), []).append(run)
     for run in finals:
         if run.result.status == "skipped":
-            place = board_of(run)
-            matching = [board for board in found if replace(board, reference="") == replace(place, reference="")]
-            for board in matching or [replace(place, reference="")]:
-                beside = found.setdefault(board, [])
-                if all(other.result.status == "skipped" for other in beside if other.spec.method == run.spec.method):
-                    beside.append(run)
-    return dict(sorted(found.items()))
-
-
-def same_place(board: Board, run: RecordedRun) -> bool:
-    """Whether a run belongs to the board's task and machine, whatever its budget and its reference."""
-    return replace(board_of(run), amount=board.amount, reference=board.reference) == board
+            without_reference = replace(board_of(run), reference="")
+            matching = [board for board in by_board if replace(board, reference="") == without_reference]
+            for board in matching or [without_reference]:
+                others = by_board.setdefault(board, [])
+                if all(other.result.status == "skipped" for other in others if other.spec.method == run.spec.method):
+                    others.append(run)
+    return dict(sorted(by_board.items()))
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ class Variant:
 
     def values(self, metric: str) -> dict[int, float]:
         """A metric of the finished runs by seed, where it is finite."""
-        found = {run.spec.seed: run.result.metrics.get(metric, math.nan) for run in self.finished}
-        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+        values = {run.spec.seed: run.result.metrics.get(metric, math.nan) for run in self.finished}
+        return {seed: value for seed, value in values.items() if math.isfinite(value)}
 
     def mean(self, metric: str) -> float | None:
         """Its mean over the finished seeds."""
@@ -106,11 +110,11 @@ class Variant:
 def variants(runs: Sequence[RecordedRun]) -> list[Variant]:
     """One method's runs on a board by its parameters and recipe; of its code only what was run last."""
     source = runs[-1].spec.source
-    found: dict[str, dict[int, RecordedRun]] = {}
+    settings: dict[str, dict[int, RecordedRun]] = {}
     for run in runs:
         if run.spec.source == source:
-            found.setdefault(setting_key(run), {})[run.spec.seed] = run  # the last of a seed stands
-    return [Variant(by_seed, any(run.setting == "tuned" for run in by_seed.values())) for by_seed in found.values()]
+            settings.setdefault(setting_key(run), {})[run.spec.seed] = run  # the last of a seed counts
+    return [Variant(by_seed, any(run.setting == "tuned" for run in by_seed.values())) for by_seed in settings.values()]
 
 
 def setting_key(run: RecordedRun) -> str:
@@ -118,16 +122,16 @@ def setting_key(run: RecordedRun) -> str:
     return json.dumps([dict(run.spec.params), dict(run.spec.recipe)], sort_keys=True)
 
 
-def ranked(found: Sequence[Variant], seeds: frozenset[int], metric: str) -> Variant:
-    """The variant that stands on the board: among the complete ones that with the best mean on validation.
+def ranked(variants: Sequence[Variant], seeds: frozenset[int], metric: str) -> Variant:
+    """The variant that is ranked on the board: among the complete ones that with the best mean on validation.
 
     Test never decides. Where there is no validation (``--protocol published``) it is the default setting.
     """
-    pool = [one for one in found if one.complete(seeds, f"test/{metric}")] or list(found)
-    scores = {id(one): one.mean(f"validation/{metric}") for one in pool}
+    candidates = [variant for variant in variants if variant.complete(seeds, f"test/{metric}")] or list(variants)
+    scores = {id(variant): variant.mean(f"validation/{metric}") for variant in candidates}
     if any(score is None for score in scores.values()):
-        return max(pool, key=lambda one: (not one.skipped, len(one.finished), not one.tuned))
-    return max(pool, key=lambda one: (scores[id(one)], not one.tuned))
+        return max(candidates, key=lambda variant: (not variant.skipped, len(variant.finished), not variant.tuned))
+    return max(candidates, key=lambda variant: (scores[id(variant)], not variant.tuned))
 
 
 def ladder_difference(variant: Variant, student: Sequence[Variant], controls: Sequence[RecordedRun], metric: str) -> float | None:
@@ -169,15 +173,15 @@ def step_cost(run: RecordedRun) -> tuple[float | None, float | None]:
     if not steps or any(cost.relative is None for cost, _ in phases):
         return None, None
     total = sum((cost.relative or 0.0) * record.steps for cost, record in phases)
-    # phases are measured beside the same student, so their errors are taken to add up
+    # all phases are measured against the same student, so their errors are taken to add up
     error = sum((cost.relative or 0.0) * record.steps * (cost.error or 0.0) for cost, record in phases)
     return total / steps, error / total if total else None
 
 
-def mean_of(found: Iterable[RecordedRun], value: Callable[[RecordedRun], float | None]) -> float | None:
+def mean_of(runs: Iterable[RecordedRun], value: Callable[[RecordedRun], float | None]) -> float | None:
     """Mean over runs; None where any has none."""
-    values = [value(run) for run in found]
-    return average([one for one in values if one is not None]) if None not in values else None
+    values = [value(run) for run in runs]
+    return average([number for number in values if number is not None]) if None not in values else None
 
 
 def average(values: Sequence[float]) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kdarena.cli.options import OUT, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, request_options
+from kdarena.cli.record_command import record_app
 
 app = typer.Typer(
     name="kdarena",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 plugins_app = typer.Typer(help="The methods: list, show, cost, matrix.", no_args_is_help=False)
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(record_app, name="record")
 
 
 @app.command()

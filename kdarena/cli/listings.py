@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +84,9 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
-    frame = boards_of(Record.open(out, create=False), out, discover(paths))
+    # what is published names papers and defaults as the installed plugins do now
+    anew = bool(paths) or publish_to is not None
+    frame = boards_of(Record.open(out, create=False), out, discover(paths) if anew else None)
     if wanted == "table":
         print_boards(frame)
     else:
@@ -94,14 +97,26 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, plugins: Sequence[Plugin]) -> pd.DataFrame:
-    """The frame of all boards of a record."""
+def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> pd.DataFrame:
+    """The frame of all boards of a record.
+
+    Args:
+        plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
+            in the output directory, and for a method that is not kept there all plugins are imported.
+    """
     from kdarena.board.leaderboard import leaderboard_frame
+    from kdarena.record import declarations
     from kdarena.record.store import Store
     from kdarena.tracks import cards
 
-    methods = {plugin.name: plugin.method for plugin in plugins if plugin.method is not None}
-    return leaderboard_frame(record.runs(), methods, Store(out).audits(), cards={card.name: card for card in cards()})
+    runs = record.runs()
+    kept = declarations.read(out)
+    if plugins is None and {run.spec.method for run in runs} - kept.keys():
+        plugins = discover()
+    methods = {plugin.name: declarations.Declaration.of(plugin.method) for plugin in plugins or () if plugin.method is not None}
+    with contextlib.suppress(OSError):  # another's directory may be read and not be written
+        declarations.keep(out, methods)
+    return leaderboard_frame(runs, {**kept, **methods}, Store(out).audits(), cards={card.name: card for card in cards()})
 
 
 def print_boards(frame: pd.DataFrame) -> None:
@@ -123,24 +138,27 @@ def export(out: Path, run: str, to: Path) -> None:
 
 
 def ui(out: Path, port: int) -> None:
-    """MLflow's own server, bound to localhost."""
+    """MLflow's own server over what it has of the record, bound to localhost; what it lacks is written first."""
     import subprocess
 
-    from kdarena.record.mlflow import chosen_uri, store_uri
+    from kdarena.record import output
+    from kdarena.record.mlflow import MlflowCopy
     from kdarena.record.runs import Record
 
-    record = Record.open(out, create=False)
-    chosen = chosen_uri()
-    if chosen and chosen.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI says that the record is kept by the server {chosen}; its page is there", file=sys.stderr)
+    output.check(out)
+    uri = MlflowCopy(out.resolve()).uri
+    if uri.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI says that the runs are written to the server {uri}; its page is there", file=sys.stderr)
         return
+    with contextlib.suppress(UserError):  # a command that is at work writes them itself
+        Record.open(out).close()
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "server",
         "--backend-store-uri",
-        store_uri(record.directory, chosen),
+        uri,
         "--host",
         "127.0.0.1",
         "--port",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kdarena.plan.cost import CostProfile, ProfileSpec
+from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import RunResult, RunSpec, Status
 
 Spec = RunSpec | ProfileSpec
@@ -46,19 +47,12 @@ def to_message(spec: Spec) -> dict[str, Any]:
 
 def spec_from(message: Mapping[str, Any]) -> Spec:
     """The inverse of :func:`to_message`."""
-    if message["kind"] == "run":
-        return RunSpec.from_json(message["spec"])
-    from kdarena.method.declaration import TeacherSpec
-
-    values = dict(message["spec"])
-    values["teachers"] = tuple((TeacherSpec(**spec), key) for spec, key in values["teachers"])
-    values["trains"] = TeacherSpec(**values["trains"]) if values["trains"] else None
-    return ProfileSpec(**values)
+    return from_plain(RunSpec, message["spec"]) if message["kind"] == "run" else from_plain(ProfileSpec, message["spec"])
 
 
 def result_from(spec: Spec, values: Mapping[str, Any]) -> Result:
     """A worker's answer as a value."""
-    return RunResult.from_json(values) if isinstance(spec, RunSpec) else CostProfile.from_json(values)
+    return from_plain(RunResult, values) if isinstance(spec, RunSpec) else from_plain(CostProfile, values)
 
 
 def failed(spec: Spec, status: Status, error: str) -> Result:

@@ -64,7 +64,7 @@ class _Execution:
 
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task
-        steps = commit(spec.costs, spec.budget.amount) if spec.replay is None else spec.replay
+        steps = commit(spec.costs, spec.budget.amount)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
         phases = self.hooks.build(run)
@@ -77,7 +77,7 @@ class _Execution:
                 f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
             )
         build_s = time.perf_counter() - started
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, replay=spec.replay, watch=self._watch(run), report=self.workspace.report)
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, watch=self._watch(run), report=self.workspace.report)
         status: Status = "done"
         try:
             trained = training()
@@ -90,8 +90,8 @@ class _Execution:
         taken = [phase.steps for phase in trained.phases]
         committed = spend(spec.costs, steps)
         spent = spend(spec.costs, taken) if status != "pruned" else training.spent
-        if status == "done" and spent < (1 - UNDERSPEND) * spec.budget.amount and spec.replay is None:
-            status = "under"
+        if status == "done" and spent < (1 - UNDERSPEND) * spec.budget.amount:
+            status = "underspent"
         metrics: dict[str, float] = {}
         if status != "pruned":
             metrics = self._evaluate(run, student)

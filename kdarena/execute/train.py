@@ -47,20 +47,17 @@ class Training:
         costs: Sequence[PhaseCost],
         amount: float,
         *,
-        replay: Sequence[int] | None = None,
         watch: Sequence[tuple[float, Callable[[int], None]]] = (),
         report: Callable[[float], None] | None = None,
     ):
         """
         Args:
             costs, amount: profiled costs of the phases, and the budget in the same unit.
-            replay: recorded numbers of steps, to be trained exactly.
             watch: calls (with the number of steps taken) at progresses of the budget; their time is not charged.
             report: called on the stride with the progress of the budget.
         """
         self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
         self.amount = amount
-        self.replay = replay
         self._watch = sorted(watch, key=lambda pair: pair[0])
         self._report = report or (lambda progress: None)
         self._reported = time.monotonic()
@@ -72,7 +69,7 @@ class Training:
     def __call__(self) -> Trained:
         """Train; raises :class:`Diverged` with the step and the term where a loss is not finite."""
         previous: dict[str, BoundUpdate] = {}
-        steps = list(share_out(self.costs, self.amount) if self.replay is None else self.replay)
+        steps = list(share_out(self.costs, self.amount))
         for position, phase in enumerate(self.phases):
             previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
             if self.trained.phases[-1].ended_early:
@@ -82,7 +79,7 @@ class Training:
 
     def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
         stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented)
-        stop_when = None if last or self.replay is not None else phase.stop_when
+        stop_when = None if last else phase.stop_when
         ended_early = False
         done = 0
         try:

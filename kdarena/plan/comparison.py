@@ -11,6 +11,9 @@ from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request
 from kdarena.plan.spec import Unit, digest
 
+Place = tuple[str, str, str, str, str, int, str]
+"""Task, unit, protocol, device, precision, threads and data: what a board shares with its trials and its ladder of shorter budgets."""
+
 
 @dataclass(frozen=True, order=True)
 class Board:
@@ -30,6 +33,11 @@ class Board:
     threads: int
     data: str
     reference: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The board without its budget and its reference."""
+        return self.task, self.unit, self.protocol, self.device, self.precision, self.threads, self.data
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
+from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import Unit, digest
 
 TIME_LIMIT = 8.0
@@ -93,8 +94,8 @@ class CostProfile:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CostProfile:
-        """From plain JSON values."""
-        return CostProfile(**{**values, "phases": tuple(PhaseProfile(**phase) for phase in values["phases"])})
+        """From plain JSON values; raises ``ValueError`` with the name of a field that is unknown, missing or of another type."""
+        return from_plain(CostProfile, values)
 
     def unit_cost(self, phase: PhaseProfile, unit: Unit, student_s: float | None) -> float:
         """Cost of one step of a phase in a unit; seconds are counted in the recorded step time of the plain student."""

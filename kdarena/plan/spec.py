@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
+from kdarena.plan.plain import from_plain
 
 Purpose = Literal["teacher", "tune", "final", "control"]
 """``control``: the student along the ladder of shorter budgets."""
 
-Status = Literal["done", "under", "pruned", "diverged", "oom", "timeout", "error", "skipped"]
-"""``done`` and ``under`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, but ``skipped``."""
+Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "error", "skipped"]
+"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, but ``skipped``."""
 
-COMPLETE: tuple[Status, ...] = ("done", "under")
-LASTING: tuple[Status, ...] = ("done", "under", "pruned", "diverged")
-"""What is not run again when the same command is repeated; errors are, since their cause may have been fixed."""
+COMPLETE: tuple[Status, ...] = ("done", "underspent")
+LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
+"""What is not run again when the same command is repeated; errors are, since their cause may have been removed."""
 
 Unit = Literal["s", "flop", "epochs"]
 
@@ -95,7 +96,6 @@ class RunSpec:
         device: ``cpu``, ``cuda`` or ``mps``: the kind, not the index.
         threads: CPU threads that it trains with.
         prune: rule under which a trial ends early.
-        replay: numbers of steps of the phases, recorded by an earlier run, to be trained exactly.
         metric_groups: further metrics that the user asked for, by group.
     """
 
@@ -118,7 +118,6 @@ class RunSpec:
     device: str = "cpu"
     threads: int = 1
     prune: PruneRule | None = None
-    replay: tuple[int, ...] | None = None
     metric_groups: tuple[str, ...] = ()
 
     @property
@@ -132,16 +131,8 @@ class RunSpec:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> RunSpec:
-        """The inverse of :meth:`to_json`."""
-        plain = dict(values)
-        plain["budget"] = Budget(**plain["budget"])
-        plain["costs"] = tuple(PhaseCost(**cost) for cost in plain["costs"])
-        plain["teachers"] = tuple((TeacherSpec(**spec), key) for spec, key in plain["teachers"])
-        plain["trains"] = TeacherSpec(**plain["trains"]) if plain["trains"] else None
-        plain["prune"] = PruneRule(**plain["prune"]) if plain["prune"] else None
-        plain["replay"] = tuple(plain["replay"]) if plain["replay"] is not None else None
-        plain["metric_groups"] = tuple(plain.get("metric_groups", ()))
-        return RunSpec(**plain)
+        """The inverse of :meth:`to_json`; raises ``ValueError`` with the name of a field that is unknown, missing or of another type."""
+        return from_plain(RunSpec, values)
 
 
 @dataclass(frozen=True)
@@ -196,11 +187,8 @@ class RunResult:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> RunResult:
-        """The inverse of :meth:`to_json`."""
-        plain = dict(values)
-        plain["phases"] = tuple(PhaseRecord(**phase) for phase in plain["phases"])
-        plain["curves"] = {name: [(int(step), float(value)) for step, value in points] for name, points in plain["curves"].items()}
-        return RunResult(**plain)
+        """The inverse of :meth:`to_json`; raises ``ValueError`` with the name of a field that is unknown, missing or of another type."""
+        return from_plain(RunResult, values)
 
 
 def digest(value: Any) -> str:

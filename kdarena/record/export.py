@@ -21,12 +21,12 @@ def export_student(record: Record, run: str, destination: Path) -> Path:
     Raises:
         UserError: the run is unknown, its id ambiguous, it has no student, or the file can't be written.
     """
-    found = record.find(run)
-    if found.spec.purpose == "teacher":
-        raise UserError(f"run {found.run_id} trained a teacher, and only students are exported; choose a run of purpose final: kdarena runs")
-    if found.spec.purpose == "tune":
-        raise UserError(f"run {found.run_id} is a trial, whose student is not kept; choose a run of purpose final: kdarena runs")
-    source = record.checkpoint(found.run_id)
+    chosen = record.find(run)
+    if chosen.spec.purpose == "teacher":
+        raise UserError(f"run {chosen.run_id} trained a teacher, and only students are exported; choose a run of purpose final: kdarena runs")
+    if chosen.spec.purpose == "tune":
+        raise UserError(f"run {chosen.run_id} is a trial, whose student is not kept; choose a run of purpose final: kdarena runs")
+    source = record.checkpoint(chosen.run_id)
     if destination.is_dir():
         raise UserError(f"--to {destination} is a folder; name a file, as {destination / 'student.safetensors'}")
     if not destination.parent.is_dir():

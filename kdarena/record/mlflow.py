@@ -1,171 +1,228 @@
-"""What MLflow needs to know and to be kept from: opening a store in silence, names it takes, batches of a size it takes."""
+"""MLflow, written from the record: a copy for its pages and its search, which may be deleted and written again.
+
+One experiment a task, one parent run a method, one child run a training. Each recorded run is written once: the file
+``mlflow.written`` remembers which were begun and which are done, so that what a killed process left is written anew.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
 import math
 import os
-import posixpath
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
 
-from kdarena.errors import UserError
+from kdarena.plan.spec import COMPLETE
+from kdarena.record import index
+from kdarena.record import mlflow_store as store
+from kdarena.record.mlflow_values import to_metrics, to_params, to_tags
+from kdarena.record.output import safe_name, write_atomically
+from kdarena.record.recorded import Document, RecordedRun, run_of
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-DATABASE = "mlflow.db"
-MOST_POINTS = 100
-"""Points of a curve that MLflow draws; a point costs 0.1 ms to write. All of them stand in the artifact ``result.json``."""
-MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one batch; mlflow.utils.validation
-LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 8000, 250  # characters; longer values would be cut without a word
-
-_Item = TypeVar("_Item")
-
-
-def chosen_uri() -> str | None:
-    """The store that the user set for all of MLflow, or None."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or None
+PREFIX = "kdarena/"
+"""Of the names of experiments."""
+CHECKPOINT = "student.safetensors"
+"""Artifact with the weights of the student that a run trained."""
+RUN_ID = "kdarena.run_id"
+"""Tag with the record's name of a run."""
+_PAGE = 500
 
 
-def store_uri(directory: Path, tracking_uri: str | None) -> str:
-    """``tracking_uri``, or that of the directory's own database."""
-    return tracking_uri or f"sqlite:///{(directory / DATABASE).resolve().as_posix()}"
-
-
-def connect(directory: Path, tracking_uri: str | None) -> MlflowClient:
-    """A client of ``tracking_uri``, or of the SQLite database in ``directory``, which is made where it is missing.
-
-    Raises:
-        UserError: the store can't be opened.
-    """
-    uri = store_uri(directory, tracking_uri)
-    try:
-        if not tracking_uri and not (directory / DATABASE).exists():
-            _make_database(directory / DATABASE)
-        return _open(uri)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        if "out-of-date database schema" in reason:
-            remedy = f"bring it up to date: mlflow db upgrade {uri}"
-        else:
-            remedy = "check MLFLOW_TRACKING_URI" if tracking_uri else "move it away or choose another directory with --out"
-        raise UserError(f"{uri}: MLflow can't open it ({type(error).__name__}: {reason}); {remedy}") from error
-
-
-def _open(uri: str) -> MlflowClient:
-    # read while mlflow is imported; a user's own setting stands
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.tracking import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _make_database(path: Path) -> None:
-    """Make an empty database beside its place and move it there, since a migration that is killed midway can't be resumed."""
-    with tempfile.TemporaryDirectory(prefix="kdarena-") as folder:
-        _open(f"sqlite:///{Path(folder, DATABASE).as_posix()}")
-        partial = path.with_name(path.name + ".partial")
-        shutil.copyfile(Path(folder, DATABASE), partial)
-        os.replace(partial, path)
-
-
-def safe_name(text: str, also: str = "") -> str:
-    """A name that is no path and no markup, and different for different texts.
+class MlflowCopy:
+    """What MLflow has of an output directory.
 
     Args:
-        text: whatever a plugin or a task calls itself.
-        also: further characters to keep.
+        directory: the output directory.
+        tracking_uri: another store; by default what ``MLFLOW_TRACKING_URI`` says, else the directory's own database.
     """
-    kept = re.sub(rf"[^A-Za-z0-9._{re.escape(also)}-]+", "-", text).strip(".-")[:80]
-    return kept if kept == text else f"{kept or 'name'}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
+    def __init__(self, directory: Path, tracking_uri: str | None = None):
+        uri = tracking_uri or store.chosen_uri()
+        self.directory = directory
+        self.uri = store.store_uri(directory, uri)
+        self._chosen = uri
+        self._written = directory / ("mlflow.written" if uri is None else f"mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.written")
+        self._connected: MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
+        self._methods: dict[tuple[str, str], str] = {}
 
-def safe_key(text: str) -> str:
-    """A name that MLflow takes for a metric, a parameter or a tag: letters, digits and ``/ _ . - space``, no path that leads elsewhere."""
-    parts = [part for part in re.sub(r"[^/\w.\- ]", "_", text).split("/") if part not in ("", ".", "..")]
-    return posixpath.normpath("/".join(parts))[:LONGEST_KEY].rstrip("/") if parts else "_"
+    def write_missing(self, seconds: float = math.inf) -> int:
+        """Write the runs that are not remembered as written, within so many seconds; returns how many.
 
+        Raises:
+            UserError: the store can't be opened.
+            Exception: whatever MLflow raises where it can't be written.
+        """
+        end = time.monotonic() + seconds
+        begun, done = self._remembered()
+        count = 0
+        for run_id in index.run_ids(self.directory):
+            if time.monotonic() > end:
+                break
+            if run_id not in done and not (run_id in begun and self._there(run_id)) and self._write(run_id):
+                count += 1
+        return count
 
-def safe_text(value: object, longest: int = LONGEST_PARAM) -> str:
-    """A value as text that any database takes, cut at the limit."""
-    return str(value).encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:longest]
+    def check(self) -> int:
+        """Ask MLflow which of the directory's runs it has, and remember that; returns how many."""
+        ours = set(index.run_ids(self.directory))
+        there = set()
+        for run in self._search("tags.`kdarena.role` = 'training'"):
+            run_id = run.data.tags.get(RUN_ID)
+            if run_id in ours and not self._removed(run):
+                there.add(run_id)
+        write_atomically(self._written, "".join(f"done {run_id}\n" for run_id in sorted(there)))
+        return len(there)
 
+    # ---- what is written
 
-def json_tags(key: str, value: Any) -> dict[str, str]:
-    """A JSON value as one tag, or as several where it is longer than a tag may be."""
-    text = json.dumps(value, separators=(",", ":"))
-    pieces = [text[start : start + LONGEST_TAG] for start in range(0, len(text), LONGEST_TAG)]
-    return {key if number == 0 else f"{key}.{number}": piece for number, piece in enumerate(pieces)}
+    def _remembered(self) -> tuple[set[str], set[str]]:
+        """Runs that were begun, and those that are done."""
+        if self._chosen is None and not (self.directory / store.DATABASE).exists():
+            self._written.unlink(missing_ok=True)  # of a database that was deleted
+        lines = self._written.read_text(encoding="utf-8").split("\n") if self._written.exists() else []
+        pairs = [line.partition(" ") for line in lines]
+        return {run_id for word, _, run_id in pairs if word == "begin"}, {run_id for word, _, run_id in pairs if word == "done"}
 
+    def _remember(self, word: str, run_id: str) -> None:
+        with self._written.open("a", encoding="utf-8") as file:
+            file.write(f"\n{word} {run_id}")  # the line break first: the last line may be the half that a killed process left
 
-def from_json_tags(key: str, tags: Mapping[str, str]) -> Any:
-    """The inverse of :func:`json_tags`; raises ``KeyError`` or ``ValueError`` where the tags are not whole."""
-    text, number = tags[key], 1
-    while f"{key}.{number}" in tags:
-        text += tags[f"{key}.{number}"]
-        number += 1
-    return json.loads(text)
+    def _there(self, run_id: str) -> bool:
+        """Whether MLflow has a run that was begun; a half is removed."""
+        there = [run for run in self._search(f"tags.`{RUN_ID}` = '{run_id}'") if not self._removed(run)]
+        if there:
+            self._remember("done", run_id)
+        return bool(there)
 
+    def _removed(self, run: Run) -> bool:
+        """Whether a run was but half written, and so was removed."""
+        if run.info.status != "RUNNING":
+            return False
+        self._client.set_terminated(run.info.run_id, "KILLED")
+        self._client.delete_run(run.info.run_id)
+        if self._chosen is None:
+            shutil.rmtree(self._artifacts(run), ignore_errors=True)
+        return True
 
-def metrics(values: Mapping[str, float], curves: Mapping[str, Sequence[tuple[int, float]]], step: int, now_ms: int) -> list[Metric]:
-    """Final values (at ``step``) and curves as MLflow metrics."""
-    from mlflow.entities import Metric
+    # ---- one run
 
-    # an infinite value would be stored as 1.8e308 and flatten its chart; nan is drawn as a gap
-    def finite(value: float) -> float:
-        return float(value) if math.isfinite(value) else math.nan
-
-    found = [Metric(safe_key(name), finite(value), now_ms, place) for name, points in curves.items() for place, value in thinned(points)]
-    return found + [Metric(safe_key(name), finite(value), now_ms, step) for name, value in values.items()]
-
-
-def thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most :data:`MOST_POINTS` of a curve's points, evenly spread, the first and the last among them."""
-    if len(points) <= MOST_POINTS:
-        return list(points)
-    return [points[round(number * (len(points) - 1) / (MOST_POINTS - 1))] for number in range(MOST_POINTS)]
-
-
-def write_batches(client: MlflowClient, run_id: str, metrics: Iterable[Metric], params: Mapping[str, object]) -> None:
-    """Log metrics and parameters in as few batches as MLflow's limits allow."""
-    from mlflow.entities import Param
-
-    metric_batches = list(batched(metrics, MOST_METRICS - MOST_PARAMS))  # 1000 is also the limit of all entities together
-    safe = {safe_key(name): safe_text(value) for name, value in params.items()}  # MLflow refuses a batch that names a parameter twice
-    param_batches = list(batched((Param(name, value) for name, value in safe.items()), MOST_PARAMS))
-    for number in range(max(len(metric_batches), len(param_batches))):
-        client.log_batch(
-            run_id,
-            metrics=metric_batches[number] if number < len(metric_batches) else [],
-            params=param_batches[number] if number < len(param_batches) else [],
+    def _write(self, run_id: str) -> bool:
+        """Write a run; False where its file can't be read, which readers of the record say."""
+        try:
+            document = index.load(self.directory, run_id)
+            recorded = run_of(document.run)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        client, spec, result = self._client, recorded.spec, recorded.result
+        self._remember("begin", run_id)
+        at_ms = document.recorded // 1_000_000
+        run = client.create_run(
+            self._experiment(spec.task),
+            start_time=round(recorded.started.timestamp() * 1000),
+            run_name=safe_name(f"{spec.method} {recorded.setting} seed {spec.seed}", also=" :"),
+            tags={
+                "mlflow.parentRunId": self._method_run(spec.task, spec.method),
+                "kdarena.role": "training",
+                "kdarena.directory": store.safe_text(self.directory, store.LONGEST_TAG),
+                RUN_ID: run_id,
+                **to_tags(recorded),
+            },
         )
+        points = store.metrics(to_metrics(result), result.curves, result.steps, at_ms)
+        store.write_batches(client, run.info.run_id, points, to_params(spec, recorded.setting))
+        self._write_artifacts(run, document, self._weights(recorded))
+        status = "FINISHED" if result.status in (*COMPLETE, "pruned", "skipped") else "FAILED"
+        client.set_terminated(run.info.run_id, status, at_ms)
+        self._remember("done", run_id)
+        return True
+
+    def _weights(self, run: RecordedRun) -> Path | None:
+        path = self.directory / "students" / Path(run.result.checkpoint).name if run.result.checkpoint else None
+        return path if path is not None and path.is_file() else None
+
+    def _write_artifacts(self, run: Run, document: Document, weights: Path | None) -> None:
+        if self._chosen is None:
+            self._fill(self._artifacts(run), document, weights)
+            return
+        with tempfile.TemporaryDirectory(prefix="kdarena-") as folder:
+            self._fill(Path(folder), document, weights)
+            self._client.log_artifacts(run.info.run_id, folder)
+
+    def _fill(self, folder: Path, document: Document, weights: Path | None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("spec", "result"):
+            (folder / f"{name}.json").write_text(json.dumps(document.run[name]), encoding="utf-8")
+        if weights is not None:
+            try:
+                os.link(weights, folder / CHECKPOINT)  # takes no space
+            except OSError:
+                shutil.copyfile(weights, folder / CHECKPOINT)
+
+    def _artifacts(self, run: Run) -> Path:
+        """The folder of a run's artifacts, also where the output directory was moved since."""
+        parts = Path(url2pathname(unquote(urlparse(run.info.artifact_uri).path))).parts[-3:]
+        return self.directory.joinpath("artifacts", *parts)
+
+    # ---- experiments and parents
+
+    @property
+    def _client(self) -> MlflowClient:
+        if self._connected is None:
+            self._connected = store.connect(self.directory, self._chosen)
+        return self._connected
+
+    def _experiment(self, task: str) -> str:
+        if task not in self._experiments:
+            name = PREFIX + safe_name(task, also=":")
+            known = self._client.get_experiment_by_name(name)
+            if known is None:
+                place = (self.directory / "artifacts" / safe_name(task)).as_uri() if self._chosen is None else None
+                self._experiments[task] = self._client.create_experiment(name, artifact_location=place)
+            else:
+                if known.lifecycle_stage != "active":
+                    self._client.restore_experiment(known.experiment_id)
+                self._experiments[task] = known.experiment_id
+        return self._experiments[task]
+
+    def _method_run(self, task: str, method: str) -> str:
+        place = (task, method)
+        if place not in self._methods:
+            experiment, name = self._experiment(task), safe_name(method)  # the safe name also keeps quotes out of the filter
+            known = self._client.search_runs([experiment], f"tags.`kdarena.role` = 'method' AND tags.`kdarena.method` = '{name}'", max_results=1)
+            if known:
+                self._methods[place] = known[0].info.run_id
+            else:
+                run = self._client.create_run(experiment, run_name=name, tags={"kdarena.role": "method", "kdarena.method": name})
+                self._client.set_terminated(run.info.run_id)
+                self._methods[place] = run.info.run_id
+        return self._methods[place]
+
+    def _search(self, condition: str) -> Iterator[Run]:
+        experiments = [
+            one.experiment_id for one in pages(lambda token: self._client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'", page_token=token))
+        ]
+        if experiments:
+            yield from pages(lambda token: self._client.search_runs(experiments, condition, max_results=_PAGE, page_token=token))
 
 
-def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    """Lists of at most ``size`` items, in order."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def move(source: Path, target: Path) -> None:
-    """Move a file, over a border of file systems too; nobody ever sees half of it at ``target``."""
-    partial = target.with_name(target.name + ".partial")
-    with contextlib.suppress(FileNotFoundError):
-        partial.unlink()
-    shutil.move(source, partial)
-    os.replace(partial, target)
+def pages(ask: Any) -> Iterator[Any]:
+    """All results of a search, page by page."""
+    token = None
+    while True:
+        page = ask(token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
-import sys
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from kdarena.errors import UserError
 
-FORMAT = 1
-"""Version of the directory's layout, of the tags of a run and of what a spec's key is made of."""
+FORMAT = 2
+"""Version of the directory's layout, of a run's file and of what a spec's key is made of. Format 1 kept its runs in MLflow alone."""
 
 MARK = "kdarena.json"
 LOCK = "kdarena.lock"
@@ -26,15 +28,19 @@ def claim(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        mark = directory / MARK
-        if not mark.exists():
+        if not (directory / MARK).exists():
             strange = next((entry.name for entry in sorted(directory.iterdir()) if entry.name not in (LOCK, f"{MARK}.partial")), None)
             if strange is not None:
                 raise UserError(f"{directory} holds {strange!r} but no {MARK}: it is no output directory of kdarena; choose another with --out")
-            write_atomically(mark, json.dumps({"format": FORMAT}) + "\n")
+            mark(directory)
     except OSError as error:
         raise UserError(f"{directory}: can't be used as output directory ({error.strerror or error}); choose another with --out") from error
     check(directory)
+
+
+def mark(directory: Path) -> None:
+    """Write down that ``directory`` is an output directory of this version."""
+    write_atomically(directory / MARK, json.dumps({"format": FORMAT}) + "\n")
 
 
 def check(directory: Path) -> None:
@@ -43,16 +49,27 @@ def check(directory: Path) -> None:
     Raises:
         UserError: it isn't; the line says what to do.
     """
-    mark = directory / MARK
-    if not mark.is_file():
-        raise UserError(f"{directory}: no record here; run first: kdarena run --plugins all --out {directory}")
-    try:
-        found: Any = json.loads(mark.read_text(encoding="utf-8"))
-        version = found["format"] if isinstance(found, Mapping) else None
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{mark}: can't be read ({type(error).__name__}); restore it or choose another directory with --out") from error
+    version = format_of(directory)
+    if version == 1:
+        raise UserError(f"{directory} is of format 1, this kdarena reads format {FORMAT}; convert it: kdarena record convert --out {directory}")
     if version != FORMAT:
         raise UserError(f"{directory} is of format {version!r}, this kdarena writes format {FORMAT}; choose another directory with --out")
+
+
+def format_of(directory: Path) -> Any:
+    """The version that an output directory says it is of.
+
+    Raises:
+        UserError: it is no output directory, or does not say.
+    """
+    path = directory / MARK
+    if not path.is_file():
+        raise UserError(f"{directory}: no record here; run first: kdarena run --plugins all --out {directory}")
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return values["format"] if isinstance(values, Mapping) else None
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: can't be read ({type(error).__name__}); restore it or choose another directory with --out") from error
 
 
 def lock(directory: Path) -> IO[str]:
@@ -62,10 +79,6 @@ def lock(directory: Path) -> IO[str]:
         UserError: another process writes there.
     """
     file = (directory / LOCK).open("a", encoding="utf-8")
-    if sys.platform == "win32":  # no advisory locks of this kind; a second writer is then the user's to avoid
-        return file
-    import fcntl
-
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -75,7 +88,21 @@ def lock(directory: Path) -> IO[str]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that whoever looks sees the old one or the new one, never a half."""
+    """Write a file so that whoever looks sees the old one or the new one, never a half, also after a loss of power."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def safe_name(text: str, also: str = "") -> str:
+    """A name that is no path and no markup, and different for different texts.
+
+    Args:
+        text: whatever a plugin or a task calls itself.
+        also: further characters to keep.
+    """
+    kept = re.sub(rf"[^A-Za-z0-9._{re.escape(also)}-]+", "-", text).strip(".-")[:80]
+    return kept if kept == text else f"{kept or 'name'}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"

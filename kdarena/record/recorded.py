@@ -1,19 +1,21 @@
-"""A recorded run as a value, and its way into MLflow's tags, parameters and metrics and back."""
+"""A recorded run as a value, and as the text of its file.
+
+A file is ``{"checksum": …, "recorded": …, "run": {…}}``: the run whole, when it was recorded (nanoseconds since 1970, which
+orders the runs), and a checksum of both, so that a file that was changed by hand is seen to be.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Any
 
-from kdarena.errors import UserError
+from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import RunResult, RunSpec
-from kdarena.record import mlflow as mlflow_store
-from kdarena.record.mlflow import from_json_tags, json_tags, safe_text
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class RecordedRun:
     """A run as recorded.
 
     Attributes:
-        run_id: MLflow's name of it.
+        run_id: 32 hexadecimal digits.
         key: of its spec.
         spec: what was to be trained.
         result: what came of it, without curves (see :meth:`kdarena.record.runs.Record.curves`).
@@ -40,60 +42,57 @@ class RecordedRun:
     started: datetime
 
 
-def to_tags(spec: RunSpec, result: RunResult, setting: str, facts: Mapping[str, str]) -> dict[str, str]:
-    """Everything that :func:`from_run` reads, and what people search by. The curves stand in the artifacts."""
-    plain = result.to_json()
-    del plain["curves"]
-    environment = list(result.environment.items())[: mlflow_store.MOST_TAGS]
-    return {
-        "kdarena.key": spec.key,
-        "kdarena.setting": safe_text(setting),
-        "kdarena.status": result.status,
-        "kdarena.purpose": spec.purpose,
-        **json_tags("kdarena.spec", spec.to_json()),
-        **json_tags("kdarena.result", plain),
-        **json_tags("kdarena.facts", dict(facts)),
-        **{f"environment.{mlflow_store.safe_key(name)}": safe_text(value) for name, value in environment},
-    }
+@dataclass(frozen=True)
+class Document:
+    """The contents of a run's file.
 
-
-def to_metrics(result: RunResult) -> dict[str, float]:
-    """The final values of a run by name."""
-    spent = ("committed", "spent_s", "steps", "samples", "flops", "parameters")
-    return {
-        **result.metrics,
-        **{f"budget/{name}": getattr(result, name) for name in spent},
-        **{f"system/{name}": value for name, value in result.system.items()},
-    }
-
-
-def to_params(spec: RunSpec, setting: str) -> dict[str, object]:
-    """What MLflow's tables and charts sort runs by."""
-    plain = ("task", "method", "source", "purpose", "seed", "protocol", "data", "precision", "device", "threads")
-    return {
-        **{name: getattr(spec, name) for name in plain},
-        "setting": setting,
-        "budget": spec.budget.amount,
-        "unit": spec.budget.unit,
-        "teachers": len(spec.teachers),
-        **{f"param.{name}": value for name, value in spec.params.items()},
-        **{f"recipe.{name}": value for name, value in spec.recipe.items()},
-    }
-
-
-def from_run(run: Run) -> RecordedRun:
-    """The inverse of :func:`to_tags`.
-
-    Raises:
-        UserError: the tags were changed by hand and can't be read.
+    Attributes:
+        recorded: nanoseconds since 1970.
+        run: the run as plain JSON values, curves and all.
     """
-    tags = run.data.tags
-    try:
-        spec = RunSpec.from_json(from_json_tags("kdarena.spec", tags))
-        result = RunResult.from_json({**from_json_tags("kdarena.result", tags), "curves": {}})
-        facts = from_json_tags("kdarena.facts", tags)
-        started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-        return RecordedRun(run.info.run_id, tags["kdarena.key"], spec, result, tags["kdarena.setting"], facts, started)
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"run {run.info.run_id}: its tags can't be read ({type(error).__name__}: {error})"
-        raise UserError(f"{problem}; delete the run (kdarena ui), and the same command trains it again") from error
+
+    recorded: int
+    run: Mapping[str, Any]
+
+    @staticmethod
+    def of(run: RecordedRun, recorded: int) -> Document:
+        """A run as it is written."""
+        return Document(recorded, {**dataclasses.asdict(run), "started": run.started.isoformat()})
+
+    def text(self) -> str:
+        """As the text of a file."""
+        body = _dumped({"recorded": self.recorded, "run": self.run})
+        return f'{{"checksum":"{checksum(body)}",{body[1:]}\n'
+
+    @staticmethod
+    def parse(text: str) -> Document:
+        """The inverse of :meth:`text`; white space between values does not matter.
+
+        Raises:
+            ValueError: it is not whole, or was changed.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict) or {"checksum", "recorded", "run"} != values.keys():
+            raise ValueError("it is no recorded run")
+        stated = values.pop("checksum")
+        if stated != checksum(_dumped(values)):
+            raise ValueError("it was changed after it was recorded")
+        return Document(values["recorded"], values["run"])
+
+    def without_curves(self) -> dict[str, Any]:
+        """The run as plain values but for its curves, which few readers need."""
+        return {**self.run, "result": {**self.run["result"], "curves": {}}}
+
+
+def run_of(values: Mapping[str, Any]) -> RecordedRun:
+    """A run from plain values; raises ``ValueError`` with the name of a field that can't be read."""
+    return from_plain(RecordedRun, values)
+
+
+def checksum(text: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _dumped(values: Any) -> str:
+    return json.dumps(values, separators=(",", ":"))

@@ -1,16 +1,20 @@
-"""Small facts beside the record that a repeated command has to find as they were: profiles and what was chosen."""
+"""What a repeated command has to know again: cost profiles, what was chosen for it, audits."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from kdarena.errors import UserError, described
 from kdarena.plan.allocation import Allocation
 from kdarena.plan.cost import CostProfile
+from kdarena.plan.plain import from_plain
+from kdarena.record.output import write_atomically
+
+_T = TypeVar("_T")
 
 
 class Store:
@@ -21,27 +25,20 @@ class Store:
 
     def profile(self, key: str) -> CostProfile | None:
         """A recorded profile."""
-        values = self._read("profiles", key)
-        return None if values is None else CostProfile.from_json(values)
+        return self._value(CostProfile, "profiles", key)
 
     def keep_profile(self, profile: CostProfile) -> None:
-        """Record a profile; a failed one is not kept, since its cause may be mended."""
+        """Record a profile; a failed one is not kept, since its cause may be gone."""
         if profile.status == "done":
             self._write("profiles", profile.key, dataclasses.asdict(profile))
 
     def allocation(self, key: str) -> Allocation | None:
         """What was chosen for a command."""
-        values = self._read("plans", key)
-        return None if values is None else Allocation(**{**values, "notes": tuple(values["notes"])})
+        return self._value(Allocation, "plans", key)
 
     def keep_allocation(self, key: str, choice: Allocation) -> None:
         """Record what was chosen for a command."""
         self._write("plans", key, dataclasses.asdict(choice))
-
-    def profiles(self) -> list[CostProfile]:
-        """All recorded profiles."""
-        folder = self._directory / "profiles"
-        return [CostProfile.from_json(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
 
     def audits(self) -> dict[tuple[str, str], float]:
         """Step cost measured again over step cost profiled, by the board's key and method."""
@@ -54,13 +51,27 @@ class Store:
         values[board] = {**values.get(board, {}), **ratios}
         self._write("audits", "audits", values)
 
-    def _read(self, kind: str, key: str) -> Any:
-        path = self._directory / kind / f"{key}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+    def _value(self, kind: type[_T], folder: str, key: str) -> _T | None:
+        values = self._read(folder, key)
+        try:
+            return None if values is None else from_plain(kind, values)
+        except ValueError as error:
+            raise self._unreadable(folder, key, error) from error
 
-    def _write(self, kind: str, key: str, values: Any) -> None:
-        folder = self._directory / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{key}.{os.getpid()}"
-        draft.write_text(json.dumps(values, indent=1))
-        draft.replace(folder / f"{key}.json")
+    def _read(self, folder: str, key: str) -> Any:
+        path = self._path(folder, key)
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(folder, key, error) from error
+
+    def _write(self, folder: str, key: str, values: Any) -> None:
+        path = self._path(folder, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(values, indent=1))
+
+    def _path(self, folder: str, key: str) -> Path:
+        return self._directory / folder / f"{key}.json"
+
+    def _unreadable(self, folder: str, key: str, error: Exception) -> UserError:
+        return UserError(f"{self._path(folder, key)}: can't be read ({described(error)}); delete it, and the same command makes it again")

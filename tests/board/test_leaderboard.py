@@ -11,6 +11,7 @@ from kdarena.board.variants import board_of
 from kdarena.method.declaration import REFERENCE, TeacherSpec, teacher_pool
 from kdarena.params import Float, Int, Params
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
+from kdarena.record.declarations import Declaration
 
 STUDENT = [88.0, 89.0, 88.5]
 KD = [90.0, 91.5, 90.6]
@@ -58,7 +59,7 @@ PROMISED = [
 
 
 def board(runs, methods=None, **arguments):
-    frame = leaderboard_frame(runs, methods or {}, **arguments)
+    frame = leaderboard_frame(runs, {name: Declaration.of(method) for name, method in (methods or {}).items()}, **arguments)
     return {row["method"]: row for row in frame.to_dict("records")}
 
 
@@ -153,9 +154,9 @@ def test_a_finished_run_whose_metric_is_not_finite_counts_as_no_value(synthetic)
 
 def test_an_underspent_run_is_complete_and_says_so(synthetic):
     runs = synthetic.runs("kd", KD[:2])
-    under = synthetic.run("kd", 2, KD[2], status="under", committed=50.0)
+    under = synthetic.run("kd", 2, KD[2], status="underspent", committed=50.0)
     row = board([*runs, under])["kd"]
-    assert (row["status"], row["seeds"]) == ("2 done, 1 under", 3)
+    assert (row["status"], row["seeds"]) == ("2 done, 1 underspent", 3)
     assert row["status_note"] == "committed 94.4% of the budget"
 
 

@@ -5,11 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
-
-from kdarena.record.runs import Record
 
 TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
@@ -78,7 +75,6 @@ def test_the_page_shows_the_store_that_the_record_is_kept_in(kdarena, empty_outp
     shutil.copytree(empty_output, tmp_path / "out")
     if chosen is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", chosen)
-        monkeypatch.setattr(Record, "open", lambda out, create: SimpleNamespace(directory=out))
     called = []
     monkeypatch.setattr(subprocess, "call", lambda command: called.append(command) or 0)
     assert kdarena("ui", "--out", tmp_path / "out").returncode == 0
@@ -87,10 +83,9 @@ def test_the_page_shows_the_store_that_the_record_is_kept_in(kdarena, empty_outp
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
-def test_of_a_record_on_a_server_the_page_is_the_servers(kdarena, tmp_path, monkeypatch):
+def test_of_a_record_on_a_server_the_page_is_the_servers(kdarena, empty_output, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
-    monkeypatch.setattr(Record, "open", lambda out, create: SimpleNamespace(directory=out))
-    done = kdarena("ui", "--out", tmp_path)
+    done = kdarena("ui", "--out", empty_output)
     assert (done.returncode, "https://mlflow.example.org" in done.stderr) == (0, True)
 
 

@@ -162,7 +162,7 @@ def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench,
 
 
 def test_specs_and_results_survive_json(bench):
-    spec = student(purpose="tune", prune=PruneRule(0.5, 1.0), replay=(60,))
+    spec = student(purpose="tune", prune=PruneRule(0.5, 1.0))
     assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     result = execute(student(), bench)
     assert RunResult.from_json(json.loads(json.dumps(result.to_json()))) == result

@@ -342,13 +342,6 @@ def test_an_early_end_rolls_its_share_on_and_the_last_phase_never_ends_early():
     assert seen["asked"] == 1
 
 
-def test_a_recorded_early_end_is_replayed_to_the_step():
-    one, seen = phases_with_early_end(False)
-    _, training = train(one, toy_task(), [cost("first"), cost("second")], 400.0, replay=(50, 350))
-    assert [phase.steps for phase in training.trained.phases] == [50, 350]
-    assert seen["asked"] == 0
-
-
 def test_the_same_seed_gives_the_same_weights_bit_by_bit():
     first, _ = train(plugin(), toy_task(), [cost("train")], 60.0)
     second, _ = train(plugin(), toy_task(), [cost("train")], 60.0)

@@ -1,0 +1,55 @@
+"""What the methods of a record say of themselves, kept so that a board needs no plugin: importing all of them takes seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdarena.method.declaration import Method
+from kdarena.params import sources
+from kdarena.plan.plain import from_plain
+from kdarena.record.output import write_atomically
+
+FILE = "methods.json"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a board says of a method beyond its runs.
+
+    Attributes:
+        paper: title, venue and year.
+        default_source: where its defaults come from, as ``paper 2, ours 1``; None where it has no parameters.
+        auxiliary, inherits: as in :class:`kdarena.method.contract.Method`.
+    """
+
+    paper: str
+    default_source: str | None = None
+    auxiliary: bool = False
+    inherits: bool = False
+
+    @staticmethod
+    def of(method: Method) -> Declaration:
+        """What a method declares."""
+        paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
+        return Declaration(paper, sources(method.Params), method.auxiliary, method.inherits)
+
+
+def read(directory: Path) -> dict[str, Declaration]:
+    """The kept declarations by name of the method; empty where there are none that can be read."""
+    try:
+        values = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        return {name: from_plain(Declaration, one) for name, one in values.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def keep(directory: Path, declarations: Mapping[str, Declaration]) -> None:
+    """Keep declarations, over older ones of the same names."""
+    before = read(directory)
+    after = {**before, **declarations}
+    if after != before:
+        write_atomically(directory / FILE, json.dumps({name: dataclasses.asdict(one) for name, one in sorted(after.items())}, indent=1) + "\n")

@@ -1,0 +1,146 @@
+"""The recorded runs read fast: an index beside their files.
+
+The files ``runs/RUN_ID.json`` are the truth and are never changed. The index ``runs.jsonl`` repeats each without its curves,
+one line a file, with the file's size and time of change. It is only ever added to, may be deleted, and is never believed
+against a file: a line whose file is gone or changed is passed over, as is a line that a killed process left half written,
+and a file without a line is read and added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdarena.record.output import write_atomically
+from kdarena.record.recorded import Document, RecordedRun, checksum, run_of
+
+RUNS = "runs"
+INDEX = "runs.jsonl"
+_SUM = 16  # characters of a line's checksum
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A run's file that can't be read, and why."""
+
+    path: Path
+    reason: str
+
+
+def file_of(directory: Path, run_id: str) -> Path:
+    """The file of a run in an output directory."""
+    return directory / RUNS / f"{run_id}.json"
+
+
+def run_ids(directory: Path) -> list[str]:
+    """The ids of all runs that have a file, the oldest first by the time of their files."""
+    stamps = _stamps(directory)
+    return [name.removesuffix(".json") for name in sorted(stamps, key=lambda name: (stamps[name][1], name))]
+
+
+def add(directory: Path, document: Document) -> None:
+    """Write a run's file, and its line of the index.
+
+    Raises:
+        FileExistsError: the run is recorded already; what is recorded is never changed.
+    """
+    path = file_of(directory, document.run["run_id"])
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        raise FileExistsError(path)
+    write_atomically(path, document.text())
+    _append(directory, [_line(path.name, _stamp(path.stat()), document)])
+
+
+def load(directory: Path, run_id: str) -> Document:
+    """A run's file, curves and all; raises ``OSError`` or ``ValueError`` where it can't be read."""
+    document = Document.parse(file_of(directory, run_id).read_text(encoding="utf-8"))
+    if document.run["run_id"] != run_id:
+        raise ValueError("it is the file of another run")
+    return document
+
+
+def read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
+    """All runs in the order in which they were recorded, and the files that can't be read; the index is completed on the way."""
+    with _without_collection():
+        return _read(directory)
+
+
+def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
+    stamps = _stamps(directory)
+    lines = _lines(directory)
+    known = {entry["file"]: (entry, line) for entry, line in lines if stamps.get(entry["file"]) == (entry["size"], entry["changed"])}
+    found: list[tuple[int, RecordedRun]] = []
+    for name, (entry, _) in known.items():
+        with contextlib.suppress(ValueError):  # a line of another version: the file says what is
+            found.append((entry["recorded"], run_of(entry["run"])))
+            del stamps[name]
+    added, unreadable = [], []
+    for name, stamp in stamps.items():
+        try:
+            document = load(directory, name.removesuffix(".json"))
+            found.append((document.recorded, run_of(document.without_curves())))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            unreadable.append(Unreadable(directory / RUNS / name, " ".join(str(error).split())))
+        else:
+            added.append(_line(name, stamp, document))
+    if len(lines) > 2 * len(known) + 1:  # most are of no use any more, as after a directory was copied
+        with contextlib.suppress(OSError):
+            write_atomically(directory / INDEX, "".join(f"\n{line}" for line in [*(line for _, line in known.values()), *added]))
+    elif added:
+        _append(directory, added)
+    found.sort(key=lambda pair: (pair[0], pair[1].run_id))
+    return [run for _, run in found], unreadable
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Without the collector of reference cycles, of which there are none here: it would walk all values read again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _stamps(directory: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every run's file, by its name."""
+    try:
+        with os.scandir(directory / RUNS) as entries:
+            return {entry.name: _stamp(entry.stat()) for entry in entries if entry.name.endswith(".json")}
+    except FileNotFoundError:
+        return {}
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _lines(directory: Path) -> list[tuple[Mapping[str, Any], str]]:
+    """The lines of the index that are whole, as values and as they are."""
+    try:
+        text = (directory / INDEX).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return []
+    return [(json.loads(line[_SUM + 1 :]), line) for line in text.split("\n") if line[:_SUM] == checksum(line[_SUM + 1 :])]
+
+
+def _line(name: str, stamp: tuple[int, int], document: Document) -> str:
+    values = {"file": name, "size": stamp[0], "changed": stamp[1], "recorded": document.recorded, "run": document.without_curves()}
+    text = json.dumps(values, separators=(",", ":"))
+    return f"{checksum(text)} {text}"
+
+
+def _append(directory: Path, lines: list[str]) -> None:
+    """Add lines; what a directory that can't be written lacks costs a reader time and nothing else."""
+    # a line break first: the last line may be the half that a killed process left
+    with contextlib.suppress(OSError), (directory / INDEX).open("a", encoding="utf-8") as file:
+        file.write("".join(f"\n{line}" for line in lines))

@@ -1,0 +1,59 @@
+"""The output directory: whose it is, and of which format."""
+
+from pathlib import Path
+
+import pytest
+
+from kdarena.errors import UserError
+from kdarena.record.output import safe_name
+from kdarena.record.runs import Record
+
+
+def test_reading_a_missing_directory_names_the_command_to_run(tmp_path):
+    with pytest.raises(UserError, match="kdarena run --plugins all"):
+        Record.open(tmp_path / "nowhere", create=False)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_directory_of_another_version_is_refused(tmp_path):
+    (tmp_path / "kdarena.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match="format 99"):
+        Record.open(tmp_path)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_directory_of_format_1_is_refused_with_the_command_that_converts_it(tmp_path, create):
+    (tmp_path / "kdarena.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match=f"kdarena record convert --out {tmp_path}"):
+        Record.open(tmp_path, create=create)
+
+
+def test_a_broken_mark_is_refused(tmp_path):
+    (tmp_path / "kdarena.json").write_text("{")
+    with pytest.raises(UserError, match="can't be read"):
+        Record.open(tmp_path)
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        Record.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--out"):
+        Record.open(tmp_path / "file")
+
+
+@pytest.mark.parametrize("text", ["..", "", "/", ".", "a/../b", "a b", "ü", "x" * 300, "-"])
+def test_a_safe_name_is_one_plain_part_of_a_path(text):
+    name = safe_name(text)
+    assert name == Path(name).name
+    assert name not in (".", "..")
+    assert len(name) < 100
+
+
+def test_different_texts_have_different_safe_names():
+    assert len({safe_name(text) for text in ("a/b", "a-b", "a b", "a\\b", "A/b")}) == 5
