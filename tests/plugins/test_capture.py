@@ -127,8 +127,10 @@ def test_a_step_reads_nothing_back_and_has_no_shape_that_depends_on_data(name, t
     assert plugin.error is None, plugin.error
     try:
         run = make_run(plugin.implementation, load(task))
-    except NotApplicable as error:
-        pytest.skip(f"{name} does not apply to {task}: {error}")
+    except NotApplicable as reason:
+        if task != WITH_EXITS.name:
+            raise
+        pytest.skip(f"only the networks show it: {reason}")
     for phase in run.phases:
         take(run, phase)
 

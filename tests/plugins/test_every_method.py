@@ -14,7 +14,6 @@ from kdarena.tracks import cards, find_card
 from kdarena.tracks.values import Setting
 
 STEPS = 3
-BATCH = 8
 PLUGINS = {plugin.name: plugin for plugin in discover()}
 WITH_EXITS = dataclasses.replace(find_card("digits"), name="digits-with-exits", student="small-msdnet", exits=2, branches=False)
 """For methods that need earlier exits, which no embedded task has by default."""
@@ -25,9 +24,6 @@ def task_for(method):
     params = make_params(method.Params, {})
     listed = [toy_task().card, *(card for card in cards() if card.embedded), WITH_EXITS]
     card = next(card for card in listed if method.reason_against(card, params) is None)
-    if card.name == "toy":
-        return toy_task()
-    card = dataclasses.replace(card, recipe=dataclasses.replace(card.recipe, batch_size=BATCH))
     return card.load(card, Setting())
 
 

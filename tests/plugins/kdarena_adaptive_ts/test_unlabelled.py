@@ -240,12 +240,6 @@ class TestInTheHarness:
         assert all((measure.relative is not None) is timed for measure in measures)
 
     @UNLABELLED
-    def test_the_teacher_is_bit_identical_after_training(self, spelling_run, plugin):
-        run = spelling_run(plugin)
-        take_phases(run, 3)
-        run.check_teachers()
-
-    @UNLABELLED
     def test_a_task_whose_networks_are_no_decoders_is_refused_with_the_reason(self, plugin):
         card = dataclasses.replace(toy_task().card, track="speech")
         assert plugin.method.reason_against(card, plugin.method.Params()) == "it needs decoders, which the task 'toy' does not offer"

@@ -293,10 +293,9 @@ class TestTurns:
         assert run.bound["critic"].optimizer.defaults["betas"] == (0.9, 0.99)
 
     @pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
-    def test_the_teacher_stays_as_it_is_and_is_imitated(self, dense_task, plugin):
+    def test_the_teacher_is_imitated(self, dense_task, plugin):
         run = make_run(plugin, dense_task(), SMALL if plugin is STRUCTURED else {})
         history = take_steps(run, 60)
-        run.check_teachers()
         assert all(math.isfinite(value) for step in history for value in step.values())
         assert sum(step["student/pi"] for step in history[-10:]) < sum(step["student/pi"] for step in history[:10])
 
