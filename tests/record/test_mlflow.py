@@ -223,7 +223,8 @@ def test_a_server_that_fails_costs_no_result(output, synthetic, monkeypatch):
         def do_GET(self):
             self.send_error(418, "no\nteapot")
 
-        do_POST = do_GET
+        def do_POST(self):
+            self.do_GET()
 
         def log_message(self, *arguments):
             pass
@@ -237,9 +238,10 @@ def test_a_server_that_fails_costs_no_result(output, synthetic, monkeypatch):
 
 def test_who_interrupts_a_command_does_not_wait_for_mlflow(output, synthetic, monkeypatch):
     monkeypatch.setattr(MlflowCopy, "write_missing", lambda copy, seconds=0.0: pytest.fail("written"))
-    with pytest.raises(KeyboardInterrupt), Record.open(output) as record:
-        record.log(synthetic.spec(), synthetic.result(synthetic.spec()), setting="default", facts={})
-        raise KeyboardInterrupt
+    record = Record.open(output)
+    record.log(synthetic.spec(), synthetic.result(synthetic.spec()), setting="default", facts={})
+    record.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    Record.open(output, create=True)  # nobody holds it any more
 
 
 def test_a_command_that_goes_on_writes_in_between_and_never_for_long(output, synthetic, monkeypatch):
