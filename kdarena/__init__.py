@@ -1,7 +1,7 @@
 """kdarena: knowledge-distillation methods compared under identical budgets, each paper a plugin.
 
-This is everything a plugin imports, besides :mod:`kdarena.losses` and, in its tests, :mod:`kdarena.testing`. Importing it
-costs nothing: torch is loaded only where one of the last names, which serve as type hints, is asked for.
+This is everything a plugin imports, in addition to :mod:`kdarena.losses`, :mod:`kdarena.schedules` and, in its tests,
+:mod:`kdarena.testing`. Each name is loaded where it is first asked for, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -9,36 +9,49 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kdarena.errors import NotApplicable
-from kdarena.method.contract import (
-    NO_TEACHER,
-    REFERENCE,
-    ROWS,
-    Curve,
-    Learner,
-    Method,
-    Paper,
-    Phase,
-    TeacherSpec,
-    Update,
-    hookimpl,
-    no_teachers,
-    reference_teacher,
-    teacher_pool,
-)
-from kdarena.params import Choice, Flag, Float, Int, Params
-
 if TYPE_CHECKING:
+    from kdarena.errors import NotApplicable
+    from kdarena.method.contract import Curve, Phase, Terms, Update, hookimpl
+    from kdarena.method.declaration import (
+        NO_TEACHER,
+        REFERENCE,
+        ROWS,
+        Method,
+        Paper,
+        TeacherSpec,
+        no_teachers,
+        reference_teacher,
+        teacher_pool,
+    )
+    from kdarena.method.learner import Learner
     from kdarena.method.run import Run
     from kdarena.method.step import Step
+    from kdarena.params import Choice, Flag, Float, Int, Params
     from kdarena.tracks.branch import Branch, Ensemble
-    from kdarena.tracks.card import TaskCard
-    from kdarena.tracks.task import Evaluation, Outputs, Task
+    from kdarena.tracks.card import Offer, TaskCard
+    from kdarena.tracks.evaluation import Evaluation
+    from kdarena.tracks.padding import masked_layer
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Outputs, Shapes
 
-__all__ = [
-    "NO_TEACHER",
-    "REFERENCE",
-    "ROWS",
+_HOME = {
+    "errors": ("NotApplicable",),
+    "method.contract": ("Curve", "Phase", "Terms", "Update", "hookimpl"),
+    "method.declaration": ("NO_TEACHER", "REFERENCE", "ROWS", "Method", "Paper", "TeacherSpec", "no_teachers", "reference_teacher", "teacher_pool"),
+    "method.learner": ("Learner",),
+    "method.run": ("Run",),
+    "method.step": ("Step",),
+    "params": ("Choice", "Flag", "Float", "Int", "Params"),
+    "tracks.branch": ("Branch", "Ensemble"),
+    "tracks.card": ("Offer", "TaskCard"),
+    "tracks.padding": ("masked_layer",),
+    "tracks.evaluation": ("Evaluation",),
+    "tracks.task": ("Task",),
+    "tracks.values": ("Outputs", "Shapes"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - the names above
     "Branch",
     "Choice",
     "Curve",
@@ -49,36 +62,32 @@ __all__ = [
     "Int",
     "Learner",
     "Method",
+    "NO_TEACHER",
     "NotApplicable",
+    "Offer",
     "Outputs",
     "Paper",
     "Params",
     "Phase",
+    "REFERENCE",
+    "ROWS",
     "Run",
+    "Shapes",
     "Step",
     "Task",
     "TaskCard",
     "TeacherSpec",
+    "Terms",
     "Update",
     "hookimpl",
+    "masked_layer",
     "no_teachers",
     "reference_teacher",
     "teacher_pool",
 ]
 
-_LAZY = {
-    "Branch": "tracks.branch",
-    "Ensemble": "tracks.branch",
-    "Evaluation": "tracks.task",
-    "Outputs": "tracks.task",
-    "Run": "run",
-    "Step": "step",
-    "Task": "tracks.task",
-    "TaskCard": "tracks.card",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"kdarena.{_LAZY[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"kdarena.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'kdarena' has no attribute {name!r}")

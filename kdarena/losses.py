@@ -1,8 +1,9 @@
-"""Reference losses that implementations get wrong, and what goes with them: one a function, its source in the docstring."""
+"""Reference losses that implementations often get wrong: a function each, its source in the docstring."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,19 +12,14 @@ from torch.nn import functional
 from kdarena.errors import NotApplicable
 
 
-def refuse_temperature(temperature: float) -> str | None:
-    """Why a distribution can't be softened with this temperature, for ``Method.applies``; None where it can."""
-    return None if temperature > 0 else f"it divides by its temperature, which has to be positive, not {temperature:g}"
-
-
-def check_alike(one: Tensor, other: Tensor) -> None:
+def check_alike(first: Tensor, second: Tensor) -> None:
     """Rows [P, C] of two networks have to be of one shape to be compared; raises :class:`kdarena.NotApplicable` where they aren't."""
-    if one.shape != other.shape:
-        shapes = " and ".join(f"{len(rows)} rows of {rows.shape[1]} scores" for rows in (one, other))
+    if first.shape != second.shape:
+        shapes = " and ".join(f"{len(rows)} rows of {rows.shape[1]} scores" for rows in (first, second))
         raise NotApplicable(f"it compares row by row what student and teacher say, and they say {shapes} of the same batch; take a pair that agrees")
 
 
-def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def kl(target_logits: Tensor, logits: Tensor, temperature: Tensor | float = 1.0, mask: Tensor | None = None) -> Tensor:
     """T² · KL(softmax(target/T) ‖ softmax(logits/T)), summed over classes, mean over rows (Hinton et al. 2015, arXiv 1503.02531).
 
     The target comes first, as in the formula. With T² in front the gradient on a row's logits is
@@ -32,7 +28,7 @@ def kl(target_logits: Tensor, logits: Tensor, temperature: float = 1.0, mask: Te
     Args:
         target_logits: [P, C], the teacher's; detach them where no gradient may reach the teacher.
         logits: [P, C], the student's.
-        temperature: T > 0.
+        temperature: T > 0, a number or a 0-dimensional tensor.
         mask: [P] of booleans; rows that don't count are left out of the mean; None: all count.
 
     Returns:
@@ -64,6 +60,19 @@ def soft_cross_entropy(target_probabilities: Tensor, logits: Tensor, mask: Tenso
     return rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1)
 
 
+def log_mean_probability(logits: Sequence[Tensor], dim: int) -> Tensor:
+    """ln of the mean of several networks' probabilities, each a softmax of its logits along ``dim``: what an ensemble of them says.
+
+    Args:
+        logits: of each network, all of one shape.
+        dim: the dimension of the classes.
+
+    Returns:
+        log-probabilities in the shape of the logits.
+    """
+    return torch.stack([each.log_softmax(dim=dim) for each in logits]).logsumexp(dim=0) - math.log(len(logits))
+
+
 def corrupted(targets: Tensor, classes: int, probability: float, generator: torch.Generator, redraw_true: bool = False) -> Tensor:
     """Labels of which each is replaced with some probability by one drawn uniformly.
 
@@ -83,13 +92,3 @@ def corrupted(targets: Tensor, classes: int, probability: float, generator: torc
     else:
         drawn = (targets + torch.randint(1, classes, targets.shape, generator=generator, device=targets.device)) % classes
     return torch.where(chosen, drawn, targets)
-
-
-def ramp_up(progress: float, length: float) -> float:
-    """The weight of a loss that fades in: exp(−5 · (1 − progress / length)²), and 1 from ``length`` on (Laine, Aila 2017, arXiv 1610.02242).
-
-    Args:
-        progress: of the run, 0 to 1.
-        length: share of the run over which it rises; 0: it is 1 from the start.
-    """
-    return math.exp(-5 * (1 - progress / length) ** 2) if progress < length else 1.0

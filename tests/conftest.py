@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from kdarena.method.contract import REFERENCE, Method, Paper
+from kdarena.method.declaration import REFERENCE, Method, Paper
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord, RunResult, RunSpec
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.recorded import RecordedRun

@@ -10,7 +10,7 @@ from scipy import stats
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import NotApplicable
-from kdarena.losses import check_alike, corrupted, kl, ramp_up, soft_cross_entropy
+from kdarena.losses import check_alike, corrupted, kl, soft_cross_entropy
 
 CLASSES, MANY = 10, 20_000
 
@@ -136,23 +136,3 @@ def test_new_labels_are_classes_of_the_same_kind_and_shape(classes, probability,
 @pytest.mark.parametrize("redraw", [False, True])
 def test_with_probability_zero_nothing_changes(labels, redraw):
     assert torch.equal(corrupted(labels, CLASSES, 0.0, generator(), redraw_true=redraw), labels)
-
-
-@pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0067), (20, 0.060), (40, 0.2865), (80, 1.0), (299, 1.0)])
-def test_a_ramp_up_is_that_of_the_public_codes_at_their_epochs_of_300(epoch, expected):
-    assert ramp_up(epoch / 300, 80 / 300) == pytest.approx(expected, abs=5e-4)
-
-
-def test_a_ramp_up_starts_at_e_to_the_minus_five_and_is_one_from_its_length_on():
-    assert ramp_up(0.0, 0.25) == pytest.approx(math.exp(-5))
-    assert ramp_up(0.25, 0.25) == 1
-    assert ramp_up(0.9, 0.25) == 1
-
-
-def test_a_ramp_up_without_a_length_is_one_from_the_start():
-    assert ramp_up(0.0, 0.0) == 1.0
-
-
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1))
-def test_a_ramp_up_never_falls(a, b, length):
-    assert ramp_up(min(a, b), length) <= ramp_up(max(a, b), length)

@@ -15,7 +15,7 @@ def test_the_method_in_the_readme_is_a_plugin_that_trains(tmp_path):
     (tmp_path / "my_hint.py").write_text(code)
     found = next(one for one in discover([tmp_path / "my_hint.py"]) if one.name == "my-hint")
     assert found.error is None
-    history = take_steps(make_run(found.plugin, toy_task()), 20)
+    history = take_steps(make_run(found.implementation, toy_task()), 20)
     assert set(history[0]) == {"student/ce", "student/hint"}
     assert history[-1]["student/hint"] < history[0]["student/hint"]
 

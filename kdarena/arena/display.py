@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kdarena.arena.scheduler import Job
+from kdarena.engines.engine import Result, Spec
 from kdarena.plan.spec import RunResult, RunSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from kdarena.arena.scheduler import Job
-    from kdarena.engines.engine import Result, Spec
 
 
 @dataclass
@@ -24,7 +23,7 @@ class _Clock:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many are done, and how many are to come where that is known."""
         if not self.jobs:
             return f"{self.done} done"
@@ -49,7 +48,7 @@ class PlainDisplay:
         """One line for the user."""
         print(text, file=sys.stderr, flush=True)
 
-    def expect(self, jobs: int, seconds: float | None) -> None:
+    def expect(self, jobs: int) -> None:
         """So many jobs are to come."""
         self._clock = _Clock(jobs)
 
@@ -66,7 +65,7 @@ class PlainDisplay:
             self.say(f"{_title(job.spec)}: {result.status}: {result.error}")
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
-            self.say(self._clock.told())
+            self.say(self._clock.summary())
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -117,7 +116,7 @@ class LiveDisplay(PlainDisplay):
         from rich.table import Table
         from rich.text import Text
 
-        jobs = self._clock.told() if self._clock.jobs else ""
+        jobs = self._clock.summary() if self._clock.jobs else ""
         table = Table(title=jobs or None, box=None, pad_edge=False)
         for heading in ("run", "for", "progress", "s"):
             table.add_column(heading)

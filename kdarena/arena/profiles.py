@@ -1,4 +1,4 @@
-"""What stands before a task's runs: its teachers are trained and its methods profiled; and after them: the audit."""
+"""What comes before a task's runs, its trained teachers and the step costs of its methods; and what comes after: the audit."""
 
 from __future__ import annotations
 
@@ -6,43 +6,47 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kdarena.arena.recorder import Ledger
-from kdarena.arena.teachers import Pool
+from kdarena.arena.recorder import Recorder
+from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE, TeacherSpec
-from kdarena.method.student import Defaults
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.method.student import Student
 from kdarena.plan.allocation import RUN_OVERHEAD, least_seconds
 from kdarena.plan.budget import share_out
+from kdarena.plan.comparison import planned_board
+from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
 from kdarena.plan.spec import PhaseCost, Status, Unit
-from kdarena.plan.specs import Ground, board, phase_costs, profile_spec
+from kdarena.plan.specs import phase_costs, profile_spec
 from kdarena.tracks.card import TaskCard
 
-STUDENT = Defaults.method.name
+STUDENT = Student.method.name
+"""The method whose step is the unit of relative costs."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A task whose teachers are trained and whose methods are profiled.
+class ProfiledTask:
+    """A task whose teachers are trained and whose methods' step costs are measured.
 
     Attributes:
+        conditions: what all runs on the task share.
         entrants: all methods of the command, with those that are skipped.
-        runnable: those with a profile.
-        keys: of the teachers' checkpoints.
+        runnable: those with a cost profile.
+        teacher_keys: of the teachers' checkpoints.
         profiles: by method, the plain student's among them.
-        broken: status and error of methods whose declaration raises or that could not be profiled.
+        broken: status and error of methods whose declaration raises or whose step cost could not be measured.
         timed: whether seconds were measured, and not operations alone.
-        limit: seconds of a profile.
-        overhead: seconds that a run is expected to cost beside its training.
-        set_up_s: seconds that teachers took whose length the recipe fixes, and which don't count into a total time that is to be shared out.
+        limit: seconds that each profile could take.
+        overhead: seconds that a run is expected to take in addition to its training.
+        set_up_s: seconds that teachers took whose length the recipe fixes, and which do not count into a total time that is to be shared out.
     """
 
-    ground: Ground
+    conditions: Conditions
     entrants: tuple[Entrant, ...]
     runnable: tuple[Entrant, ...]
-    keys: Mapping[TeacherSpec, str]
+    teacher_keys: Mapping[TeacherSpec, str]
     profiles: Mapping[str, CostProfile]
     broken: Mapping[str, tuple[Status, str]]
     timed: bool
@@ -51,13 +55,13 @@ class Measured:
     set_up_s: float
 
     def costs(self, unit: Unit) -> dict[str, tuple[PhaseCost, ...]]:
-        """What a step of each method costs in a unit."""
+        """What a step of each method costs in a unit, by method."""
         student_s = self.profiles[STUDENT].student_s
-        return {name: phase_costs(one, unit, student_s) for name, one in self.profiles.items()}
+        return {name: phase_costs(profile, unit, student_s) for name, profile in self.profiles.items()}
 
     def audit_seconds(self, workers: int) -> float:
         """About what the audits will take: half a profile each phase, and what building takes."""
-        seconds = sum(min(1.3, 0.5 * self.limit) * len(one.phases) + 0.2 for one in self.profiles.values())
+        seconds = sum(min(1.3, 0.5 * self.limit) * len(profile.phases) + 0.2 for profile in self.profiles.values())
         return seconds / workers + 2.0
 
     def least_seconds(self, seeds: int, workers: int) -> float:
@@ -65,74 +69,95 @@ class Measured:
         return least_seconds(self.costs("s"), seeds, self.overhead) / workers + self.audit_seconds(workers)
 
 
-def measure(pool: Pool, entrants: Sequence[Entrant], card: TaskCard, machine: Machine, limit: float) -> Measured:
-    """Train a task's teachers and profile its methods.
+def profile_task(teachers: Teachers, entrants: Sequence[Entrant], card: TaskCard, machine: Machine, limit: float) -> ProfiledTask:
+    """Train a task's teachers and measure the step costs of its methods.
 
     Raises:
-        UserError: a teacher can't be trained, or the plain student can't be profiled.
+        UserError: a teacher can't be trained, or the step cost of the plain student can't be measured.
     """
-    request, ledger = pool.request, pool.ledger
-    ground = Ground(
-        card, machine, machine.precision(request.precision, card, request.protocol), card.digest(request.data_root), request.protocol, request.metrics
-    )
+    request, recorder = teachers.request, teachers.recorder
+    conditions = conditions_of(request, card, machine)
     runnable = [entrant for entrant in entrants if entrant.runs]
-    ledger.display.say(f"{card.name}: {len(runnable)} methods on {len(machine.devices)} x {machine.kind}, {ground.precision}")
+    recorder.display.say(f"{card.name}: {len(runnable)} methods, {len(machine.devices)} at a time on {machine.kind}, {conditions.precision}")
     started = time.monotonic()
-    keys = pool.train(runnable, ground)
+    teacher_keys = teachers.train(runnable, conditions)
     set_up_s = time.monotonic() - started if card.embedded else 0.0
     timed = request.budget is None or request.budget.currency in ("s", "se")
-    done, failed = _profile(ledger, runnable, ground, keys, timed=timed, limit=limit)
-    if STUDENT not in done:
-        raise UserError(f"the plain student can't be profiled on {card.name}: {failed[STUDENT].error}")
-    # what only the networks show makes a method as little applicable as what the card shows
-    unfit = {name: one.error for name, one in failed.items() if one.status == "skipped"}
-    broken: dict[str, tuple[Status, str]] = {
-        name: ("oom" if one.status == "oom" else "error", str(one.error)) for name, one in failed.items() if name not in unfit
-    }
-    broken |= {entrant.method.name: ("error", entrant.fault) for entrant in entrants if entrant.fault is not None}
+    profiles, failed = _measure(recorder, runnable, conditions, teacher_keys, timed=timed, limit=limit)
+    if STUDENT not in profiles:
+        raise UserError(f"the step cost of the plain student can't be measured on {card.name}: {failed[STUDENT].error}")
+    # a method that does not fit the networks is as little applicable as one that does not fit the card
+    unfit = {name: profile.error for name, profile in failed.items() if profile.status == "skipped"}
+    broken = _broken(entrants, {name: profile for name, profile in failed.items() if name not in unfit})
     for name, (status, error) in broken.items():
-        ledger.failures[f"{card.name} {name}"] = f"{card.name} {name}: {status}: {error}"
-    entrants = [replace(entrant, skip=unfit.get(entrant.method.name, entrant.skip)) for entrant in entrants]
-    runnable = [entrant for entrant in entrants if entrant.method.name in done]
-    return Measured(ground, tuple(entrants), tuple(runnable), keys, done, broken, timed, limit, _overhead(ledger, keys[REFERENCE]), set_up_s)
+        recorder.note_failure(card.name, name, status, error)
+    return ProfiledTask(
+        conditions,
+        entrants=tuple(replace(entrant, skip=unfit.get(entrant.method.name, entrant.skip)) for entrant in entrants),
+        runnable=tuple(entrant for entrant in entrants if entrant.method.name in profiles),
+        teacher_keys=teacher_keys,
+        profiles=profiles,
+        broken=broken,
+        timed=timed,
+        limit=limit,
+        overhead=_overhead(recorder, teacher_keys[REFERENCE]),
+        set_up_s=set_up_s,
+    )
 
 
-def audit(ledger: Ledger, entrants: Sequence[Entrant], measured: Measured, costs: Mapping[str, Sequence[PhaseCost]], amount: float, unit: Unit) -> None:
-    """Measure every method once more, beside the student; the ratio stands on the board."""
-    audited = board(measured.ground, measured.keys, amount, unit).key
-    again, _ = _profile(ledger, entrants, measured.ground, measured.keys, timed=measured.timed, limit=measured.limit, audited=audited)
+def audit(recorder: Recorder, task: ProfiledTask, entrants: Sequence[Entrant], costs: Mapping[str, Sequence[PhaseCost]], amount: float, unit: Unit) -> None:
+    """Measure the step cost of every method that ran once more; the board shows its ratio to the first.
+
+    Args:
+        costs: by which the runs were committed.
+        amount, unit: the budget of the board.
+    """
+    board = planned_board(task.conditions, task.teacher_keys, amount, unit).key
+    audits, _ = _measure(recorder, entrants, task.conditions, task.teacher_keys, timed=task.timed, limit=task.limit, audited=board)
     ratios = {}
-    for name, one in again.items():
+    for name, profile in audits.items():
         steps = share_out(costs[name], amount)
-        prices = [
-            (before.relative, after.relative) if measured.timed else (before.flops, after.flops)
-            for before, after in zip(measured.profiles[name].phases, one.phases, strict=True)
-        ]
-        ratios[name] = _spent_on(steps, [after for _, after in prices]) / _spent_on(steps, [before for before, _ in prices])
-    ledger.store.keep_audits(audited, ratios)
+        before, after = (_spent(steps, measured, task.timed) for measured in (task.profiles[name], profile))
+        ratios[name] = after / before
+    recorder.store.keep_audits(board, ratios)
 
 
-def _profile(
-    ledger: Ledger, entrants: Sequence[Entrant], ground: Ground, keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float, audited: str = ""
+def _measure(
+    recorder: Recorder,
+    entrants: Sequence[Entrant],
+    conditions: Conditions,
+    teacher_keys: Mapping[TeacherSpec, str],
+    *,
+    timed: bool,
+    limit: float,
+    audited: str = "",
 ) -> tuple[dict[str, CostProfile], dict[str, CostProfile]]:
-    """Measure every method, each alone on its device: those that were measured, and those that failed or turned out not to apply."""
-    specs = {entrant.method.name: profile_spec(entrant, ground, keys, timed=timed, limit=limit, audit=audited) for entrant in entrants}
-    new = [spec for spec in specs.values() if ledger.store.profile(spec.key) is None]
+    """The cost profile of every method, each measured alone on its device: those that are done, and those that failed or do not apply."""
+    specs = {entrant.method.name: profile_spec(entrant, conditions, teacher_keys, timed=timed, limit=limit, audit=audited) for entrant in entrants}
+    new = [spec for spec in specs.values() if recorder.store.profile(spec.key) is None]
     if new:
-        ledger.display.say(f"{ground.card.name}: {'auditing' if audited else 'profiling'} {len(new)} methods")
-    ledger.display.expect(len(new), None)
-    measured = dict(zip(specs, ledger.profiles(list(specs.values())), strict=True))
-    failed = {name: one for name, one in measured.items() if one.status != "done"}
-    return {name: one for name, one in measured.items() if name not in failed}, failed
+        again = " again, as an audit" if audited else ""
+        recorder.display.say(f"{conditions.card.name}: measuring the step costs of {len(new)} methods{again}")
+    recorder.display.expect(len(new))
+    measured = dict(zip(specs, recorder.profiles(list(specs.values())), strict=True))
+    failed = {name: profile for name, profile in measured.items() if profile.status != "done"}
+    return {name: profile for name, profile in measured.items() if name not in failed}, failed
 
 
-def _overhead(ledger: Ledger, reference: str) -> float:
-    """Seconds beside its training that the reference teacher's own run took, or the least that a run is planned with."""
-    teacher = ledger.recorded.get(reference)
+def _broken(entrants: Sequence[Entrant], failed: Mapping[str, CostProfile]) -> dict[str, tuple[Status, str]]:
+    """Status and error of each method that has no runs since something went wrong."""
+    broken: dict[str, tuple[Status, str]] = {name: ("oom" if profile.status == "oom" else "error", str(profile.error)) for name, profile in failed.items()}
+    return broken | {entrant.method.name: ("error", entrant.fault) for entrant in entrants if entrant.fault is not None}
+
+
+def _overhead(recorder: Recorder, reference: str) -> float:
+    """Seconds in addition to its training that the reference teacher's own run took, or the least that a run is planned with."""
+    teacher = recorder.recorded.get(reference)
     measured = 0.0 if teacher is None else sum(teacher.system.get(name, 0.0) for name in ("build_s", "evaluation_s"))
     return max(RUN_OVERHEAD, measured)
 
 
-def _spent_on(steps: Sequence[int], prices: Sequence[float | None]) -> float:
-    """So many steps at these prices."""
-    return sum(count * (price or 0.0) for count, price in zip(steps, prices, strict=True))
+def _spent(steps: Sequence[int], profile: CostProfile, timed: bool) -> float:
+    """What so many steps of each phase cost by a profile: in steps of the plain student, or in operations."""
+    prices = [(phase.relative if timed else phase.flops) or 0.0 for phase in profile.phases]
+    return sum(count * price for count, price in zip(steps, prices, strict=True))

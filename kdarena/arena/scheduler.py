@@ -1,9 +1,9 @@
-"""The scheduler: several lines of work share an engine; each asks for runs and goes on when it has their results."""
+"""The scheduler: several works share an engine; each asks for runs and goes on when it has their results."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdarena.engines.engine import Engine, Result, Spec
@@ -11,10 +11,18 @@ from kdarena.engines.engine import Engine, Result, Spec
 
 @dataclass(frozen=True)
 class Job:
-    """A spec with what the record says about it besides: ``default``, ``tuned``, ``trial``, ``teacher``, ``ladder:0.5`` …"""
+    """A spec, and what the record says of its run that the spec does not.
+
+    Attributes:
+        setting: ``default``, ``tuned``, ``trial``, ``teacher``, ``sweep``, ``ladder:0.5``; ``profile`` for a cost profile.
+        facts: see :meth:`kdarena.plan.conditions.Conditions.facts`; empty for a cost profile.
+        latency_ms: of the deployed student, where the run is scored on test; measured by the method's cost profile.
+    """
 
     spec: Spec
     setting: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    latency_ms: float | None = None
 
 
 Work = Generator[Sequence[Job], list[Result], None]
@@ -23,6 +31,8 @@ Work = Generator[Sequence[Job], list[Result], None]
 
 @dataclass
 class _Line:
+    """A work under way: the jobs that it waits for, and their results so far."""
+
     work: Work
     jobs: Sequence[Job] = ()
     results: dict[str, Result] = field(default_factory=dict)
@@ -57,7 +67,6 @@ def run(
         keep: records a new result.
         started, progress: for the terminal.
     """
-    lines = [_Line(work) for work in works]
     queue: deque[Job] = deque()
     under_way: dict[str, Job] = {}
     waiting: dict[str, list[_Line]] = {}
@@ -78,7 +87,7 @@ def run(
             if not line.complete:
                 return
 
-    for line in lines:
+    for line in [_Line(work) for work in works]:
         go_on(line)
     while queue or under_way:
         while queue and len(under_way) < engine.capacity:

@@ -1,8 +1,8 @@
 """Tuning: Optuna by ask and tell, in the parent, in a fixed order.
 
-Trial 0 is the method's defaults on the task's recipe. Each further trial is asked of a sampler seeded by the trial's
-number, so that an interrupted study goes on exactly as if it had not been interrupted. Within a study trials follow each
-other; several studies run side by side, so that no result depends on who finishes first.
+Trial 0 has the parameters that the method declares as its defaults, and the task's recipe. Each further trial is asked of a sampler seeded by the trial's
+number, so that an interrupted study goes on exactly as if it had not been interrupted. Within a study trials follow
+one another; several studies run side by side, and no result depends on which finishes first.
 """
 
 from __future__ import annotations
@@ -10,61 +10,78 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdarena.method.declaration import Method
 from kdarena.params import Tunable, Value, tunables
 from kdarena.plan.spec import COMPLETE, PruneRule, RunResult
 from kdarena.seeds import derive
+from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial, Trial
 
-    from kdarena.method.contract import Method
+    from kdarena.method.declaration import Method
     from kdarena.tracks.card import TaskCard
 
 PRUNE_AFTER = 3
-"""Trials that have to be complete before one is pruned."""
+"""Trials that have to be complete before a further one can be pruned."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting: the method's parameters and the common knobs that differ from their defaults."""
+    """A setting: the method's parameters and the common hyper-parameters of the recipe, where they differ from their defaults."""
 
     params: Mapping[str, Value]
     recipe: Mapping[str, float]
 
 
 def search_space(method: Method, card: TaskCard, fixed: Mapping[str, Value]) -> dict[str, Tunable]:
-    """What a tuner may search: the common knobs, then the method's own parameters that leave the step's cost alone."""
+    """What a tuner may search: the common hyper-parameters of the recipe, then the method's own parameters that leave the step's cost alone."""
     own = {name: tunable for name, tunable in tunables(method.Params).items() if tunable.tune and not tunable.cost}
-    return {name: tunable for name, tunable in {**card.recipe.knobs(), **own}.items() if name not in fixed}
+    return {name: tunable for name, tunable in {**card.recipe.hyperparameters(), **own}.items() if name not in fixed}
 
 
-def open_storage(path: Path) -> optuna.storages.BaseStorage:
-    """The SQLite storage of all studies; only the parent opens it."""
-    import optuna
+class Studies:
+    """All studies of an output directory, in an SQLite file that only the parent opens, and only where something is tuned.
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def study(self, name: str, space: Mapping[str, Tunable], base: Candidate, common: frozenset[str]) -> Study:
+        """See :class:`Study`."""
+        return Study(self._storage, name, space, base, common)
+
+    @cached_property
+    def _storage(self) -> optuna.storages.BaseStorage:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return optuna.storages.RDBStorage(f"sqlite:///{self._path}")
 
 
 class Study:
     """The study of one method on one task."""
 
-    def __init__(self, storage: Any, name: str, space: Mapping[str, Tunable], base: Candidate, knobs: frozenset[str]):
+    def __init__(self, storage: Any, name: str, space: Mapping[str, Tunable], base: Candidate, common: frozenset[str]):
         """
         Args:
             name: names the study; the same command finds it again.
             base: what the user fixed, part of every candidate.
-            knobs: names of the common knobs.
+            common: names of the common hyper-parameters of the recipe.
         """
         import optuna
 
         self._space = dict(space)
         self._base = base
-        self._knobs = knobs
+        self._common = common
         self._seed = int(derive(0, "study", name) % 2**31)
         self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         for trial in self._study.get_trials(deepcopy=False):
@@ -77,20 +94,20 @@ class Study:
         self._again: dict[int, float] = {}
 
     @property
-    def told(self) -> int:
+    def finished(self) -> int:
         """The number of trials with a result; a trial that was cut off is asked again."""
-        return len(self._finished())
+        return len(self._finished_trials())
 
     def replay(self, number: int) -> Candidate:
-        """The candidate of a trial that has been told."""
-        trial = self._finished()[number]
+        """The candidate of a finished trial."""
+        trial = self._finished_trials()[number]
         return self._candidate(trial.params)
 
     def ask(self) -> Candidate:
         """The next candidate: the defaults first."""
         import optuna
 
-        number = self.told
+        number = self.finished
         self._study.sampler = optuna.samplers.TPESampler(seed=derive(self._seed, number) % 2**31, n_startup_trials=8)
         if number == 0:
             self._study.enqueue_trial({name: tunable.default for name, tunable in self._space.items()})
@@ -116,10 +133,10 @@ class Study:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
     def tell_again(self, number: int, result: RunResult, metric: str) -> None:
-        """Tell the result of a replayed trial: one that had failed and is done now counts where the best is looked for."""
+        """The result of a replayed trial: where it had failed and is done now, it counts for the best."""
         score = result.metrics.get(f"validation/{metric}")
         if result.status in COMPLETE and score is not None:
-            self._again[self._finished()[number].number] = score
+            self._again[self._finished_trials()[number].number] = score
 
     def prune_rule(self, progress: float, before: int) -> PruneRule | None:
         """The median of the scores at that progress of the complete trials before a number, once there are enough of them.
@@ -128,22 +145,22 @@ class Study:
         """
         import optuna
 
-        complete = [trial for trial in self._finished()[:before] if trial.state == optuna.trial.TrialState.COMPLETE]
+        complete = [trial for trial in self._finished_trials()[:before] if trial.state == optuna.trial.TrialState.COMPLETE]
         scores = [next(iter(trial.intermediate_values.values())) for trial in complete if trial.intermediate_values]
         return PruneRule(progress, statistics.median(scores)) if len(scores) >= PRUNE_AFTER else None
 
     def best(self) -> Candidate | None:
-        """The best candidate that is not the defaults, if it beats them; None otherwise."""
+        """The best candidate, or None where nothing beats the defaults."""
         import optuna
 
-        scores = {trial.number: trial.value or 0.0 for trial in self._finished() if trial.state == optuna.trial.TrialState.COMPLETE} | self._again
+        scores = {trial.number: trial.value or 0.0 for trial in self._finished_trials() if trial.state == optuna.trial.TrialState.COMPLETE} | self._again
         if not scores:
             return None
         winner = max(scores, key=lambda number: (scores[number], -number))
-        candidate = self._candidate(next(trial.params for trial in self._finished() if trial.number == winner))
+        candidate = self._candidate(next(trial.params for trial in self._finished_trials() if trial.number == winner))
         return None if candidate == self._base else candidate
 
-    def _finished(self) -> list[FrozenTrial]:
+    def _finished_trials(self) -> list[FrozenTrial]:
         import optuna
 
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
@@ -152,8 +169,8 @@ class Study:
     def _candidate(self, values: Mapping[str, Any]) -> Candidate:
         """Only what differs from the defaults, so that trial 0 is the default setting to the letter."""
         changed = {name: value for name, value in values.items() if value != self._space[name].default}
-        params = {**self._base.params, **{name: value for name, value in changed.items() if name not in self._knobs}}
-        recipe = {**self._base.recipe, **{name: float(value) for name, value in changed.items() if name in self._knobs}}
+        params = {**self._base.params, **{name: value for name, value in changed.items() if name not in self._common}}
+        recipe = {**self._base.recipe, **{name: float(value) for name, value in changed.items() if name in self._common}}
         return Candidate(params, recipe)
 
 

@@ -1,11 +1,11 @@
 """A sweep: one parameter of one method over several values, as a frame and a curve.
 
-Its runs are recorded as controls and never stand on a leaderboard, where a swept value would be a choice that nobody made.
+Its runs are recorded as controls and are never on a leaderboard, where a swept value would be a choice that nobody made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from kdarena.board.reference_rows import further_json
 from kdarena.board.statistics import mean_interval, paired_difference
 from kdarena.board.variants import Variant
 from kdarena.method.discovery import Plugin
+from kdarena.method.student import Student
 from kdarena.params import Value
 from kdarena.plan.assignments import parse_assignment
+from kdarena.plan.request import SWEPT
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.recorded import RecordedRun
 
@@ -36,15 +38,47 @@ class Sweep:
         return f"{self.method}.{self.parameter}"
 
 
-def parse_sweep(text: str, found: Sequence[Plugin]) -> Sweep:
+def parse_sweep(text: str, plugins: Sequence[Plugin]) -> Sweep:
     """Read ``METHOD.NAME=a,b,c``.
 
     Raises:
         UserError: the form is wrong, or method, name or a value is unknown.
     """
     form = "METHOD.NAME=a,b,c, as soft-randomization.sigma=0.01,0.05,0.1"
-    asked = parse_assignment(text, found, what="sweep", form=form, several=True)
-    return Sweep(asked.method, asked.parameter, tuple(dict.fromkeys(asked.values)))
+    assignment = parse_assignment(text, plugins, what="sweep", form=form, several=True)
+    return Sweep(assignment.method, assignment.parameter, tuple(dict.fromkeys(assignment.values)))
+
+
+def runs_of_budget(runs: Iterable[RecordedRun], task: str, budgets: Collection[float]) -> list[RecordedRun]:
+    """The runs on a task that were made for a board of any of these budgets, in the order of their recording."""
+    return [run for run in runs if run.spec.task == task and float(run.facts.get("budget", "nan")) in budgets]
+
+
+def runs_by_value(sweep: Sweep, runs: Iterable[RecordedRun], given: Mapping[str, Value], metrics: tuple[str, ...]) -> dict[Value, dict[int, RecordedRun]]:
+    """The runs of a sweep by value and seed: of the code that was run last, with nothing else changed than what was given.
+
+    Args:
+        given: what the user fixed of the method's parameters and of the recipe.
+        metrics: groups of further metrics that were asked for.
+    """
+    own = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metric_groups == metrics]
+    by_value: dict[Value, dict[int, RecordedRun]] = {}
+    for run in own:
+        value = run.spec.params.get(sweep.parameter)
+        if value is not None and run.spec.source == own[-1].spec.source and _changed(run) == {**given, sweep.parameter: value}:
+            by_value.setdefault(value, {})[run.spec.seed] = run
+    return by_value
+
+
+def student_scores(runs: Iterable[RecordedRun], given: Mapping[str, Value], metric: str) -> dict[int, float]:
+    """The metric of the plain student's final runs by seed, with what was given of its recipe and as it is by default otherwise."""
+    finals = [run for run in runs if run.spec.purpose == "final" and run.spec.method == Student.method.name]
+    return {run.spec.seed: run.result.metrics[metric] for run in finals if metric in run.result.metrics and _changed(run) == given}
+
+
+def _changed(run: RecordedRun) -> dict[str, Value]:
+    """What differs from the defaults in a run."""
+    return {**run.spec.params, **run.spec.recipe}
 
 
 def sweep_frame(sweep: Sweep, by_value: Mapping[Value, Mapping[int, RecordedRun]], student: Mapping[int, float], metric: str) -> pd.DataFrame:
@@ -88,11 +122,11 @@ def draw(frame: pd.DataFrame, further: Mapping[str, Sequence[float | None]], stu
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [name for name, series in further.items() if any(one is not None for one in series)]
+    panels = [name for name, series in further.items() if any(value is not None for value in series)]
     figure, axes = pyplot.subplots(1, 1 + len(panels), figsize=(4.5 * (1 + len(panels)), 3.4), squeeze=False)
     places = range(len(frame))
     first = frame.iloc[0]
-    means = [float(one) if one is not None else float("nan") for one in frame["mean"]]
+    means = [float(mean) if mean is not None else float("nan") for mean in frame["mean"]]
     spread = [(high - mean) if high is not None else 0.0 for high, mean in zip(frame["ci_high"], means, strict=True)]
     axes[0][0].errorbar(places, means, yerr=spread, marker="o", capsize=3)
     if student is not None:
@@ -100,7 +134,7 @@ def draw(frame: pd.DataFrame, further: Mapping[str, Sequence[float | None]], stu
         axes[0][0].legend()
     axes[0][0].set_ylabel(f"test {first['metric']}")
     for axis, name in zip(axes[0][1:], panels, strict=True):
-        axis.plot(places, [float("nan") if one is None else one for one in further[name]], marker="o")
+        axis.plot(places, [float("nan") if value is None else value for value in further[name]], marker="o")
         axis.set_ylabel(name)
     for axis in axes[0]:
         axis.set_xticks(list(places), [str(value) for value in frame["value"]])

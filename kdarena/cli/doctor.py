@@ -1,4 +1,4 @@
-"""``kdarena doctor``: what this machine has, what is missing, and the command that mends it."""
+"""``kdarena doctor``: what this machine has, what is missing, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def doctor(as_json: bool, data_root: str | None, out: Path) -> int:
     if as_json:
         print_json(rows)
     else:
-        print_table(["what", "found", "state", "what to do"], [[row["what"], row["found"], row["state"], row["mend"]] for row in rows])
+        print_table(["what", "found", "state", "what to do"], [[row["what"], row["found"], row["state"], row["fix"]] for row in rows])
     return 1 if any(row["state"] == "missing" for row in rows) else 0
 
 
-def _finding(what: str, found: object, state: str = "ok", mend: str | None = None) -> dict[str, Any]:
-    return {"what": what, "found": str(found), "state": state, "mend": mend}
+def _finding(what: str, found: object, state: str = "ok", fix: str | None = None) -> dict[str, Any]:
+    return {"what": what, "found": str(found), "state": state, "fix": fix}
 
 
 def _machine() -> list[dict[str, Any]]:
@@ -80,10 +80,10 @@ def _plugins() -> list[dict[str, Any]]:
 
     rows = []
     working = 0
-    for one in discover():
-        working += one.error is None
-        if one.error is not None:
-            rows.append(_finding(f"plugin {one.name}", one.error, "broken", f"mend or uninstall {one.distribution or one.name}"))
+    for plugin in discover():
+        working += plugin.error is None
+        if plugin.error is not None:
+            rows.append(_finding(f"plugin {plugin.name}", plugin.error, "broken", f"fix or uninstall {plugin.distribution or plugin.name}"))
     return [_finding("plugins", f"{working} methods"), *rows]
 
 

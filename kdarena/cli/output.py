@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,3 +29,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     console.print(table)
+
+
+def paragraph(text: str) -> str:
+    """A line of text as it fits the terminal, further lines indented; elsewhere it stays one line."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    margin = text[: len(text) - len(text.lstrip())]
+    return textwrap.fill(text.strip(), width, initial_indent=margin, subsequent_indent=margin + "    ", break_long_words=False, break_on_hyphens=False)

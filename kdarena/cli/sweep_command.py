@@ -5,114 +5,101 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdarena.cli.arena_command import INTERRUPTED, Options, check, choose_tasks, report_failures, with_controls, workplace
+from kdarena.cli.options import Typed
 from kdarena.cli.output import print_table
+from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.errors import UserError
-from kdarena.method.discovery import Plugin, discover, select
+from kdarena.method.discovery import discover, select
+from kdarena.method.student import Student
+from kdarena.plan.amounts import Amount
 from kdarena.plan.request import Request
+from kdarena.record.output import write_atomically
+from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdarena.arena.arena import Outcome
     from kdarena.board.sweep import Sweep
-    from kdarena.record.recorded import RecordedRun
     from kdarena.record.runs import Record
-    from kdarena.tracks.card import TaskCard
 
-DEFAULT_BUDGET = "100se"
-
-
-def sweep(text: str, options: Options) -> int:
-    """Carry out the command; returns its exit status."""
-    from kdarena.board.sweep import parse_sweep
-
-    found = discover(options.plugin_paths)
-    wanted = parse_sweep(text, found)
-    chosen = with_controls(select(found, wanted.method), found)
-    cards = choose_tasks(options.tasks, options.data_root)
-    if len(cards) != 1:
-        raise UserError("sweep takes one task: name it with --tasks")
-    request = check(replace(options, budget=options.budget or DEFAULT_BUDGET, tuning_budget="0"), chosen, cards)
-    request = replace(request, swept=wanted.method)
-    if wanted.method in [one.name for one in chosen[:1]]:
-        raise UserError("the student alone is the control of every sweep; sweep another method")
-    if options.dry_run:
-        print(f"{cards[0].name}: {wanted.title} over {', '.join(map(str, wanted.values))}, {request.budget} a run")
-        return 0
-    try:
-        return _run(request, wanted, chosen, cards[0])
-    except KeyboardInterrupt:
-        print("kdarena: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _run(request: Request, sweep: Sweep, chosen: Sequence[Plugin], card: TaskCard) -> int:
-    with workplace(request) as (arena_of, record):
-        amounts = set()
-        for value in sweep.values:
-            fixed = {**request.params.get(sweep.method, {}), sweep.parameter: value}
-            arena = arena_of(replace(request, params={**request.params, sweep.method: fixed}))
-            outcome = arena.run(chosen, [card], named=True)
-            amounts.add(arena.ledger.board_amount)
-        _show(request, sweep, card, record, amounts)
-    return report_failures(outcome)
-
-
-def _show(request: Request, sweep: Sweep, card: TaskCard, record: Record, amounts: set[float]) -> None:
-    """The table on standard output, and table and curve as files."""
-    from kdarena.arena.arena import SWEPT
-    from kdarena.board.cells import clean
-    from kdarena.board.formats import csv_text
-    from kdarena.board.sweep import draw, sweep_frame
-    from kdarena.record.output import write_atomically
-
-    runs = [run for run in record.runs() if run.spec.task == card.name and float(run.facts.get("budget", "nan")) in amounts]
-    mine = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metric_groups == request.metrics]
-    given = request.params.get(sweep.method, {})
-    by_value: dict[Any, dict[int, Any]] = {}
-    for run in mine:
-        value = run.spec.params.get(sweep.parameter)
-        if run.spec.source == mine[-1].spec.source and _fixed(run) == {**given, sweep.parameter: value}:
-            by_value.setdefault(value, {})[run.spec.seed] = run
-    metric = f"test/{card.metric}"
-    finals = [run for run in runs if run.spec.purpose == "final" and run.spec.method == "student" and metric in run.result.metrics]
-    finals = [run for run in finals if _fixed(run) == request.params.get("student", {})]
-    student = {run.spec.seed: run.result.metrics[metric] for run in finals}
-    frame = sweep_frame(sweep, by_value, student, card.metric)
-    further = [json.loads(text) if text else {} for text in frame["further_json"]]
-    shown = [name for name in dict.fromkeys(name for one in further for name in one) if name in SHOWN]
-    headings = [sweep.title, f"test {card.metric}", "Δ student", "steps", "seeds", "status", *shown]
-    print_table(headings, [_cells(row, one, shown) for row, one in zip(frame.to_dict("records"), further, strict=True)])
-    folder = request.out / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    place = folder / f"{clean(card.name).replace(':', '_')}_{sweep.method}.{sweep.parameter}"
-    write_atomically(place.with_name(place.name + ".csv"), csv_text(frame))
-    curve = place.with_name(place.name + ".svg")
-    draw(frame, {name: [one.get(name) for one in further] for name in shown}, statistics.fmean(student.values()) if student else None, curve)
-    print(f"written: {place}.csv\nwritten: {curve}", file=sys.stderr)
-
-
-def _fixed(run: RecordedRun) -> dict[str, Any]:
-    """What differed from the defaults in a run: of an earlier sweep or a tuned run other things did."""
-    return {**run.spec.params, **run.spec.recipe}
-
-
+DEFAULT_BUDGET = Amount(100.0, "se")
 SHOWN = ("generalisation", "pgd20", "corruption/mean", "prr/entropy")
 """Further metrics that have a column of the table and a panel of the curve, where they were asked for."""
 
 
-def _cells(row: dict[Any, Any], further: dict[str, float | None], shown: Sequence[str]) -> list[str]:
+def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
+    """Carry out the command; returns its exit status."""
+    from kdarena.board.sweep import parse_sweep
+
+    plugins = discover(typed.get("plugin_paths", ()))
+    asked = parse_sweep(text, plugins)
+    chosen = with_controls(select(plugins, asked.method), plugins)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"))
+    if len(cards) != 1:
+        raise UserError("sweep takes one task: name it with --tasks")
+    budget = typed.get("budget", DEFAULT_BUDGET)
+    request = request_from(typed, chosen, cards, budget=budget, tuning_budget=Amount(0.0, "s"), swept=asked.method)
+    if asked.method == Student.method.name:
+        raise UserError("the student alone is the control of every sweep; sweep another method")
+    if dry_run:
+        print(f"{cards[0].name}: {asked.title} over {', '.join(map(str, asked.values))}, {request.budget} a run")
+        return 0
+
+    def work() -> Outcome:
+        with open_session(request) as session:
+            outcomes = []
+            for value in asked.values:
+                fixed = {**request.params.get(asked.method, {}), asked.parameter: value}
+                arena = session.arena(replace(request, params={**request.params, asked.method: fixed}))
+                outcomes.append(arena.run(chosen, cards, named=True))
+            budgets = {allocation.amount for outcome in outcomes for allocation in outcome.allocations}
+            show(request, asked, cards[0], session.record, budgets)
+        return outcomes[-1]  # which names the failures of all
+
+    return interruptible(work)
+
+
+def show(request: Request, sweep: Sweep, card: TaskCard, record: Record, budgets: Collection[float]) -> None:
+    """The table on standard output, and table and curve as files.
+
+    Args:
+        budgets: of the boards that the sweep's runs were made for.
+    """
+    from kdarena.board.sweep import runs_by_value, runs_of_budget, student_scores, sweep_frame
+
+    runs = runs_of_budget(record.runs(), card.name, budgets)
+    by_value = runs_by_value(sweep, runs, request.params.get(sweep.method, {}), request.metrics)
+    student = student_scores(runs, request.params.get(Student.method.name, {}), f"test/{card.metric}")
+    frame = sweep_frame(sweep, by_value, student, card.metric)
+    further: list[dict[str, float | None]] = [json.loads(text) if text else {} for text in frame["further_json"]]
+    shown = [name for name in dict.fromkeys(name for values in further for name in values) if name in SHOWN]
+    headings = [sweep.title, f"test {card.metric}", "Δ student", "steps", "seeds", "status", *shown]
+    print_table(headings, [_cells(row, values, shown) for row, values in zip(frame.to_dict("records"), further, strict=True)])
+    series = {name: [values.get(name) for values in further] for name in shown}
+    _write(request.out / "sweeps", sweep, card, frame, series, statistics.fmean(student.values()) if student else None)
+
+
+def _write(folder: Path, sweep: Sweep, card: TaskCard, frame: pd.DataFrame, series: Mapping[str, Sequence[float | None]], student: float | None) -> None:
+    from kdarena.board.cells import clean
+    from kdarena.board.formats import csv_text
+    from kdarena.board.sweep import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / f"{clean(card.name).replace(':', '_')}_{sweep.method}.{sweep.parameter}"
+    write_atomically(place.with_name(place.name + ".csv"), csv_text(frame))
+    draw(frame, series, student, place.with_name(place.name + ".svg"))
+    print(f"written: {place}.csv\nwritten: {place}.svg", file=sys.stderr)
+
+
+def _cells(row: Mapping[Any, Any], further: Mapping[str, float | None], shown: Sequence[str]) -> list[str]:
     mean = "" if row["mean"] is None else f"{row['mean']:.2f}" + (f" ± {row['ci_high'] - row['mean']:.2f}" if row["ci_high"] is not None else "")
     difference = "" if row["delta_student"] is None else f"{row['delta_student']:+.2f}"
     numbers = [further.get(name) for name in shown]
-    return [
-        str(row["value"]),
-        mean,
-        difference,
-        str(row["steps"] or ""),
-        str(row["seeds"]),
-        row["status"],
-        *("" if one is None else f"{one:.2f}" for one in numbers),
-    ]
+    texts = ["" if number is None else f"{number:.2f}" for number in numbers]
+    return [str(row["value"]), mean, difference, str(row["steps"] or ""), str(row["seeds"]), row["status"], *texts]

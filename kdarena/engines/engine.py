@@ -1,4 +1,4 @@
-"""What crosses the border between the parent and a worker: jobs and events, as JSON lines."""
+"""What an engine is, and what it exchanges with its workers: jobs and results, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = RunResult | CostProfile
 
 @dataclass(frozen=True)
 class Event:
-    """A job's result, or its progress in [0, 1] where ``result`` is None."""
+    """What happened to a job: its result, or its progress in [0, 1] where ``result`` is None."""
 
     spec: Spec
     result: Result | None = None

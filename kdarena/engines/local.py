@@ -22,8 +22,8 @@ from typing import Any
 from kdarena.engines.engine import Event, Spec, failed, result_from, to_message
 from kdarena.plan.spec import Status
 
-PATIENCE = 300.0
-"""Seconds without a sign of life after which a job counts as an endless loop. A run says at least every few steps that it lives."""
+SILENCE_LIMIT = 300.0
+"""Seconds without a message after which a job counts as an endless loop. A run reports its progress at least every few steps."""
 
 # Large tensors come from the heap and stay in it, instead of being mapped and unmapped at every step: 1.28 times faster on glibc.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(64 * 2**20)}
@@ -35,7 +35,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     buffer: bytearray = field(default_factory=bytearray)
     spec: Spec | None = None
-    heard: float = 0.0
+    last_message: float = 0.0
     killed: Status | None = None
 
 
@@ -47,7 +47,7 @@ class LocalEngine:
         threads: CPU threads of each worker; 0 leaves torch's own number.
         teachers, output: folders of checkpoints.
         log: file that takes what workers and plugins print.
-        patience: see :data:`PATIENCE`.
+        silence_limit: see :data:`SILENCE_LIMIT`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LocalEngine:
         log: Path,
         data_root: str | None = None,
         plugin_paths: Sequence[str] = (),
-        patience: float = PATIENCE,
+        silence_limit: float = SILENCE_LIMIT,
     ):
         self.capacity = len(devices)
         self._settings = {
@@ -73,21 +73,21 @@ class LocalEngine:
         for folder in (teachers, output, log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         self._log = log.open("ab")
-        self._patience = patience
+        self._silence_limit = silence_limit
         self._selector = selectors.DefaultSelector()
         self._devices = list(devices)
         self._workers: list[_Worker] = []
 
     def submit(self, spec: Spec) -> None:
-        """Give a job to an idle worker, starting one where fewer than ``capacity`` live."""
+        """Give a job to an idle worker, starting a new one where fewer than ``capacity`` live."""
         idle = next((worker for worker in self._workers if worker.spec is None), None)
         if idle is None:
             if len(self._workers) >= self.capacity:
                 raise RuntimeError("no idle worker")
             idle = self._start(self._free_device())
-        idle.spec, idle.heard = spec, time.monotonic()
+        idle.spec, idle.last_message = spec, time.monotonic()
         assert idle.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # a worker that died is found by wait()
+        with contextlib.suppress(BrokenPipeError):  # wait() notices a worker that died
             idle.process.stdin.write((json.dumps(to_message(spec)) + "\n").encode())
             idle.process.stdin.flush()
 
@@ -95,10 +95,10 @@ class LocalEngine:
         """Events within so many seconds; returns as soon as there is one."""
         events: list[Event] = []
         for ready, _ in self._selector.select(seconds):
-            events.extend(self._hear(ready.data))
+            events.extend(self._read(ready.data))
         now = time.monotonic()
         for worker in self._workers:
-            if worker.spec is not None and worker.killed is None and now - worker.heard > self._patience:
+            if worker.spec is not None and worker.killed is None and now - worker.last_message > self._silence_limit:
                 worker.killed = "timeout"
                 worker.process.kill()
         return events
@@ -136,20 +136,20 @@ class LocalEngine:
         process.stdin.write((json.dumps({**self._settings, "device": device}) + "\n").encode())
         process.stdin.flush()
         os.set_blocking(process.stdout.fileno(), False)
-        worker = _Worker(device, process, heard=time.monotonic())
+        worker = _Worker(device, process, last_message=time.monotonic())
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
         self._workers.append(worker)
         return worker
 
-    def _hear(self, worker: _Worker) -> list[Event]:
+    def _read(self, worker: _Worker) -> list[Event]:
         assert worker.process.stdout is not None
         chunk = worker.process.stdout.read()
         if chunk is None:
             return []
         if not chunk:
-            return self._bury(worker)
+            return self._remove(worker)
         worker.buffer += chunk
-        worker.heard = time.monotonic()
+        worker.last_message = time.monotonic()
         events = []
         while (end := worker.buffer.find(b"\n")) >= 0:
             message: dict[str, Any] = json.loads(worker.buffer[:end])
@@ -163,26 +163,26 @@ class LocalEngine:
                 worker.spec = None
                 if message.get("last"):
                     worker.process.kill()
-                    self._bury(worker)
+                    self._remove(worker)
                     break
         return events
 
-    def _bury(self, worker: _Worker) -> list[Event]:
-        """A worker's output closed: it died."""
+    def _remove(self, worker: _Worker) -> list[Event]:
+        """A worker whose output closed has ended; what it was doing has failed."""
         assert worker.process.stdout is not None
         self._selector.unregister(worker.process.stdout)
         code = worker.process.wait()
         self._workers.remove(worker)
         if worker.spec is None:
             return []
-        status, error = cause_of_death(code, worker.killed, self._patience)
+        status, error = status_of_exit(code, worker.killed, self._silence_limit)
         return [Event(worker.spec, result=failed(worker.spec, status, error))]
 
 
-def cause_of_death(code: int, killed: Status | None, patience: float) -> tuple[Status, str]:
-    """Status and one line for a worker that ended with an exit code while it worked."""
+def status_of_exit(code: int, killed: Status | None, silence_limit: float) -> tuple[Status, str]:
+    """Status of a run and one line on what happened, for a worker that ended with an exit code during it."""
     if killed == "timeout":
-        return "timeout", f"no sign of life for {patience:g} s: an endless loop?"
+        return "timeout", f"no sign of life for {silence_limit:g} s: an endless loop?"
     if code == -signal.SIGKILL:
         return "oom", "the worker was killed (SIGKILL): the system ran out of memory?"
     if code < 0:
@@ -192,7 +192,7 @@ def cause_of_death(code: int, killed: Status | None, patience: float) -> tuple[S
 
 def worker_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
     """A worker's environment: the parent's, with thread counts and the allocator's thresholds set before it starts."""
-    chosen = {**environment, **{name: value for name, value in ALLOCATOR.items() if name not in environment}}
+    settings = {**environment, **{name: value for name, value in ALLOCATOR.items() if name not in environment}}
     if threads:
-        chosen.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")})
-    return chosen
+        settings.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")})
+    return settings

@@ -1,8 +1,8 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
-It reads a line of settings and then one job a line from standard input, and answers on the descriptor that was its
-standard output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil an answer. When its standard
-input closes, the parent is gone and it ends at once.
+It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
+output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
+an answer. When its standard input closes, the parent is gone and it ends at once.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def main() -> None:
 
     from kdarena.engines.engine import spec_from
     from kdarena.execute.execute import execute, execute_profile
-    from kdarena.execute.workspace import Bench
+    from kdarena.execute.workspace import Workspace
     from kdarena.plan.spec import RunSpec
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    bench = Bench(
+    workspace = Workspace(
         teachers=Path(settings["teachers"]),
         output=Path(settings["output"]),
         data_root=settings["data_root"],
@@ -44,7 +44,7 @@ def main() -> None:
     )
     while True:
         spec = spec_from(jobs.get())
-        result = execute(spec, bench) if isinstance(spec, RunSpec) else execute_profile(spec, bench)
+        result = execute(spec, workspace) if isinstance(spec, RunSpec) else execute_profile(spec, workspace)
         last = result.status == "error" and poisoned(settings["device"])
         _answer(answers, {"result": dataclasses.asdict(result), "last": last})
         if last:

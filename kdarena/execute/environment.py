@@ -1,4 +1,4 @@
-"""What a result depends on besides its spec: versions, commit, device."""
+"""What a result depends on in addition to its spec: versions, commit, device."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def of_device(device: torch.device) -> dict[str, str]:
 @functools.cache
 def of_arena() -> Mapping[str, str]:
     """Of the parent: versions of the packages that plan and record, and the commit where kdarena is a checkout."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     commit = checkout_commit(Path(__file__).parent)
-    return {**found, **({"commit": commit} if commit else {})}
+    return {**versions, **({"commit": commit} if commit else {})}
 
 
 def checkout_commit(folder: Path) -> str | None:

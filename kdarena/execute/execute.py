@@ -21,13 +21,12 @@ from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
 from kdarena.execute import environment
-from kdarena.execute.hooks import Hooks, is_out_of_memory, parameter_count
+from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.profile import profile
 from kdarena.execute.train import Training
-from kdarena.execute.workspace import Bench, build_run
-from kdarena.method.discovery import Plugin
+from kdarena.execute.workspace import Workspace, new_run
+from kdarena.method.discovery import STUDENT
 from kdarena.method.run import Run, TeacherChanged
-from kdarena.method.student import Defaults
 from kdarena.plan.budget import UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
@@ -42,33 +41,32 @@ class Pruned(Exception):
     """A trial fell below its rule."""
 
 
-def execute(spec: RunSpec, bench: Bench) -> RunResult:
+def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
     """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
     started = time.perf_counter()
     try:
-        _forget_peak_memory(torch.device(bench.device))
-        return _Execution(spec, bench)(started)
+        _forget_peak_memory(torch.device(workspace.device))
+        return _Execution(spec, workspace)(started)
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
 
 class _Execution:
-    def __init__(self, spec: RunSpec, bench: Bench):
-        self.spec, self.bench = spec, bench
-        self.task = bench.task(spec.task, spec.precision)
-        self.found = bench.plugin(spec.method, spec.source)
-        self.hooks = Hooks(self.found)
+    def __init__(self, spec: RunSpec, workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
+        self.task = workspace.task(spec.task, spec.precision)
+        self.plugin = workspace.plugin(spec.method, spec.source)
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.evaluation_s = 0.0
         self.processor_started = time.process_time()
-        if bench.report is not None:
-            self.task.alive = partial(bench.report, 1.0)
+        if workspace.report is not None:
+            self.task.alive = partial(workspace.report, 1.0)
 
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task
         steps = commit(spec.costs, spec.budget.amount)
         seed_everything(spec.seed)
-        run = build_run(self.found, task, self.bench, spec)
+        self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
         phases = self.hooks.build(run)
         scheduled = [(phase.name, phase.steps) for phase in phases]
         profiled = [(cost.phase, cost.steps) for cost in spec.costs]
@@ -79,7 +77,7 @@ class _Execution:
                 f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
             )
         build_s = time.perf_counter() - started
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, watch=self._watch(run), report=self.bench.report)
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, watch=self._watch(run), report=self.workspace.report)
         status: Status = "done"
         try:
             trained = training()
@@ -100,7 +98,7 @@ class _Execution:
         checkpoint = None
         if status != "pruned" and spec.purpose != "tune":
             checkpoint = f"{spec.key}.safetensors"
-            save(student, self.bench.output / checkpoint)
+            save(student, self.workspace.output / checkpoint)
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
             key=spec.key,
@@ -133,7 +131,7 @@ class _Execution:
         def score(step: int) -> None:
             metric = self.task.card.metric
             started = time.perf_counter()
-            value = self.task.evaluate(run.learner.student, "validation", run.seed, run.protocol)[metric]
+            value = self.task.evaluate(run.learner.student, "validation", run.split)[metric]
             self.evaluation_s += time.perf_counter() - started
             self.curves[f"validation/{metric}"] = [(step, value)]
             rule = self.spec.prune
@@ -146,12 +144,12 @@ class _Execution:
         """Validation where there is one; test once, at the last step, and never for a trial."""
         spec, task = self.spec, self.task
         started = time.perf_counter()
-        reference = self.bench.reference(task, spec.reference) if spec.reference else None
+        reference = self.workspace.reference(task, spec.reference) if spec.reference else None
         parts: list[str] = ["validation"] if spec.protocol == "validated" else []
         parts += ["test"] if spec.purpose != "tune" else []
         metrics: dict[str, float] = {}
         for part in parts:
-            scored = task.evaluate(student, part, run.seed, run.protocol, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
+            scored = task.evaluate(student, part, run.split, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
             for name, value in scored.items():
                 metrics[f"{part}/{name}"] = value
         if spec.purpose in ("final", "control"):
@@ -160,49 +158,46 @@ class _Execution:
         return metrics
 
     def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
-        """What a final run records besides: other deployed networks, the method's own report, detection, groups asked for."""
-        task, learner, place = self.task, run.learner, (run.seed, run.protocol)
-        found: dict[str, float] = {}
+        """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
+        task, learner, split = self.task, run.learner, run.split
+        metrics: dict[str, float] = {}
         for name, network in learner.deploy.items():
-            # made of teachers alone: it is scored on what teachers see
-            scores_of_it = task.evaluate(network, "test", *place, reference, teacher_inputs=run.of_teachers(network))
-            found |= {f"deploy:{name}/{metric}": value for metric, value in scores_of_it.items()}
-            found[f"deploy:{name}/params"] = float(parameter_count(network))
+            # a network made of teachers alone is scored on what teachers see
+            scores = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
+            metrics |= {f"deploy:{name}/{metric}": value for metric, value in scores.items()}
+            metrics[f"deploy:{name}/params"] = float(parameter_count(network))
         with self.hooks.guard("build_student"):
-            for name, scores in learner.uncertainties.items():
+            for name, uncertainties in learner.uncertainties.items():
                 scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
-                found |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", *place, scores).items()}
+                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", split, uncertainties).items()}
             if learner.report is not None:
-                found |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", *place)).items()}
+                metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", split)).items()}
         for group in self.spec.metric_groups:
-            found |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, *place).items() if f"test/{metric}" not in found}
-        if self.found.method is not None and self.found.method.auxiliary:
+            metrics |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, split).items() if f"test/{metric}" not in metrics}
+        if self.plugin.method is not None and self.plugin.method.auxiliary:
             # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
             learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
-            found = {metric: value for metric, value in found.items() if not metric.startswith(learned)}
-        return found
+            metrics = {metric: value for metric, value in metrics.items() if not metric.startswith(learned)}
+        return metrics
 
 
-def execute_profile(spec: ProfileSpec, bench: Bench) -> CostProfile:
-    """Calibrate one method; what goes wrong becomes the status."""
+def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
+    """Measure the cost profile of one method; what goes wrong becomes the status."""
     started = time.perf_counter()
     try:
-        task = bench.task(spec.task, spec.precision)
-        found = bench.plugin(spec.method, spec.source)
-        plain = Plugin(Defaults.method.name, Defaults(), Defaults.method)
+        task = workspace.task(spec.task, spec.precision)
+        plugin = workspace.plugin(spec.method, spec.source)
         seed_everything(0)
-        alone = replace(spec, method=Defaults.method.name, params={}, teachers=(), trains=None)
+        alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
         measures, student_s = profile(
-            Hooks(found),
-            lambda: build_run(found, task, bench, spec),
-            Hooks(plain),
-            lambda: build_run(plain, task, bench, alone),
+            lambda: new_run(plugin, task, workspace, spec),
+            lambda: new_run(STUDENT, task, workspace, alone),
             timed=spec.timed,
             once=spec.audit != "",
             limit=spec.limit,
-            alive=lambda: bench.report(0.0) if bench.report is not None else None,
+            alive=lambda: workspace.report(0.0) if workspace.report is not None else None,
         )
-        run = build_run(plain, task, bench, alone)
+        _, run = new_run(STUDENT, task, workspace, alone)
         deployed = run.new_student()
         return CostProfile(
             key=spec.key,
@@ -229,7 +224,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _status_of(error: Exception) -> Status:
-    """The status of a run or a profile that an exception ended; one that nobody foresaw leaves its traceback in the log."""
+    """The status of a run or a profile that an exception ended; an unforeseen exception leaves its traceback in the log."""
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, NotApplicable):

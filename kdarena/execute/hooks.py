@@ -11,39 +11,51 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, described
-from kdarena.method.contract import NO_TEACHER, Learner, Phase, Update
-from kdarena.method.discovery import Plugin, manager_for
+from kdarena.method.contract import Phase, Terms, Update
+from kdarena.method.declaration import NO_TEACHER
+from kdarena.method.discovery import Plugin, manager_for, new_instance
+from kdarena.method.learner import Learner
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.method.step import Step
-
-Terms = Mapping[str, Tensor]
+from kdarena.params import Params
 
 
 class Hooks:
-    """A method's hooks as plain calls. Whatever a hook raises or returns wrongly becomes a :class:`MethodError` that names it."""
+    """The hooks of a method's instance for one run, as plain calls.
 
-    def __init__(self, found: Plugin):
-        assert found.method is not None
-        self.name = found.method.name
-        self._hook = manager_for(found.plugin).hook
+    Whatever a hook raises or returns wrongly becomes a :class:`MethodError` that names it.
+
+    Attributes:
+        name: of the method.
+        instance: of its class, made for this run; or its module.
+        loss: its terms of a step.
+    """
+
+    def __init__(self, plugin: Plugin, params: Params):
+        assert plugin.method is not None
+        self.name = plugin.method.name
+        self.params = params
+        with self.guard("__init__"):
+            self.instance = new_instance(plugin.implementation, params)
+        self._hook = manager_for(self.instance).hook
         self.loss: Callable[[Step], Terms] = self._resolve_loss()
         self._student: dict[str, tuple[int, ...]] | None = None
 
     def build(self, run: Run) -> list[Phase]:
         """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn; returns the phases."""
         with self.guard("build_teacher"):
-            teacher = self._hook.build_teacher(task=run.task, params=run.params, run=run)
+            teacher = self._hook.build_teacher(task=run.task, params=self.params, run=run)
             self._expect(self._is_teacher(teacher), "build_teacher", "a module, a sequence of modules or NO_TEACHER", teacher)
             run.teacher = teacher
             run.check_teachers(weights=False)
         with self.guard("build_student"):
-            learner = self._hook.build_student(task=run.task, teacher=teacher, params=run.params, run=run)
+            learner = self._hook.build_student(task=run.task, teacher=teacher, params=self.params, run=run)
             self._expect(isinstance(learner, Learner), "build_student", "a Learner", learner)
             run.learner = learner
             self.check_student(run)
             run.check_teachers(weights=False)
         with self.guard("schedule"):
-            phases = self._hook.schedule(task=run.task, learner=learner, params=run.params, run=run)
+            phases = self._hook.schedule(task=run.task, learner=learner, params=self.params, run=run)
             good = isinstance(phases, Sequence) and len(phases) > 0 and all(isinstance(phase, Phase) for phase in phases)
             self._expect(good, "schedule", "a list of at least one Phase", phases)
             self._check_phases(phases)
@@ -57,11 +69,11 @@ class Hooks:
         student = run.learner.student
         if _shapes(student) != self._student:
             count, expected = parameter_count(student), parameter_count(run.new_student())
-            found = f"the deployed student ({count:,} parameters) is not of the architecture of the task's ({expected:,})"
-            raise MethodError(self.name, "build_student", f"{found}; use run.new_student()")
+            problem = f"the deployed student ({count:,} parameters) is not of the architecture of the task's ({expected:,})"
+            raise MethodError(self.name, "build_student", f"{problem}; use run.new_student()")
 
     def updates(self, phase: Phase, run: Run) -> list[Update]:
-        """The updates of a phase, after its ``begin`` was called."""
+        """The updates of a phase, after its ``prepare`` was called."""
         with self.guard("schedule"):
             updates = [Update("student", run.learner.parameters())] if phase.updates is None else list(phase.updates(run))
             good = all(isinstance(update, Update) for update in updates) and len(updates) > 0
@@ -77,8 +89,8 @@ class Hooks:
         self._expect(good, "loss", f"named terms for update {update!r}, as {{'ce': tensor}}", terms)
         for name, term in terms.items():
             if not (isinstance(term, Tensor) and term.dim() == 0 and term.is_floating_point()):
-                found = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-                raise MethodError(self.name, "loss", f"expected a scalar tensor for term {name!r}, found {found}")
+                given = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+                raise MethodError(self.name, "loss", f"expected a scalar tensor for term {name!r}, found {given}")
 
     @contextmanager
     def guard(self, hook: str) -> Iterator[None]:
@@ -97,13 +109,17 @@ class Hooks:
     def _resolve_loss(self) -> Callable[[Step], Terms]:
         """The method's own function where nothing wraps it: a pluggy call a step would cost 2 % of a 5 ms step."""
         implementations = self._hook.loss.get_hookimpls()
-        if any(one.hookwrapper or one.wrapper for one in implementations):
+        if any(implementation.hookwrapper or implementation.wrapper for implementation in implementations):
             caller = self._hook.loss
-            return lambda step: caller(step=step)  # type: ignore[no-any-return]
-        first = implementations[-1]
-        if len(implementations) == 1:
-            return first.function  # type: ignore[return-value]
-        return _first_result([(one.function, bool(one.argnames)) for one in reversed(implementations)])
+            return lambda step: caller(step=step, params=self.params)  # type: ignore[no-any-return]
+        own = implementations[-1]
+        function: Callable[..., Terms] = own.function  # type: ignore[assignment]
+        if own.argnames == ("step",):
+            return function
+        given = {"params": self.params} if "params" in own.argnames else {}
+        if "step" in own.argnames:
+            return lambda step: function(step=step, **given)
+        return lambda step: function(**given)
 
     def _check_phases(self, phases: Sequence[Phase]) -> None:
         names = [phase.name for phase in phases]
@@ -116,35 +132,19 @@ class Hooks:
                 raise MethodError(
                     self.name, "schedule", f"phase {phase.name!r} needs at least one step or a positive share, not {phase.steps} and {phase.share}"
                 )
-            if phase.data == "none" and phase.work is None:
-                raise MethodError(self.name, "schedule", f"phase {phase.name!r} has data='none' but no work")
+            if phase.data == "none" and phase.process is None:
+                raise MethodError(self.name, "schedule", f"phase {phase.name!r} has data='none' but no process")
 
     @staticmethod
     def _is_teacher(teacher: Any) -> bool:
         if teacher is NO_TEACHER or isinstance(teacher, nn.Module):
             return True
-        return isinstance(teacher, Sequence) and len(teacher) > 0 and all(isinstance(one, nn.Module) for one in teacher)
+        return isinstance(teacher, Sequence) and len(teacher) > 0 and all(isinstance(module, nn.Module) for module in teacher)
 
-    def _expect(self, good: bool, hook: str, expected: str, found: Any) -> None:
+    def _expect(self, good: bool, hook: str, expected: str, given: Any) -> None:
         if not good:
-            text = repr(found)
-            raise MethodError(self.name, hook, f"expected {expected}, found {text if len(text) < 60 else type(found).__name__}")
-
-
-def _first_result(functions: Sequence[tuple[Callable[..., Any], bool]]) -> Callable[[Step], Terms]:
-    own, own_takes_step = functions[0]
-    rest = functions[1:]
-
-    def loss(step: Step) -> Terms:
-        terms = own(step) if own_takes_step else own()
-        if terms is None:
-            for function, takes_step in rest:
-                terms = function(step) if takes_step else function()
-                if terms is not None:
-                    break
-        return terms  # type: ignore[no-any-return]
-
-    return loss
+            text = repr(given)
+            raise MethodError(self.name, hook, f"expected {expected}, found {text if len(text) < 60 else type(given).__name__}")
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

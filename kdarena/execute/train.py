@@ -16,10 +16,11 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
 from kdarena.plan.spec import PhaseCost, PhaseRecord
-from kdarena.tracks.task import Batch, synchronize
+from kdarena.tracks.measure import synchronize
+from kdarena.tracks.values import Batch
 
 STRIDE = 50
-"""Steps between two looks at the losses (the only synchronisations of a run), and between two questions to ``Phase.until``."""
+"""Steps between two looks at the losses (the only synchronisations of a run), and between two questions to ``Phase.stop_when``."""
 
 HEARTBEAT = 5.0
 """Seconds after which a run with long steps says that it is alive, between two looks at the losses."""
@@ -72,26 +73,26 @@ class Training:
         for position, phase in enumerate(self.phases):
             previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
             if self.trained.phases[-1].ended_early:
-                # what it leaves is shared out anew; else the numbers committed stand, which a second rounding would change
+                # what it leaves is shared out anew; else the committed numbers remain, which a second rounding would change
                 steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
         return self.trained
 
     def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
         stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented)
-        until = None if last else phase.until
+        stop_when = None if last else phase.stop_when
         ended_early = False
         done = 0
         try:
             while done < steps and not ended_early:
                 block = min(STRIDE - done % STRIDE, steps - done)
-                with self.hooks.guard("loss" if phase.work is None else "schedule"), self._charged():
+                with self.hooks.guard("loss" if phase.process is None else "schedule"), self._charged():
                     done = self._block(stepper, batches, cost, done, done + block, steps)
                     self._look(stepper, phase)
                 self._tell()
                 self._call_watchers()
-                if until is not None and done < steps:
+                if stop_when is not None and done < steps:
                     with self.hooks.guard("schedule"):
-                        ended_early = bool(until(self.run))
+                        ended_early = bool(stop_when(self.run))
         finally:  # also of a phase in which a watcher ends the run
             self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
         return {bound.name: bound for bound in stepper.bound}
@@ -155,16 +156,16 @@ class _Clock:
 
 
 def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]) -> tuple[Stepper, Iterator[Batch | None]]:
-    """Begin a phase: its ``begin``, its updates bound to optimisers, and where its batches come from."""
-    if phase.begin is not None:
+    """Begin a phase: its ``prepare``, its updates bound to optimisers, and where its batches come from."""
+    if phase.prepare is not None:
         with hooks.guard("schedule"):
-            phase.begin(run)
+            phase.prepare(run)
             run.check_teachers(weights=False)
             run.train_mode()
     stepper = Stepper(hooks, run, phase, previous)
     batches: Iterator[Batch | None] = augmented
     if phase.data == "auxiliary":
-        batches = _beside(augmented, run.task.auxiliary(run.seed))
+        batches = _with_auxiliary(augmented, run.task.auxiliary(run.split))
     elif phase.data == "plain":
         batches = run.batches("plain")
     elif phase.data == "none":
@@ -172,7 +173,7 @@ def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundU
     return stepper, batches
 
 
-def _beside(augmented: Iterator[Batch], auxiliary: Iterator[Tensor]) -> Iterator[Batch]:
+def _with_auxiliary(augmented: Iterator[Batch], auxiliary: Iterator[Tensor]) -> Iterator[Batch]:
     for batch, inputs in zip(augmented, auxiliary, strict=False):
         yield replace(batch, auxiliary=inputs)
 

@@ -14,7 +14,7 @@ from kdarena.execute.hooks import Hooks
 from kdarena.method.contract import Curve, Phase, Update
 from kdarena.method.run import Run
 from kdarena.method.step import Step
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch
 
 
 class BoundUpdate:
@@ -31,7 +31,7 @@ class BoundUpdate:
         kept = previous.get(update.name) if update.keep else None
         self.optimizer: Optimizer
         self._base: list[float]
-        if kept is not None and [id(one) for one in kept.parameters] == [id(one) for one in self.parameters]:
+        if kept is not None and [id(parameter) for parameter in kept.parameters] == [id(parameter) for parameter in self.parameters]:
             self.optimizer, self._base = kept.optimizer, kept._base
         else:
             self.optimizer = run.optimizer(self.parameters) if update.optimizer is None else update.optimizer(self.parameters)
@@ -76,7 +76,7 @@ class Stepper:
         self.terms: dict[tuple[str, str], list[tuple[int, Tensor]]] = defaultdict(list)
         self.count = 0
         self._checked = False
-        if phase.work is None:
+        if phase.process is None:
             updates = hooks.updates(phase, run)
             with hooks.guard("schedule"):
                 self.bound = [BoundUpdate(update, run, hooks, previous or {}) for update in updates]
@@ -90,9 +90,9 @@ class Stepper:
         step.renew(batch, progress, run_progress)
         for bound in self.bound:
             bound.set_rate(progress)
-        if self.phase.work is not None:
+        if self.phase.process is not None:
             with torch.no_grad():
-                self.phase.work(step)
+                self.phase.process(step)
         elif len(self._joint) == 1 and not self._first:
             self._take_single(self._joint[0])
         else:

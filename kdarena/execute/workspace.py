@@ -1,8 +1,8 @@
-"""What a worker keeps between runs, and what it builds a run of."""
+"""What a worker keeps between runs, and what it makes a run of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,27 +10,28 @@ import torch
 from torch import nn
 
 from kdarena.errors import UserError
-from kdarena.method.contract import Method, TeacherSpec
-from kdarena.method.discovery import Plugin, discover
+from kdarena.execute.hooks import Hooks
+from kdarena.method.declaration import TeacherSpec
+from kdarena.method.discovery import STUDENT, Plugin, discover
 from kdarena.method.run import Run
-from kdarena.method.student import Defaults
 from kdarena.params import make_params
 from kdarena.plan.cost import ProfileSpec
 from kdarena.plan.spec import RunSpec
-from kdarena.tracks import find_card
+from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
-from kdarena.tracks.task import Setting, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Setting
 
 
 @dataclass
-class Bench:
-    """What a worker keeps between runs: where files lie, loaded tasks, found plugins.
+class Workspace:
+    """What a worker keeps between runs: where files lie, loaded tasks, loaded plugins.
 
     Attributes:
         teachers: folder of teachers' checkpoints, named by key.
         output: folder that students' checkpoints are written to.
         data_root: of the tasks' data.
-        plugin_paths: files of plugins besides the installed ones.
+        plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
         report: called with the progress of a run now and then.
     """
@@ -42,31 +43,31 @@ class Bench:
     device: str = "cpu"
     report: Callable[[float], None] | None = None
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
-    _found: dict[str, Plugin] = field(default_factory=dict)
-    _modules: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
+    _plugins: dict[str, Plugin] = field(default_factory=dict)
+    _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
 
     def task(self, name: str, precision: str) -> Task:
         """The task on the device; loaded once, and only one at a time stays loaded."""
         if (name, precision) not in self._tasks:
             self._tasks.clear()
-            self._modules.clear()
-            described = find_card(name, self.data_root)
+            self._references.clear()
+            card = find_card(name, self.data_root)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
-            self._tasks[name, precision] = described.load(described, setting)
+            self._tasks[name, precision] = load_task(card, setting)
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:
         """The plugin of a method; it has to be the code that the spec was made with."""
-        if name == Defaults.method.name:
-            return Plugin(name, Defaults(), Defaults.method)
-        if name not in self._found:
-            self._found = {one.name: one for one in discover(self.plugin_paths)}
-        found = self._found.get(name)
-        if found is None or found.error is not None:
-            raise UserError(f"plugin {name!r} can't be loaded in the worker: {found.error if found else 'not found'}")
-        if found.source != source:
+        if name == STUDENT.name:
+            return STUDENT
+        if name not in self._plugins:
+            self._plugins = {plugin.name: plugin for plugin in discover(self.plugin_paths)}
+        loaded = self._plugins.get(name)
+        if loaded is None or loaded.error is not None:
+            raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
+        if loaded.source != source:
             raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
-        return found
+        return loaded
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
         """A trained teacher, in eval mode, a fresh copy for each run, so that no run can change another's."""
@@ -79,17 +80,26 @@ class Bench:
     def reference(self, task: Task, key: str) -> nn.Module:
         """The reference teacher for agreement metrics; kept, since its predictions are cached by the task."""
         identity = (task.card.name, task.setting.precision, key)
-        if identity not in self._modules:
-            self._modules[identity] = self.teacher(task, TeacherSpec(), key)
-        return self._modules[identity]
+        if identity not in self._references:
+            self._references[identity] = self.teacher(task, TeacherSpec(), key)
+        return self._references[identity]
 
 
-def build_run(found: Plugin, task: Task, bench: Bench, spec: RunSpec | ProfileSpec) -> Run:
-    """The run that a method's hooks work in, with its teachers loaded."""
-    method: Method = found.method  # type: ignore[assignment]
-    teachers = [bench.teacher(task, teacher, key) for teacher, key in spec.teachers]
-    seed = spec.seed if isinstance(spec, RunSpec) else 0
-    recipe: Mapping[str, float] = spec.recipe if isinstance(spec, RunSpec) else {}
-    params = make_params(method.Params, spec.params)
-    start = bench.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None
-    return Run(task, method, params, seed=seed, recipe=recipe, protocol=spec.protocol, teachers=teachers, trains=spec.trains, start=start)
+def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | ProfileSpec) -> tuple[Hooks, Run]:
+    """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded."""
+    assert plugin.method is not None
+    params = make_params(plugin.method.Params, spec.params)
+    teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
+    seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (0, {}, None)
+    run = Run(
+        task,
+        plugin.method,
+        params,
+        seed=seed,
+        recipe=recipe,
+        protocol=spec.protocol,
+        teachers=teachers,
+        trains=spec.trains,
+        start=workspace.reference(task, start) if start else None,
+    )
+    return Hooks(plugin, params), run

@@ -1,28 +1,25 @@
-"""A run as a method sees it: its networks, its seeds, its store."""
+"""A run as a method sees it: its networks, its seeds, its teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from kdarena.method.contract import NO_TEACHER, Learner, Method, TeacherSpec
+from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
+from kdarena.method.learner import Learner
 from kdarena.params import Params
 from kdarena.seeds import derive
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch.optim import Optimizer
-
-    from kdarena.tracks.task import Batch, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Protocol, Split
 
 
 class TeacherChanged(Exception):
-    """A frozen teacher was found in train mode, with gradients, or with other weights than it was given."""
+    """A frozen teacher is in train mode, wants gradients, or has other weights than it was given."""
 
 
 class Run:
@@ -31,12 +28,11 @@ class Run:
     Attributes:
         task: data, networks, loss and evaluation.
         method, params: what is run, and with which parameters.
-        recipe: the common knobs in force: ``lr`` and ``weight_decay``.
-        seed, protocol: of the run.
+        recipe: the common hyper-parameters in force: ``lr`` and ``weight_decay``.
+        split: seed and protocol of the run: which samples it trains on, and in what order.
         teachers: the modules that ``Method.teachers`` declared, in that order, frozen.
         teacher: what ``build_teacher`` returned; a module, a sequence of them or ``NO_TEACHER``.
         learner: what ``build_student`` returned; a phase may replace it (a new generation).
-        store: a method's own state (a vocabulary, a bank, a cache).
         generator: a method's own random draws, on the task's device.
     """
 
@@ -48,7 +44,7 @@ class Run:
         *,
         seed: int,
         recipe: Mapping[str, float] | None = None,
-        protocol: str = "validated",
+        protocol: Protocol = "validated",
         teachers: Sequence[nn.Module] = (),
         trains: TeacherSpec | None = None,
         start: nn.Module | None = None,
@@ -56,17 +52,30 @@ class Run:
         self.task = task
         self.method = method
         self.params = params
-        self.seed = seed
-        self.protocol = protocol
+        self.split = Split(seed, protocol)
         self.recipe = {"lr": task.card.recipe.lr, "weight_decay": task.card.recipe.weight_decay, **(recipe or {})}
         self.trains = trains
         self._start = start
         self.learner: Learner
         self.teacher: Any = NO_TEACHER
-        self.store: dict[str, Any] = {}
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
+
+    @property
+    def seed(self) -> int:
+        """Of its split."""
+        return self.split.seed
+
+    @property
+    def protocol(self) -> Protocol:
+        """Of its split: ``validated`` or ``published``."""
+        return self.split.protocol
+
+    @property
+    def store(self) -> Any:
+        """Refused: it is the old form of a method's state."""
+        raise AttributeError("run.store no longer exists; keep state as an attribute of the method (self.vocabulary = …) and register its class")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -81,32 +90,32 @@ class Run:
     @property
     def train_size(self) -> int:
         """Number of training samples of this run."""
-        return self.task.size("train", self.seed, self.protocol)
+        return self.task.size("train", self.split)
 
     @property
     def targets(self) -> Tensor:
         """Labels of the whole training part [N] on the device, in the order of ``step.index``."""
         if not self.method.labels:
             raise ValueError("the method declares labels=False but reads run.targets")
-        return self.task.targets(self.seed, self.protocol)
+        return self.task.targets(self.split)
 
     def batches(self, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """The task's training batches (:meth:`kdarena.Task.batches`); a teacher is trained on what teachers see."""
-        found = self.task.batches(self.seed, self.protocol, data)
+        batches = self.task.batches(self.split, data)
         if self.trains is None or not self.task.card.parallel:
-            return found
-        return (batch.seen_by_teacher() for batch in found)
+            return batches
+        return (batch.seen_by_teacher() for batch in batches)
 
     def new_student(self, *, generation: int = 0, peer: int = 0, architecture: str = "student") -> nn.Module:
         """A freshly initialised network of the task, seeded by run seed, generation and peer alone.
 
         Whatever was built or drawn before changes nothing, so that all methods start from the same student. On tasks whose
         students start from the teacher it has the reference teacher's weights. In a teacher's own training ``"student"``
-        stands for the teacher that is trained.
+        means the teacher that is trained.
 
         Args:
             generation: 0 for the first student of a run, 1, 2 … for those that follow it.
-            peer: 0 for the student itself, 1, 2 … for those that learn beside it.
+            peer: 0 for the student itself, 1, 2 … for those that learn along with it.
             architecture: ``"student"``, ``"teacher"``, or a name of the track.
         """
         dropout = 0.0
@@ -128,7 +137,7 @@ class Run:
 
     def freeze(self, module: nn.Module) -> nn.Module:
         """Put a module into eval mode, take its gradients away and watch it: from now on it is a teacher, and may not change."""
-        module.eval().requires_grad_(False)
+        module.eval().requires_grad_(False).zero_grad(set_to_none=True)
         self._frozen[id(module)] = (module, {name: tensor.clone() for name, tensor in module.state_dict().items()})
         return module
 
@@ -186,7 +195,7 @@ class Run:
                         raise TeacherChanged(f"{name!r} of a teacher changed; a teacher has to be bit-identical before and after a run")
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float | None = None, weight_decay: float | None = None) -> Optimizer:
-        """The recipe's optimiser, with the common knobs unless given otherwise."""
+        """The recipe's optimiser, with the run's learning rate and weight decay unless given otherwise."""
         return self.task.optimizer(
             parameters,
             lr=self.recipe["lr"] if lr is None else lr,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdarena.method.contract import Learner
-from kdarena.tracks.task import Batch, Outputs
-
-if TYPE_CHECKING:
-    from kdarena.method.run import Run
-    from kdarena.params import Params
-    from kdarena.tracks.task import Task
+from kdarena.method.learner import Learner
+from kdarena.method.run import Run
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Outputs
 
 
 class LabelsForbidden(Exception):
@@ -27,21 +23,22 @@ class Step:
     Attributes:
         run: the run it belongs to.
         phase, update: names of the phase, and of the update whose loss is asked for.
-        progress: of the phase, in [0, 1).
-        run_progress: of the budget, in [0, 1).
+        progress: of the phase, in [0, 1): a 0-dimensional fp32 tensor on the device, the same object in every step of a phase, so that a
+            weight that follows it (:mod:`kdarena.schedules`) follows it in a captured step too.
+        run_progress: of the budget, in [0, 1), likewise.
     """
 
-    __slots__ = ("_batch", "_calls", "_decodes", "_history", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
+    __slots__ = ("_batch", "_calls", "_decoder_inputs", "_decodes", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
 
     def __init__(self, run: Run, phase: str):
         self.run = run
         self.phase = phase
         self.update = ""
-        self.progress = 0.0
-        self.run_progress = 0.0
+        self.progress = torch.zeros((), device=run.task.device)
+        self.run_progress = torch.zeros((), device=run.task.device)
         self._labels = run.method.labels
         self._decodes = run.task.decodes
-        self._history: Tensor | None = None
+        self._decoder_inputs: Tensor | None = None
         self._batch: Batch | None = None
         # what was called in this step, by network, inputs and arguments; the inputs are kept so that no id is used twice
         self._calls: dict[tuple[Any, ...], tuple[Any, nn.Module, tuple[Any, ...]]] = {}
@@ -50,10 +47,10 @@ class Step:
     def renew(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """Make it the next step (the harness calls this)."""
         self._batch = batch
-        self.progress = progress
-        self.run_progress = run_progress
+        self.progress.fill_(progress)
+        self.run_progress.fill_(run_progress)
         self._calls.clear()
-        self._history = None
+        self._decoder_inputs = None
 
     def forget(self, stepped: frozenset[int]) -> None:
         """Drop what was computed through a module that has a parameter among ``stepped`` (ids)."""
@@ -69,11 +66,6 @@ class Step:
     def task(self) -> Task:
         """Its loss and rows let one method serve several tracks."""
         return self.run.task
-
-    @property
-    def params(self) -> Params:
-        """The method's hyper-parameters."""
-        return self.run.params
 
     @property
     def learner(self) -> Learner:
@@ -105,19 +97,19 @@ class Step:
         return self._present.targets
 
     @property
-    def history(self) -> Tensor:
+    def decoder_inputs(self) -> Tensor:
         """What decoders are fed before each position [B, L]: the targets, from the start of the sentence on."""
-        if self._history is None:
-            self._history = self.task.history(self.targets)
-        return self._history
+        if self._decoder_inputs is None:
+            self._decoder_inputs = self.task.decoder_inputs(self.targets)
+        return self._decoder_inputs
 
     @property
     def auxiliary(self) -> Tensor:
         """Unlabelled auxiliary inputs [B', …], in phases with ``data="auxiliary"``."""
-        found = self._present.auxiliary
-        if found is None:
+        auxiliary = self._present.auxiliary
+        if auxiliary is None:
             raise ValueError("there are no auxiliary inputs; declare the phase with data='auxiliary'")
-        return found
+        return auxiliary
 
     @property
     def index(self) -> Tensor:
@@ -139,15 +131,15 @@ class Step:
         """All teachers' outputs, without gradients."""
         return tuple(self.forward(teacher) for teacher in self.run.teacher_modules())
 
-    # the three ways to call a module; they own autocast, modes of gradient, and the one call per input
+    # the three ways to call a module; they are responsible for autocast, gradients, and one call per input
     def forward(self, network: nn.Module, inputs: Tensor | None = None, **arguments: Any) -> Outputs:
         """A network's outputs, computed once per network, inputs and arguments.
 
         Teachers run without gradients, on ``teacher_inputs`` unless inputs are given; all other networks with gradients,
-        whatever the caller's mode. A decoder is fed :attr:`history`, unless the caller gives ``history`` as an argument.
+        whatever the caller's mode. A decoder is fed :attr:`decoder_inputs`, unless the caller gives ``decoder_inputs`` as an argument.
         """
-        if self._decodes and "history" not in arguments:
-            arguments["history"] = self.history
+        if self._decodes and "decoder_inputs" not in arguments:
+            arguments["decoder_inputs"] = self.decoder_inputs
         frozen = self.run.is_frozen(network)
         seen = inputs if inputs is not None else self.teacher_inputs if frozen else self.inputs
         key = (id(network), id(seen), tuple(sorted(arguments.items()))) if arguments else (id(network), id(seen))
@@ -167,7 +159,7 @@ class Step:
         if called is not None:
             output: Tensor = called[0]
             return output
-        with torch.set_grad_enabled(not self.run.is_frozen(helper)), self._autocast():
+        with torch.set_grad_enabled(not self.run.is_frozen(helper)), self.task.autocast():
             output = helper(*inputs)
         output = output.float()
         self._calls[key] = (output, helper, inputs)
@@ -181,10 +173,6 @@ class Step:
         """
         fixed = {name: parameter.detach() for name, parameter in module.named_parameters()}
         fixed.update((name, buffer.detach().clone()) for name, buffer in module.named_buffers())
-        with torch.enable_grad(), self._autocast():
+        with torch.enable_grad(), self.task.autocast():
             output: Tensor = torch.func.functional_call(module, fixed, inputs)
         return output.float()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        setting = self.run.task.setting
-        return torch.autocast(setting.device.type, torch.bfloat16) if setting.precision == "bf16" else nullcontext()

@@ -1,29 +1,32 @@
-"""The harness's own plugin: the defaults of all four hooks, which make the plain student, trained without distillation."""
+"""The plain student, trained without distillation: the harness's own plugin, whose four hooks are every method's defaults.
+
+L = the task's loss of the student: cross-entropy with the labels in classification
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kdarena.method.contract import NO_TEACHER, Learner, Method, Paper, Phase, hookimpl, no_teachers
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from kdarena.losses import corrupted
+from kdarena.method.contract import Phase, hookimpl
+from kdarena.method.declaration import NO_TEACHER, Method, Paper, no_teachers
+from kdarena.method.learner import Learner
+from kdarena.method.run import Run
+from kdarena.method.step import Step
 
-    from kdarena.method.run import Run
-    from kdarena.method.step import Step
 
-
-class Defaults:
+class Student:
     """What a method inherits: the teachers it declared, the task's student, the task's loss, one phase."""
 
     method = Method(
         name="student",
         title="the student trained alone, without distillation",
         paper=Paper("Deep Residual Learning for Image Recognition (the recipe of the plain student)", "CVPR", 2016, "https://arxiv.org/abs/1512.03385"),
-        equations="L = the task's loss of the student (cross-entropy with the labels in classification)",
         tracks=("classification", "segmentation", "text", "speech"),
-        outputs=("classes", "values"),
+        requires=(),
         teachers=no_teachers,
     )
 
@@ -44,8 +47,6 @@ class Defaults:
         """The task's loss; of a teacher that is trained with corrupted labels, on those."""
         trains, targets = step.run.trains, step.targets
         if trains is not None and trains.corruption:
-            from kdarena.losses import corrupted
-
             targets = corrupted(targets, step.task.classes, trains.corruption, step.run.generator)
         return {"task": step.task.loss(step.student, targets)}
 
@@ -53,6 +54,3 @@ class Defaults:
     def schedule(self) -> Sequence[Phase]:
         """One phase with one update over everything the learner trains."""
         return [Phase("train")]
-
-
-plugin = Defaults()

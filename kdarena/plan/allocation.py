@@ -1,4 +1,4 @@
-"""What a command gets: seeds, the budget of a run, trials; as stated, or fitted to a total time."""
+"""What a command gets on a task: seeds, the budget of a run, trials; as stated, or fitted to a total time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdarena.errors import BudgetTooSmall, UserError
-from kdarena.method.student import Defaults
-from kdarena.plan.budget import Amount, commit, minimum_amount
+from kdarena.method.student import Student
+from kdarena.plan.amounts import Amount
+from kdarena.plan.budget import commit, minimum_amount
 from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request
@@ -21,27 +22,31 @@ TRIAL_SHARE = 0.5
 """A trial's budget as a share of a final run's."""
 DEFAULT_SEEDS = 5
 DEFAULT_TOTAL = 600.0
+"""Seconds."""
 TUNING_SHARE = 1.5
 """Default tuning budget in budgets of a final run: three trials."""
 PROFILE_SHARE = 0.04
-"""Of the total time, for the profiles; with what building networks takes, and the audits, it is about a tenth."""
+"""Of the total time, for the cost profiles; with what building networks takes, and the audits, it is about a tenth."""
 SHORTEST_PROFILE = 0.25
 """Seconds."""
 RUN_OVERHEAD = 0.12
-"""Seconds that a run costs beside its training at least, as planned with."""
+"""Seconds that a run takes at least in addition to its training, as planned with."""
+
+Costs = Mapping[str, Sequence[PhaseCost]]
+"""What a step of each method costs in each of its phases, all in one unit."""
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What the planner chose for one task.
+    """What the methods get on one task.
 
     Attributes:
         amount: the budget of a final run, in the unit of the specs.
         unit: s, flop or epochs.
-        seeds: of the finals.
+        seeds: of the final runs.
         tuning: each method's tuning budget in the same unit, 0 for none.
         stated: the budget as the user or the planner stated it.
-        notes: what was chosen and what was cut, for the user.
+        notes: what was decided and what was cut, for the user.
     """
 
     amount: float
@@ -61,7 +66,7 @@ def to_unit(amount: Amount, student_s: float | None, steps_per_epoch: int) -> tu
 
 
 def profile_limit(request: Request, profiles: int, workers: int) -> float:
-    """Seconds that a profile may take, so that a command's profiles, on all its tasks, fit into its total time.
+    """Seconds that a cost profile may take, so that a command's profiles, on all its tasks, fit into its total time.
 
     With ``--budget`` the user states what a run costs and not how long all may take, and each is as careful as it can be.
     """
@@ -71,14 +76,14 @@ def profile_limit(request: Request, profiles: int, workers: int) -> float:
     return float(f"{min(max(share, SHORTEST_PROFILE), TIME_LIMIT):.2g}")
 
 
-def least_seconds(costs: Mapping[str, Sequence[PhaseCost]], seeds: int, overhead: float) -> float:
-    """Device seconds of a task's runs where each gets what the dearest method needs, without trials."""
+def least_seconds(costs: Costs, seeds: int, overhead: float) -> float:
+    """Device seconds of a task's runs where each gets what the most expensive method needs, without trials."""
     budgets, jobs = _workload(len(costs), seeds, tuned=False)
-    return _least(costs) * budgets + overhead * jobs
+    return _least_amount(costs) * budgets + overhead * jobs
 
 
-def _least(costs: Mapping[str, Sequence[PhaseCost]]) -> float:
-    """The least budget of the dearest method."""
+def _least_amount(costs: Costs) -> float:
+    """The least budget of the most expensive method."""
     return max((minimum_amount(cost) for cost in costs.values()), default=0.0)
 
 
@@ -106,91 +111,120 @@ def share_of_time(left: float, needs: Sequence[float], methods: Sequence[int]) -
 def allocate(
     request: Request,
     card: TaskCard,
-    costs: Mapping[str, Sequence[PhaseCost]],
+    costs: Costs,
     student_s: float | None,
     steps_per_epoch: int,
     seconds_left: float,
     workers: int,
     overhead: float = RUN_OVERHEAD,
 ) -> Allocation:
-    """Seeds, budget and trials for one task.
-
-    With ``--budget`` all is as stated. Without, the job is fitted to the time that is left: five seeds first, then the
-    budget of a run up to the task's own full schedule, then trials, which cost a second set of finals.
+    """Seeds, budget and trials for one task: as stated with ``--budget``, else fitted to the time that is left.
 
     Args:
-        overhead: seconds that a run costs beside its training.
+        costs: in seconds; read only where there is no stated budget.
+        student_s: seconds of a step of the plain student; None where time was not measured.
+        seconds_left: for all runs of the task.
+        overhead: seconds that a run takes in addition to its training.
+
+    Raises:
+        UserError: the budgets are of two units, or the time is too short.
     """
-    seeds = request.seeds or DEFAULT_SEEDS
     if request.budget is not None:
-        amount, unit = to_unit(request.budget, student_s, steps_per_epoch)
-        tuning = TUNING_SHARE * amount
-        if request.tuning_budget is not None:
-            tuning, tuning_unit = to_unit(request.tuning_budget, student_s, steps_per_epoch)
-            if tuning_unit != unit and tuning:
-                raise UserError("--tuning-budget has another unit than --budget; a comparison needs one unit")
-        if request.protocol == "published":
-            tuning = 0.0  # there is no validation part to tune on
-        notes = (f"no trials: the tuning budget is less than one, {TRIAL_SHARE:g} of a run's",) if 0 < tuning < TRIAL_SHARE * amount else ()
-        return Allocation(amount, unit, seeds, tuning, str(request.budget), notes)
+        return _as_stated(request, request.budget, student_s, steps_per_epoch)
     assert student_s is not None
-    return _fit(request, card, costs, student_s, steps_per_epoch, seconds_left, workers, seeds, overhead)
+    return _Time(request, card, costs, student_s, steps_per_epoch, max(0.0, seconds_left) * workers, overhead).allocate()
 
 
-def _fit(
-    request: Request,
-    card: TaskCard,
-    costs: Mapping[str, Sequence[PhaseCost]],
-    student_s: float,
-    steps_per_epoch: int,
-    seconds_left: float,
-    workers: int,
-    seeds: int,
-    overhead: float,
-) -> Allocation:
-    notes = []
-    epoch_s = steps_per_epoch * student_s
-    methods = len(costs)
-    least = _least(costs)
-    full = max(card.recipe.student_epochs * epoch_s, least)
-    device_seconds = max(0.0, seconds_left) * workers
+def _as_stated(request: Request, budget: Amount, student_s: float | None, steps_per_epoch: int) -> Allocation:
+    amount, unit = to_unit(budget, student_s, steps_per_epoch)
+    tuning = TUNING_SHARE * amount
+    if request.tuning_budget is not None:
+        tuning, tuning_unit = to_unit(request.tuning_budget, student_s, steps_per_epoch)
+        if tuning_unit != unit and tuning:
+            raise UserError("--tuning-budget has another unit than --budget; a comparison needs one unit")
+    if request.protocol == "published":
+        tuning = 0.0  # there is no validation part to tune on
+    notes = (f"no trials: the tuning budget is less than one, {TRIAL_SHARE:g} of a run's",) if 0 < tuning < TRIAL_SHARE * amount else ()
+    return Allocation(amount, unit, request.seeds or DEFAULT_SEEDS, tuning, str(budget), notes)
 
-    def budget_for(seeds: int, tuned: bool) -> float:
-        """The budget of a run for which everything fits."""
-        budgets, jobs = _workload(methods, seeds, tuned=tuned)
-        return (device_seconds - jobs * overhead) / budgets
 
-    tuned = request.tuning_budget is None or request.tuning_budget.value > 0
-    tuned = tuned and request.protocol != "published"
-    if tuned and budget_for(seeds, True) < full:
-        tuned = False
-        notes.append("no trials: tuning would leave less than the task's full schedule for a run; raise --total to tune")
-    if request.seeds is None:
-        while seeds > 2 and budget_for(seeds, tuned) < least:
+@dataclass(frozen=True)
+class _Time:
+    """The time that is left for a task, to which its runs are fitted: five seeds first, then the budget of a run up to the
+    task's own full schedule, then trials, which cost a second set of final runs.
+
+    Attributes:
+        costs: in seconds.
+        student_s: seconds of a step of the plain student.
+        device_seconds: for all runs of the task.
+        overhead: seconds that a run takes in addition to its training.
+    """
+
+    request: Request
+    card: TaskCard
+    costs: Costs
+    student_s: float
+    steps_per_epoch: int
+    device_seconds: float
+    overhead: float
+
+    def allocate(self) -> Allocation:
+        """What the time allows, with a note of everything that was cut."""
+        least, epoch_s = _least_amount(self.costs), self.steps_per_epoch * self.student_s
+        full = max(self.card.recipe.student_epochs * epoch_s, least)
+        tuned, tuning_notes = self._tuned(full)
+        seeds, seed_notes = self._seeds(least, tuned)
+        fitted, length_notes = self._at_least(least, self._budget_of_a_run(seeds, tuned), seeds)
+        epochs = min(fitted, full) / epoch_s
+        # rounding must not take the most expensive method's last step
+        epochs = _rounded(epochs) if _rounded(epochs) * epoch_s >= least else epochs
+        amount = Amount(epochs, "se")
+        seconds, unit = to_unit(amount, self.student_s, self.steps_per_epoch)
+        cut = (f"the budget of a run was cut from {self.card.recipe.student_epochs:g} student-epochs to {epochs:g}",) if fitted < full else ()
+        notes = (*tuning_notes, *seed_notes, *length_notes, *cut)
+        return Allocation(seconds, unit, seeds, TUNING_SHARE * seconds if tuned else 0.0, str(amount), notes)
+
+    def _budget_of_a_run(self, seeds: int, tuned: bool) -> float:
+        """The budget of a run with which everything fits, in seconds."""
+        budgets, jobs = _workload(len(self.costs), seeds, tuned=tuned)
+        return (self.device_seconds - jobs * self.overhead) / budgets
+
+    def _tuned(self, full: float) -> tuple[bool, tuple[str, ...]]:
+        """Whether there is time for trials after the task's full schedule."""
+        wanted = self.request.tuning_budget is None or self.request.tuning_budget.value > 0
+        wanted = wanted and self.request.protocol != "published"
+        if wanted and self._budget_of_a_run(self.request.seeds or DEFAULT_SEEDS, True) < full:
+            return False, ("no trials: tuning would leave less than the task's full schedule for a run; raise --total to tune",)
+        return wanted, ()
+
+    def _seeds(self, least: float, tuned: bool) -> tuple[int, tuple[str, ...]]:
+        """As many seeds as stated, or as leave every method its least budget."""
+        if self.request.seeds is not None:
+            return self.request.seeds, ()
+        seeds = DEFAULT_SEEDS
+        while seeds > 2 and self._budget_of_a_run(seeds, tuned) < least:
             seeds -= 1
-        if seeds < DEFAULT_SEEDS:
-            notes.append(f"{seeds} seeds instead of {DEFAULT_SEEDS}: the dearest method needs its least budget")
-    fitted = budget_for(seeds, tuned)
-    if fitted < least and request.total is None:
-        # nobody asked for ten minutes: on a slow machine a board that takes longer is worth more than none
-        notes.append(f"the default of {DEFAULT_TOTAL / 60:g} minutes is too short for {methods} methods here: they get their least budget and take longer")
-        fitted = least
-    if fitted < least:
+        return seeds, (f"{seeds} seeds instead of {DEFAULT_SEEDS}: the most expensive method needs its least budget",) if seeds < DEFAULT_SEEDS else ()
+
+    def _at_least(self, least: float, fitted: float, seeds: int) -> tuple[float, tuple[str, ...]]:
+        """The budget of a run: what fits, but no less than the least; a stated time is never exceeded."""
+        if fitted >= least:
+            return fitted, ()
+        methods = len(self.costs)
+        if self.request.total is None:
+            # nobody asked for ten minutes: on a slow machine a board that takes longer is worth more than none
+            too_short = f"the default of {DEFAULT_TOTAL / 60:g} minutes is too short for {methods} methods here: they get their least budget and take longer"
+            return least, (too_short,)
         raise UserError(
-            f"--total is too short for {methods} methods with {seeds} seeds on {card.name}: it leaves {max(fitted, 0):.2g} s a run, {least:.2g} s are the least; raise --total or name fewer --plugins"
+            f"--total is too short for {methods} methods with {seeds} seeds on {self.card.name}: it leaves {max(fitted, 0):.2g} s a run, {least:.2g} s are the least; raise --total or name fewer --plugins"
         )
-    epochs = min(fitted, full) / epoch_s
-    rounded = float(f"{epochs:.2g}") if epochs < 100 else float(f"{epochs:.3g}")
-    # rounding must not take the dearest method's last step
-    epochs = rounded if rounded * epoch_s >= least else epochs
-    amount = Amount(epochs, "se")
-    seconds, unit = to_unit(amount, student_s, steps_per_epoch)
-    if fitted < full:
-        notes.append(f"the budget of a run was cut from {card.recipe.student_epochs:g} student-epochs to {epochs:g}")
-    return Allocation(seconds, unit, seeds, TUNING_SHARE * seconds if tuned else 0.0, str(amount), tuple(notes))
 
 
-def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[PhaseCost]], choice: Allocation, named: bool) -> dict[str, str]:
+def _rounded(epochs: float) -> float:
+    return float(f"{epochs:.2g}") if epochs < 100 else float(f"{epochs:.3g}")
+
+
+def check_budget(entrants: Sequence[Entrant], costs: Costs, allocation: Allocation, named: bool) -> dict[str, str]:
     """Methods whose budget is too small, each with the reason.
 
     Raises:
@@ -202,22 +236,22 @@ def check_budget(entrants: Sequence[Entrant], costs: Mapping[str, Sequence[Phase
         if name not in costs:
             continue
         try:
-            commit(costs[name], choice.amount)
+            commit(costs[name], allocation.amount)
         except BudgetTooSmall as error:
-            if named or name == Defaults.method.name:
+            if named or name == Student.method.name:
                 raise BudgetTooSmall(f"{name}: {error}") from None
             refused[name] = str(error)
     return refused
 
 
-def enough_for_all(costs: Mapping[str, Sequence[PhaseCost]], refused: Collection[str], choice: Allocation) -> Allocation:
-    """The choice, and where its budget is too small for some methods a note of the one that is enough for all."""
-    needs = [need for name in refused if (need := minimum_amount(costs[name])) > choice.amount]
+def enough_for_all(costs: Costs, refused: Collection[str], allocation: Allocation) -> Allocation:
+    """The allocation, and where its budget is too small for some methods a note of the budget that is enough for all."""
+    needs = [need for name in refused if (need := minimum_amount(costs[name])) > allocation.amount]
     if not needs:
-        return choice
+        return allocation
     least = max(needs)
-    # rounded up, so that it can be typed as it stands
+    # rounded up, so that it can be typed as it is printed
     digits = 3 - math.ceil(math.log10(least))
     typed = math.ceil(least * 10.0**digits) / 10.0**digits
-    note = f"the budget is too small for {len(refused)} methods; --budget {typed:.3g}{choice.unit} is enough for all"
-    return replace(choice, notes=(*choice.notes, note))
+    note = f"the budget is too small for {len(refused)} methods; --budget {typed:.3g}{allocation.unit} is enough for all"
+    return replace(allocation, notes=(*allocation.notes, note))

@@ -1,67 +1,20 @@
-"""Budgets: amounts in four currencies, and how a method's phases share one."""
+"""How a method's phases share a budget."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from kdarena.errors import BudgetTooSmall, UserError
+from kdarena.errors import BudgetTooSmall
 from kdarena.plan.spec import PhaseCost
 
 MINIMUM_STEPS = 50
 """A method that would get fewer steps is refused: it would be judged on nothing."""
 
 TARGET_ERROR = 0.01
-"""Standard error of a step cost, of the cost, that a profile goes on for."""
+"""Standard error of a step cost, of the cost, down to which it is measured."""
 
 UNDERSPEND = 0.03
-"""Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
-
-Currency = Literal["s", "se", "flop", "epochs"]
-
-
-@dataclass(frozen=True)
-class Amount:
-    """A budget as the user states it: seconds (``s``), student-epochs (``se``), floating-point operations or epochs."""
-
-    value: float
-    currency: Currency
-
-    def __str__(self) -> str:
-        if self.currency == "s":
-            return f"{self.value / 60:g}m" if self.value >= 60 else f"{self.value:g}s"
-        return f"{self.value:g}{self.currency}"
-
-
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_AMOUNT = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(se|s|m|h|d|flop|flops|epochs|epoch)", re.IGNORECASE)
-
-
-def parse_amount(text: str, option: str = "--budget") -> Amount:
-    """Read ``10m``, ``45s``, ``60se``, ``3e15flop`` or ``60epochs``.
-
-    Raises:
-        UserError: the text is none of these, or not positive.
-    """
-    matched = _AMOUNT.fullmatch(text.strip())
-    if not matched:
-        raise UserError(f"{option} {text!r}: expected a number and a unit, as 10m, 45s, 2h, 60se (student-epochs), 3e15flop or 60epochs")
-    value, unit = float(matched[1]), matched[2].lower()
-    if not 0 < value < float("inf"):
-        raise UserError(f"{option} {text!r}: has to be more than zero")
-    if unit in _SECONDS:
-        return Amount(value * _SECONDS[unit], "s")
-    return Amount(value, {"se": "se", "flop": "flop", "flops": "flop", "epochs": "epochs", "epoch": "epochs"}[unit])  # type: ignore[arg-type]
-
-
-def parse_duration(text: str, option: str) -> float:
-    """Read a duration in seconds: ``10m``, ``8h``; raises ``UserError`` for other units."""
-    amount = parse_amount(text, option)
-    if amount.currency != "s":
-        raise UserError(f"{option} {text!r}: expected a duration, as 10m or 8h")
-    return amount.value
+"""Part of a budget that may stay unspent before a run is flagged as underspent."""
 
 
 def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:
@@ -112,11 +65,11 @@ def fixed_amount(costs: Sequence[PhaseCost]) -> float:
 
 
 def minimum_amount(costs: Sequence[PhaseCost]) -> float:
-    """The least budget: the fixed phases, and enough steps of the dearest phase for the minimum number in total."""
+    """The least budget: the fixed phases, and enough steps of the most expensive phase for the minimum number in total."""
     fixed_steps = sum(cost.steps for cost in costs if cost.steps is not None)
-    dearest = max((cost.cost for cost in costs if cost.steps is None), default=0.0)
+    most_expensive = max((cost.cost for cost in costs if cost.steps is None), default=0.0)
     takers = sum(1 for cost in costs if cost.steps is None)
-    return fixed_amount(costs) + max(MINIMUM_STEPS - fixed_steps, takers) * dearest
+    return fixed_amount(costs) + max(MINIMUM_STEPS - fixed_steps, takers) * most_expensive
 
 
 def spend(costs: Sequence[PhaseCost], steps: Sequence[int]) -> float:

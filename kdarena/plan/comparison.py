@@ -1,10 +1,15 @@
-"""What makes runs comparable: the identity of a board."""
+"""What makes runs comparable: the identity of a board, and of the command on a task that asks for it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdarena.plan.spec import digest
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.plan.conditions import Conditions
+from kdarena.plan.entrants import Entrant
+from kdarena.plan.request import Request
+from kdarena.plan.spec import Unit, digest
 
 Place = tuple[str, str, str, str, str, int, str]
 """Task, unit, protocol, device, precision, threads and data: what a board shares with its trials and its ladder of shorter budgets."""
@@ -38,3 +43,32 @@ class Board:
     def key(self) -> str:
         """16 hexadecimal digits that name it."""
         return digest(self)
+
+
+def planned_board(conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], amount: float, unit: Unit) -> Board:
+    """The board that final runs of a budget will be on."""
+    card, machine = conditions.card, conditions.machine
+    return Board(card.name, amount, unit, conditions.protocol, machine.kind, conditions.precision, machine.threads, conditions.data, teacher_keys[REFERENCE])
+
+
+def request_digest(request: Request, conditions: Conditions, entrants: Sequence[Entrant], limit: float) -> str:
+    """Names a command on a task, so that the same command gets what was allocated to it before.
+
+    Args:
+        limit: seconds that a cost profile may take, which depends on how many methods on how many tasks share the command's time.
+    """
+    # a task's part of the time depends on the other tasks; a stated budget does not
+    sharing = sorted(request.tasks) if request.budget is None else []
+    amounts = [amount and [amount.value, amount.currency] for amount in (request.budget, request.tuning_budget, request.teacher_budget)]
+    machine = conditions.machine
+    return digest(
+        {
+            "task": conditions.card.name,
+            "tasks": sharing,
+            "limit": limit,
+            "methods": {entrant.method.name: [entrant.plugin.source, dict(entrant.params), dict(entrant.recipe)] for entrant in entrants},
+            "budget": [*amounts, request.seeds, request.total],
+            "conditions": [machine.kind, len(machine.devices), conditions.precision, conditions.data, conditions.protocol],
+            "teacher": [request.teacher_checkpoint, request.charge_teacher],
+        }
+    )

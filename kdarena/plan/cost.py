@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdarena.method.contract import TeacherSpec
+from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import Unit, digest
@@ -17,13 +17,13 @@ TIME_LIMIT = 8.0
 
 @dataclass(frozen=True)
 class ProfileSpec:
-    """What decides a profile: everything that changes the cost of a step, and nothing else.
+    """What decides a cost profile: everything that changes the cost of a step, and nothing else.
 
     Attributes:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
-        limit: seconds after which a phase's profile ends; part of the key, since a hasty one must not serve a careful board.
+        limit: seconds after which a phase's profile ends; part of the key, since a short one must not serve a careful board.
         audit: key of the board whose step costs are measured again, by one group of blocks, after its runs; "" for what runs commit by.
     """
 
@@ -71,10 +71,10 @@ class PhaseProfile:
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What a profile gave.
+    """What a cost profile gave.
 
     Attributes:
-        student_s: seconds of one step of the plain student beside which it was measured.
+        student_s: seconds of one step of the plain student, measured in turn with it.
         seconds: what it took.
         latency_ms: median time of one sample through the deployed student.
         status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.

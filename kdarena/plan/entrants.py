@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdarena.errors import described
-from kdarena.method.contract import REFERENCE, Method, TeacherSpec
+from kdarena.method.declaration import REFERENCE, Method, TeacherSpec
 from kdarena.method.discovery import Plugin
 from kdarena.params import Value, make_params
 from kdarena.plan.request import Request
@@ -18,13 +18,13 @@ class Entrant:
     """A method on a task, with what the user fixed.
 
     Attributes:
-        params, recipe: fixed values of its own parameters and of the common knobs.
+        params, recipe: fixed values of its own parameters and of the common hyper-parameters of the recipe.
         teachers: what it takes from the pool.
         skip: why it does not run on the task, or None.
         fault: what its declaration raised, or None.
     """
 
-    found: Plugin
+    plugin: Plugin
     params: Mapping[str, Value]
     recipe: Mapping[str, float]
     teachers: tuple[TeacherSpec, ...]
@@ -39,31 +39,28 @@ class Entrant:
     @property
     def method(self) -> Method:
         """Its declaration."""
-        assert self.found.method is not None
-        return self.found.method
+        assert self.plugin.method is not None
+        return self.plugin.method
 
 
-def entrants_of(found: Sequence[Plugin], card: TaskCard, request: Request) -> list[Entrant]:
+def entrants_of(plugins: Sequence[Plugin], card: TaskCard, request: Request) -> list[Entrant]:
     """The methods of a command on one task, each with its teachers or the reason to skip it."""
-    knobs = card.recipe.knobs()
+    common = card.recipe.hyperparameters()
     entrants = []
-    for one in found:
-        assert one.method is not None
-        given = request.params.get(one.name, {})
-        recipe = {name: float(value) for name, value in given.items() if name in knobs}
-        own = {name: value for name, value in given.items() if name not in knobs}
-        params = make_params(one.method.Params, own)
+    for plugin in plugins:
+        assert plugin.method is not None
+        given = request.params.get(plugin.name, {})
+        recipe = {name: float(value) for name, value in given.items() if name in common}
+        own = {name: value for name, value in given.items() if name not in common}
+        params = make_params(plugin.method.Params, own)
         skip = fault = None
-        if not one.method.covers(card.track):
-            skip = one.method.exclusion(card.track)
-        elif card.output not in one.method.outputs:
-            skip = f"its equations need scores of classes, and the task {card.name!r} has {card.output}"
+        teachers: tuple[TeacherSpec, ...] = ()
         try:
-            skip = skip or one.method.applies(card, params)
-            teachers = () if skip else tuple(one.method.teachers(card, params))
+            skip = plugin.method.reason_against(card, params)
+            teachers = () if skip else tuple(plugin.method.teachers(card, params))
         except Exception as error:
-            teachers, fault = (), f"plugin {one.name!r}, its declaration: {described(error)}"
-        entrants.append(Entrant(one, own, recipe, teachers, skip, fault))
+            fault = f"plugin {plugin.name!r}, its declaration: {described(error)}"
+        entrants.append(Entrant(plugin, own, recipe, teachers, skip, fault))
     return entrants
 
 

@@ -8,18 +8,32 @@ from pathlib import Path
 from typing import Literal
 
 from kdarena.params import Value
-from kdarena.plan.budget import Amount
+from kdarena.plan.amounts import Amount
+
+SWEPT = "sweep"
+"""Setting of the runs of a sweep, in the record."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, as typed but checked; everything a plan depends on.
+    """What the user asked for, checked; everything that a plan depends on but the methods.
 
-    ``swept`` names the method whose parameter is swept: its runs are controls, which never stand on a leaderboard.
+    Attributes:
+        tasks: their names, in order and each once.
+        budget: of a training run; None: fitted to ``total``.
+        tuning_budget: of each method's tuning; an amount of 0: no tuning.
+        teacher_budget: of each teacher's training; None: the task's recipe.
+        seeds: of the final runs.
+        total: seconds for everything, where no budget is stated.
+        params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
+        teacher_checkpoint: the user's own reference teacher.
+        charge_teacher: whether what teachers cost is taken from each method's budget.
+        metrics: groups of further metrics of the final runs.
+        swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
+        out: the output directory.
     """
 
-    plugins: str = "all"
-    tasks: str = "all"
+    tasks: tuple[str, ...] = ()
     budget: Amount | None = None
     tuning_budget: Amount | None = None
     teacher_budget: Amount | None = None
@@ -27,7 +41,7 @@ class Request:
     total: float | None = None
     device: str = "auto"
     workers: int | None = None
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     params: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     protocol: Literal["validated", "published"] = "validated"
     data_root: str | None = None

@@ -1,6 +1,6 @@
 """A run as a value: what to train (:class:`RunSpec`) and what came of it (:class:`RunResult`).
 
-Both are frozen, plain and JSON, so that they cross process borders and stand in the record. A spec is hashed to a key:
+Both are frozen, plain and JSON, so that they cross process borders and are recorded. A spec is hashed to a key:
 the same key is the same run.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdarena.method.contract import TeacherSpec
+from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
 
@@ -25,7 +25,7 @@ Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
 LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
-"""What is not run again when the same command is repeated; errors are, since their cause may have been removed."""
+"""What is not run again when the same command is repeated; errors are, since their cause may have been fixed."""
 
 Unit = Literal["s", "flop", "epochs"]
 
@@ -66,7 +66,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class PruneRule:
-    """A trial ends at ``progress`` of its budget where its validation metric lies below ``threshold``."""
+    """A trial ends at ``progress`` of its budget where its validation metric is below ``threshold``."""
 
     progress: float
     threshold: float
@@ -83,7 +83,7 @@ class RunSpec:
         purpose: why it is run.
         seed: decides split, student initialisation, data order, augmentation and the method's own draws.
         params: the method's parameters that the user fixed or tuning changed; all others have their defaults.
-        recipe: the same of the common knobs, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
+        recipe: the same of the common hyper-parameters of the recipe, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
         budget: what it may spend.
         costs: the profiled costs of its phases, in order.
         teachers: what ``Method.teachers`` declared, each with the key of its training.

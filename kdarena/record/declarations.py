@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdarena.method.contract import Method
+from kdarena.method.declaration import Method
 from kdarena.params import sources
 from kdarena.plan.plain import from_plain
 from kdarena.record.output import write_atomically
@@ -23,7 +23,7 @@ class Declaration:
     Attributes:
         paper: title, venue and year.
         default_source: where its defaults come from, as ``paper 2, ours 1``; None where it has no parameters.
-        auxiliary, inherits: as in :class:`kdarena.method.contract.Method`.
+        auxiliary, inherits: as in :class:`kdarena.method.declaration.Method`.
     """
 
     paper: str

@@ -3,16 +3,16 @@
 ::
 
     task = toy_task()
-    run = make_run(plugin, task, {"tau": 0.1})
-    step = new_step(run)                 # the harness's own step object on one batch
-    terms = plugin.loss(step)
-    history = take_steps(run, 3)         # real training steps, by the harness's own loop
+    run = make_run(Quest, task, {"tau": 0.1})   # the method's class or module
+    step = new_step(run)                        # the harness's own step object on one batch
+    terms = run.loss(step)
+    history = take_steps(run, 3)                # real training steps, by the harness's own loop
 
 Networks have three stages with maps ``stage1`` … ``stage3`` and a linear head. Architectures: ``toy-teacher`` and
 ``toy-student`` (last map 4 × 4), ``toy-coarse`` (the student's channels, last map 2 × 2).
 """
 
 from kdarena.testing.run import ToyRun, make_run, new_step, take_phases, take_steps, toy_teacher
-from kdarena.testing.task import ToyEvaluation, ToyNetwork, ToyTask, toy_task
+from kdarena.testing.task import ToyNetwork, ToyTask, toy_task
 
-__all__ = ["ToyEvaluation", "ToyNetwork", "ToyRun", "ToyTask", "make_run", "new_step", "take_phases", "take_steps", "toy_task", "toy_teacher"]
+__all__ = ["ToyNetwork", "ToyRun", "ToyTask", "make_run", "new_step", "take_phases", "take_steps", "toy_task", "toy_teacher"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,19 +12,28 @@ from torch import nn
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
 from kdarena.execute.updates import BoundUpdate
-from kdarena.method.contract import Phase, TeacherSpec
+from kdarena.method.contract import Phase, Terms
+from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import Plugin
 from kdarena.method.run import Run
 from kdarena.method.step import Step
 from kdarena.params import Value, make_params
 from kdarena.seeds import derive
-from kdarena.tracks.task import Batch, Task
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Split
 
 
 class ToyRun(Run):
-    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken."""
+    """A run that :func:`make_run` built: with its hooks and phases, so that steps can be taken.
+
+    Attributes:
+        instance: of the method's class, made for this run.
+        loss: its terms of a step.
+    """
 
     hooks: Hooks
+    instance: Any
+    loss: Callable[[Step], Terms]
     phases: list[Phase]
     augmented: Iterator[Batch]
     bound: dict[str, BoundUpdate]
@@ -37,11 +46,9 @@ def toy_teacher(task: Task, spec: TeacherSpec | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(1000, spec.architecture, spec.member))
         network = task.new_network(named, dropout=spec.dropout)
-        batches = task.batches(0, "validated", "plain")
         with torch.no_grad():
-            for batch in islice(batches, 10):
-                fed = {"history": task.history(batch.targets)} if task.decodes else {}
-                task.forward(network.train(), batch.seen_by_teacher().inputs, **fed)
+            for batch in islice(task.batches(Split(0), "plain"), 10):
+                task.answered(network.train(), batch, teacher_inputs=True)
     return network.eval().requires_grad_(False)
 
 
@@ -54,9 +61,10 @@ def make_run(
     seed: int = 0,
     recipe: Mapping[str, float] | None = None,
 ) -> ToyRun:
-    """Build a method's run as the harness does: teachers, student, schedule.
+    """Build a method's run as the harness does: an instance, teachers, student, schedule.
 
     Args:
+        plugin: the method's class, or its module.
         teachers: in the place of those that the method declares, which are untrained toy teachers.
     """
     method = plugin.method
@@ -66,15 +74,16 @@ def make_run(
     torch.manual_seed(derive(seed, "global"))
     start = toy_teacher(task) if task.card.start else None
     run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
-    run.hooks = Hooks(Plugin(method.name, plugin, method))
+    run.hooks = Hooks(Plugin(method.name, plugin, method), values)
+    run.instance, run.loss = run.hooks.instance, run.hooks.loss
     run.phases = run.hooks.build(run)
-    run.augmented = task.batches(seed, run.protocol, "augmented")
+    run.augmented = task.batches(run.split, "augmented")
     run.bound = {}
     return run
 
 
 def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: Batch | None = None, progress: float = 0.0) -> Step:
-    """A step on one batch, for calling a plugin's ``loss`` directly."""
+    """A step on one batch, for calling ``run.loss`` directly."""
     step = Step(run, phase or run.phases[-1].name)
     step.renew(batch or next(run.augmented), progress, progress)
     step.update = update
@@ -83,7 +92,7 @@ def new_step(run: ToyRun, *, update: str = "", phase: str | None = None, batch: 
 
 def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[str, float]]:
     """Enter a phase (the last, unless named) and take steps in it; returns the terms of each as ``update/name``."""
-    chosen = run.phases[-1] if phase is None else {one.name: one for one in run.phases}[phase]
+    chosen = run.phases[-1] if phase is None else next(known for known in run.phases if known.name == phase)
     stepper, batches = begin_phase(run.hooks, run, chosen, run.bound, run.augmented)
     for position in range(count):
         with run.hooks.guard("loss"):

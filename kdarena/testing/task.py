@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from kdarena.seeds import derive
 from kdarena.tracks.branch import Branch, cut
-from kdarena.tracks.card import Recipe, TaskCard
-from kdarena.tracks.modes import evaluating
-from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting, Shapes, Task
+from kdarena.tracks.capture import plain_outputs
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.parts import generator
+from kdarena.tracks.recipe import Recipe
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Half, Outputs, Setting, Split
 
 SIDE = 8
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -31,7 +29,6 @@ class ToyNetwork(nn.Module):
     """Three stages of convolution, batch norm and ReLU; average pooling; a linear head."""
 
     taps = (("stage1", "stages.0"), ("stage2", "stages.1"), ("stage3", "stages.2"))
-    head: nn.Module
 
     def __init__(self, widths: Sequence[int], strides: Sequence[int], classes: int, dropout: float = 0.0):
         super().__init__()
@@ -41,149 +38,67 @@ class ToyNetwork(nn.Module):
         )
         self.head = nn.Linear(widths[-1], classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """[B, 1, 8, 8] to logits, embedding and the maps by stage."""
-        maps: dict[str, Tensor] = {}
-        for number, stage in enumerate(self.stages, start=1):
-            x = maps[f"stage{number}"] = stage(x)
-        embedding = x.mean(dim=(2, 3))
-        return self.head(embedding), embedding, maps
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 1, 8, 8] to logits [B, C]."""
+        for stage in self.stages:
+            x = stage(x)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
 
 
 class ToyTask(Task):
-    """Noisy images around one random prototype a class: learnable in a few steps."""
+    """Noisy images around one random prototype a class; every seed has the same validation part."""
 
     def __init__(self, card: TaskCard, setting: Setting):
-        self.card, self.setting = card, setting
-        generator = torch.Generator().manual_seed(0)
-        prototypes = torch.randn(card.classes, 1, SIDE, SIDE, generator=generator)
-        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
-        for part, size in (("train", card.train), ("validation", card.validation), ("test", card.test)):
-            targets = torch.randint(card.classes, (size,), generator=generator)
-            inputs = prototypes[targets] + 0.7 * torch.randn(size, 1, SIDE, SIDE, generator=generator)
-            self._parts[part] = (inputs.to(setting.device), targets.to(setting.device))
+        super().__init__(card, setting, fixed_validation=True)
+        random = torch.Generator().manual_seed(0)
+        self._prototypes = torch.randn(card.classes, 1, SIDE, SIDE, generator=random)
+        self._samples: dict[Half, tuple[Tensor, Tensor]] = {"train": self.draw(self.parts.train, random), "test": self.draw(self.parts.test, random)}
 
-    def size(self, part: Part, seed: int, protocol: str) -> int:
-        """Number of samples; every seed has the same split."""
-        return len(self._parts[part][1])
+    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs [count, 1, 8, 8] and labels [count] of one half of the data, on the device."""
+        targets = torch.randint(self.classes, (count,), generator=random)
+        inputs = self._prototypes[targets] + 0.7 * torch.randn(count, 1, SIDE, SIDE, generator=random)
+        return inputs.to(self.device), targets.to(self.device)
 
-    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
-        """Endless batches; augmentation is a little noise."""
-        inputs, targets = self._parts["train"]
-        generator = torch.Generator().manual_seed(derive(seed, "toy", data))
-        size = self.card.recipe.batch_size
-        while True:
-            order = torch.randperm(len(targets), generator=generator)
-            for start in range(0, len(order), size):
-                index = order[start : start + size]
-                if data == "augmented" and len(index) < size:
-                    break
-                batch = inputs[index]
-                if data == "augmented":
-                    batch = batch + 0.1 * torch.randn(batch.shape, generator=generator).to(batch)
-                yield Batch(batch, targets[index], index.to(self.device))
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`Task.batch`; augmentation is a little noise."""
+        inputs, targets = (tensor[rows.to(self.device)] for tensor in self._samples[half])
+        if random is not None:
+            inputs = inputs + 0.1 * torch.randn(inputs.shape, generator=random).to(inputs)
+        return Batch(inputs, targets, positions.to(self.device))
 
-    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
-        """A toy network."""
-        return ToyNetwork(*ARCHITECTURES[architecture], self.classes, dropout).to(self.device)
+    def one_batch(self) -> Batch:
+        """The first sample of train."""
+        first = torch.zeros(1, dtype=torch.long)
+        return self.batch("train", first, first, None)
 
-    def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """One call; a network that is not a toy answers with logits, or with (logits, exits, exit embeddings)."""
-        answer = network(inputs, **arguments)
-        if isinstance(answer, Tensor):
-            return Outputs(answer.float())
-        if isinstance(answer[1], tuple):
-            return Outputs(answer[0].float(), exits=answer[1], exit_embeddings=answer[2])
-        logits, embedding, maps = answer
-        return Outputs(logits.float(), FeatureMaps(dict(maps)), embedding.float())
+    def targets(self, split: Split) -> Tensor:
+        """See :meth:`Task.targets`."""
+        return self.part_targets("train", split).to(self.device)
 
-    def targets(self, seed: int, protocol: str) -> Tensor:
-        """Labels of the training part."""
-        return self._parts["train"][1]
-
-    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+    def auxiliary(self, split: Split) -> Iterator[Tensor]:
         """Noise without a class."""
-        generator = torch.Generator().manual_seed(derive(seed, "toy", "auxiliary"))
+        random = generator(split.seed, "toy", "auxiliary")
         while True:
-            yield torch.randn(self.card.recipe.batch_size, 1, SIDE, SIDE, generator=generator).to(self.device)
+            yield torch.randn(self.card.recipe.batch_size, 1, SIDE, SIDE, generator=random).to(self.device)
 
     @property
     def pixel_std(self) -> Tensor:
         """As if pixels had been divided by 0.5."""
         return torch.full((1, 1, 1), 0.5, device=self.device)
 
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
+        """A toy network."""
+        return ToyNetwork(*ARCHITECTURES[architecture], self.classes, dropout).to(self.device)
+
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """See :meth:`Task.answer`; a network answers with logits, or with (logits, exits, exit embeddings)."""
+        return plain_outputs(*self.captured(network, inputs, **arguments))
+
     def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
         """See :meth:`Task.branch`."""
         return cut(network, after, blocks)
-
-    def evaluation(self, part: Part, seed: int, protocol: str) -> ToyEvaluation:
-        """See :meth:`Task.evaluation`."""
-        return ToyEvaluation(self, *self._parts[part])
-
-    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return functional.cross_entropy(outputs.logits, targets)
-
-    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
-        """One row a sample; all count."""
-        return outputs.logits, None
-
-    def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-        """SGD."""
-        return torch.optim.SGD(parameters, lr=lr, momentum=self.card.recipe.momentum, weight_decay=weight_decay)
-
-    def curve(self, progress: float) -> float:
-        """Steps at the milestones."""
-        return self.card.recipe.gamma ** sum(progress >= milestone for milestone in self.card.recipe.milestones)
-
-    def shapes(self, network: nn.Module) -> Shapes:
-        """From one call in eval mode."""
-        with evaluating(network):
-            outputs = self.forward(network, torch.zeros(1, 1, SIDE, SIDE, device=self.device))
-        assert outputs.embedding is not None
-        features = {name: tuple(one.shape[1:]) for name, one in outputs.features.items()}
-        return Shapes(tuple(outputs.logits.shape[1:]), features, tuple(outputs.embedding.shape[1:]))
-
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
-        """Top-1 in percent, and with a reference teacher the agreement."""
-        inputs, targets = self._parts[part]
-        with evaluating(network):
-            predicted = self.forward(network, inputs).logits.argmax(dim=1)
-        metrics = {"top1": 100 * float((predicted == targets).float().mean())}
-        if reference is not None:
-            with evaluating(reference):
-                agreed = predicted == self.forward(reference, inputs).logits.argmax(dim=1)
-            metrics["agreement"] = 100 * float(agreed.float().mean())
-        return metrics
-
-    def latency_ms(self, network: nn.Module) -> float:
-        """Of one call on one sample."""
-        start = time.perf_counter()
-        self.shapes(network)
-        return 1000 * (time.perf_counter() - start)
-
-
-@dataclass(frozen=True, eq=False)
-class ToyEvaluation:
-    """A part for a method's report."""
-
-    task: ToyTask
-    inputs: Tensor
-    targets: Tensor
-
-    def outputs(self, network: nn.Module) -> Outputs:
-        """Of the whole part in eval mode."""
-        with evaluating(network):
-            return self.task.forward(network, self.inputs)
-
-    def operations(self, network: nn.Module) -> float:
-        """Of one sample."""
-        counter = FlopCounterMode(display=False)
-        with evaluating(network), counter:
-            self.task.forward(network, self.inputs[:1])
-        return float(counter.get_total_flops())
 
 
 def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher: str = "toy-teacher", student: str = "toy-student", **card: Any) -> ToyTask:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
+
+if TYPE_CHECKING:
+    from kdarena.tracks.task import Task
+    from kdarena.tracks.values import Setting
 
 TRACKS = ("classification", "segmentation", "text", "speech")
 
@@ -36,9 +40,19 @@ def find_card(name: str, data_root: str | None = None) -> TaskCard:
     for listing in listings:
         if data_set in listing.DATA_SETS:
             try:
-                found: TaskCard = listing.card(name, data_root)
+                card: TaskCard = listing.card(name, data_root)
             except ValueError as error:
                 raise UserError(f"{error} (see: kdarena tasks)") from None
-            return found
+            return card
     known = ", ".join(known for listing in listings for known in listing.DATA_SETS)
     raise UserError(f"unknown task {name!r}; known: {known}, and DATA_SET:TEACHER-STUDENT for other pairs (see: kdarena tasks)")
+
+
+def load_task(card: TaskCard, setting: Setting) -> Task:
+    """Build a card's task: read its data and put them on the device.
+
+    Raises:
+        ValueError: in one line: data are missing or can't be read.
+    """
+    task: Task = card.load(card, setting)
+    return task

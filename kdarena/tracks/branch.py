@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
+
+from kdarena.losses import log_mean_probability
 
 
 class Branch(nn.Module):
@@ -49,11 +49,6 @@ def cut(network: nn.Module, after: str, blocks: int | None = None) -> Branch:
         stages = [nn.Sequential(*list(stage.children())[:blocks]) for stage in stages]
     head = network.head
     return Branch(stages, network.get_submodule(head) if isinstance(head, str) else head)  # type: ignore[arg-type]
-
-
-def log_mean_probability(members: Sequence[Tensor], dim: int) -> Tensor:
-    """The logarithm of the mean of the members' probabilities, of logits with the classes along ``dim``."""
-    return torch.stack([logits.log_softmax(dim=dim) for logits in members]).logsumexp(dim=0) - math.log(len(members))
 
 
 class Ensemble(nn.Module):

@@ -1,4 +1,4 @@
-"""Look into a network while it runs: feature maps and embedding by forward hooks, which the network need not know of."""
+"""What a network shows while it runs: feature maps and embedding by forward hooks, which the network need not know of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdarena.tracks.task import FeatureMaps
+from kdarena.tracks.values import FeatureMaps, Outputs
 
 _MARK = "_kdarena_tapped"
 _EMBEDDING = "embedding"
@@ -19,20 +19,21 @@ class Capture:
     """Context in which a network's taps are recorded; outside of one its hooks do nothing.
 
     Hooks are put on a network at its first capture. They name only the stage, so that a copy of the network, which takes
-    them along, is captured as well as the original. A network that declares no ``taps`` gives no features.
+    them along, is captured as well as the original. A network that declares no ``taps`` gives no features, and
+    a network without a linear ``head`` (the module, or its name in the network) no embedding.
     """
 
-    __slots__ = ("_found", "_network", "_token")
+    __slots__ = ("_network", "_seen", "_token")
 
     def __init__(self, network: nn.Module):
         if _MARK not in network.__dict__:
             _tap(network)
         self._network = network
-        self._found: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}
         self._token: Token[dict[str, Tensor] | None]
 
     def __enter__(self) -> Capture:
-        self._token = _captured.set(self._found)
+        self._token = _captured.set(self._seen)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,11 +42,11 @@ class Capture:
     def features(self) -> FeatureMaps:
         """Maps of the declared stages, shallow to deep."""
         taps = getattr(self._network, "taps", ())
-        return FeatureMaps({stage: self._found[stage] for stage, _ in taps if stage in self._found})
+        return FeatureMaps({stage: self._seen[stage] for stage, _ in taps if stage in self._seen})
 
     def embedding(self) -> Tensor | None:
         """What the last linear layer saw [B, D], in fp32."""
-        seen = self._found.get(_EMBEDDING) if hasattr(self._network, "head") else None
+        seen = self._seen.get(_EMBEDDING) if hasattr(self._network, "head") else None
         return seen.float() if seen is not None else None
 
 
@@ -54,17 +55,25 @@ def _tap(network: nn.Module) -> None:
         network.get_submodule(path).register_forward_hook(partial(_record_output, stage))
     head = getattr(network, "head", None)
     if isinstance(head, str):
-        network.get_submodule(head).register_forward_pre_hook(_record_input)
+        head = network.get_submodule(head)
+    if isinstance(head, nn.Linear):
+        head.register_forward_pre_hook(_record_input)
     network.__dict__[_MARK] = True
 
 
 def _record_output(stage: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-    found = _captured.get()
-    if found is not None:
-        found[stage] = output
+    seen = _captured.get()
+    if seen is not None:
+        seen[stage] = output
 
 
 def _record_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    found = _captured.get()
-    if found is not None:
-        found[_EMBEDDING] = inputs[0]
+    seen = _captured.get()
+    if seen is not None:
+        seen[_EMBEDDING] = inputs[0]
+
+
+def plain_outputs(answer: Any, features: FeatureMaps, embedding: Tensor | None) -> Outputs:
+    """Of a network that answered with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep."""
+    logits, exits, embeddings = (answer, (), ()) if isinstance(answer, Tensor) else answer
+    return Outputs(logits.float(), features, embedding, exits=tuple(each.float() for each in exits), exit_embeddings=tuple(each.float() for each in embeddings))

@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 
-from kdarena.params import Tunable
+from kdarena.tracks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.values import Setting
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a task trains a network.
-
-    Attributes:
-        lr, weight_decay: the common knobs, tuned alike for every method.
-        momentum, nesterov, batch_size: fixed.
-        optimizer: SGD with momentum, Adam or AdamW.
-        decay: how the learning rate falls over the schedule: in ``steps`` (multiplied by ``gamma`` at each of the fractions
-            ``milestones``), ``poly`` ((1 − progress) to the power of 0.9), ``linear`` or by a ``cosine`` to zero.
-        clip: largest norm of the gradient of an update that brings no optimiser of its own, or None.
-        warmup: fraction of the schedule over which the learning rate rises linearly from zero.
-        teacher_epochs: epochs of a teacher's training.
-        student_epochs: student-epochs of a run's full schedule: what a planner gives a run when time allows.
-        teacher_lr: learning rate of the training of a teacher of another architecture than the student's, where it is not ``lr``.
-    """
-
-    lr: float
-    weight_decay: float
-    momentum: float
-    batch_size: int
-    teacher_epochs: float
-    milestones: tuple[float, ...] = ()
-    gamma: float = 0.1
-    student_epochs: float = 240.0
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    decay: Literal["steps", "poly", "linear", "cosine"] = "steps"
-    clip: float | None = None
-    nesterov: bool = False
-    warmup: float = 0.0
-    teacher_lr: float | None = None
-
-    def knobs(self) -> dict[str, Tunable]:
-        """The common knobs: the same for every method, searched around the recipe."""
-        return {
-            "lr": Tunable("float", self.lr, "paper", self.lr / 5, self.lr * 4, log=True, help="learning rate of the task's optimiser"),
-            "weight_decay": Tunable(
-                "float", self.weight_decay, "paper", self.weight_decay / 5, self.weight_decay * 5, log=True, help="weight decay of the task's optimiser"
-            ),
-        }
-
-
-def recipe_of_pair(student: Recipe, teacher: Recipe) -> Recipe:
-    """The student's recipe, with what the teacher's training has of its own."""
-    return student if teacher == student else replace(student, teacher_lr=teacher.lr, teacher_epochs=teacher.teacher_epochs)
+Offer = Literal[
+    "class scores",
+    "feature maps",
+    "attention layers",
+    "earlier exits",
+    "one embedding a sample",
+    "one label a sample",
+    "images",
+    "auxiliary inputs",
+    "parallel inputs",
+    "decoders",
+    "students that start afresh",
+    "a student that can be cut behind a stage",
+]
+"""What a task can offer to a method, which says by ``Method.requires`` what it needs."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +52,16 @@ class TaskCard:
         auxiliary: name of its set of unlabelled auxiliary inputs, or None.
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
-        notes: further facts for ``kdarena tasks``.
+        one_row_a_sample: whether a sample has one row of logits, one label and one embedding; else it has pixels or tokens.
         output: ``"classes"`` (scores of classes) or ``"values"`` (a regression, with ``classes`` = 1).
         attentions: attention layers of its student whose probabilities are shown, 0 for none.
         parallel: whether teachers see other inputs than the student.
-        decodes: whether its networks are decoders (:meth:`Task.history`).
+        decodes: whether its networks are decoders (:meth:`Task.decoder_inputs`).
         start: ``"teacher"`` where every student starts from the reference teacher's weights.
         fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
-        missing: given the data root (or None), what is missing and how to mend it, or None where the task is available.
+        missing: given the data root (or None), what is missing and how to get it, or None where the task is available.
         digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
-        load: builds the task on a device.
+        load: builds the :class:`kdarena.Task` on a device; a card does not know that class, so :func:`kdarena.tracks.load_task` gives the type.
     """
 
     name: str
@@ -106,7 +77,7 @@ class TaskCard:
     recipe: Recipe
     missing: Callable[[str | None], str | None] = field(compare=False)
     digest: Callable[[str | None], str] = field(compare=False)
-    load: Callable[[TaskCard, Setting], Task] = field(compare=False)
+    load: Callable[[TaskCard, Setting], Any] = field(compare=False)
     embedded: bool = False
     feature_maps: bool = True
     pixels: bool = False
@@ -116,14 +87,55 @@ class TaskCard:
     auxiliary: str | None = None
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()
+    one_row_a_sample: bool = True
     output: Literal["classes", "values"] = "classes"
     attentions: int = 0
     parallel: bool = False
     decodes: bool = False
     start: Literal["teacher"] | None = None
     fast_bf16: bool = True
-    notes: tuple[str, ...] = ()
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """What a method can require of it."""
+        has: dict[Offer, bool] = {
+            "class scores": self.output == "classes",
+            "feature maps": self.feature_maps,
+            "attention layers": self.attentions > 0,
+            "earlier exits": self.exits > 0,
+            "one embedding a sample": self.one_row_a_sample,
+            "one label a sample": self.one_row_a_sample,
+            "images": self.pixels,
+            "auxiliary inputs": self.auxiliary is not None,
+            "parallel inputs": self.parallel,
+            "decoders": self.decodes,
+            "students that start afresh": self.start is None,
+            "a student that can be cut behind a stage": self.branches,
+        }
+        return frozenset(offer for offer, here in has.items() if here)
 
     def architecture(self, name: str) -> str:
-        """The architecture that ``"teacher"`` or ``"student"`` stands for; any other name is one already."""
+        """The architecture that ``"teacher"`` or ``"student"`` means; any other name is an architecture already."""
         return {"student": self.student, "teacher": self.teacher}.get(name, name)
+
+
+def split_pair(task: str, pair: str, architectures: Sequence[str]) -> tuple[str, str]:
+    """Teacher and student of ``wrn-40-2-wrn-16-2``: split at the hyphen that leaves a known architecture on either side.
+
+    Args:
+        task: the whole name, for the message.
+
+    Raises:
+        ValueError: in one line: there is no such hyphen.
+    """
+    words = pair.split("-")
+    for cut in range(1, len(words)):
+        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
+        if teacher in architectures and student in architectures:
+            return teacher, student
+    raise ValueError(f"task {task!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(architectures)}")
+
+
+def missing_scikit_learn(data_root: str | None) -> str | None:
+    """What a task over scikit-learn's data is missing: the package, or nothing."""
+    return None if find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"

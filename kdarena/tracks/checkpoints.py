@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdarena.files import replace_atomically
+
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
 """Keys under which public checkpoints keep the weights: ``model`` in RepDistiller and mdistiller."""
@@ -18,11 +20,12 @@ PREFIX = "module."
 
 
 def save(network: nn.Module, path: str | Path) -> None:
-    """Write parameters and buffers as safetensors; a tensor that several names share is written under each of them."""
+    """Write parameters and buffers as safetensors, the whole file or none; a tensor that several names share is written under each."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    save_file(tensors, str(path))
+    with replace_atomically(Path(path)) as partial:
+        save_file(tensors, str(partial))
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:
@@ -35,20 +38,20 @@ def load_into(network: nn.Module, path: str | Path) -> None:
         ValueError: in one line: the file can't be read, is no checkpoint, or the first tensor that does not fit.
     """
     path = Path(path)
-    found = _read(path)
+    given = _read(path)
     wanted = network.state_dict()
     for name, tensor in wanted.items():
-        if name not in found:
+        if name not in given:
             if name.endswith("num_batches_tracked"):
-                found[name] = tensor  # absent from checkpoints older than torch 0.4.1, and unused with a fixed momentum
+                given[name] = tensor  # absent from checkpoints older than torch 0.4.1, and unused with a fixed momentum
                 continue
             raise ValueError(f"{path}: tensor {name!r} is missing; is it a checkpoint of {type(network).__name__}?")
-        if found[name].shape != tensor.shape:
-            raise ValueError(f"{path}: tensor {name!r} has shape {tuple(found[name].shape)}, but the network's is {tuple(tensor.shape)}")
-    unknown = next((name for name in found if name not in wanted), None)
+        if given[name].shape != tensor.shape:
+            raise ValueError(f"{path}: tensor {name!r} has shape {tuple(given[name].shape)}, but the network's is {tuple(tensor.shape)}")
+    unknown = next((name for name in given if name not in wanted), None)
     if unknown is not None:
         raise ValueError(f"{path}: tensor {unknown!r} is unknown to the network; is it a checkpoint of {type(network).__name__}?")
-    network.load_state_dict(found)
+    network.load_state_dict(given)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -85,7 +88,7 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What stands beside the weights in public checkpoints: accuracies as numpy scalars. These constructors only build numbers."""
+    """What public checkpoints hold in addition to weights: accuracies as numpy scalars. These constructors only build numbers."""
     import numpy
     from numpy._core import multiarray
 

@@ -3,154 +3,53 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
 
-from kdarena.tracks.branch import Branch
+from kdarena.losses import log_mean_probability
+from kdarena.tracks import metrics, recipe
+from kdarena.tracks.branch import Branch, Ensemble
+from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
-Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how a task is loaded: device, precision of module calls, and the folder of the data."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: Literal["fp32", "bf16"] = "fp32"
-    data_root: str | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch on the device.
-
-    Attributes:
-        inputs: augmented and normalised, [B, …].
-        targets: labels.
-        index: position of each sample in the task's training set [B], for banks and caches.
-        teacher_inputs: what teachers see where it differs (parallel audio), else None.
-        auxiliary: unlabelled auxiliary inputs beside them [B', …], in phases that ask for them.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    index: Tensor
-    teacher_inputs: Tensor | None = None
-    auxiliary: Tensor | None = None
-
-    def seen_by_teacher(self) -> Batch:
-        """The same samples with what teachers see as their inputs."""
-        return self if self.teacher_inputs is None else replace(self, inputs=self.teacher_inputs)
-
-
-class FeatureMaps(Mapping[str, Tensor]):
-    """Feature maps by name in the order of the network's stages, each in fp32 when it is read.
-
-    A map is converted at its first reading and kept, so that one that nobody reads costs nothing.
-    """
-
-    def __init__(self, maps: dict[str, Tensor]):
-        self._maps = maps
-
-    def __getitem__(self, name: str) -> Tensor:
-        found = self._maps[name]
-        if found.dtype != torch.float32:
-            # with the gradient that the map has, whatever the mode of who reads it first
-            with torch.set_grad_enabled(found.requires_grad):
-                found = self._maps[name] = found.float()
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._maps)
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-
-@dataclass
-class Outputs:
-    """What a network made of its inputs.
-
-    Attributes:
-        logits: in fp32: [B, C]; of segmentation [B, C, h, w], before they are scaled to the image; of a decoder [B, L, C].
-        features: feature maps by stage, ``stage1`` … ``stageN``, [B, C_i, H_i, W_i]; of a sequence each layer's states as a map of one
-            column [B, D, L, 1], zero at padding.
-        embedding: what the last linear layer sees [B, D], in fp32, where there is one a sample.
-        attentions: attention probabilities by layer, before dropout [B, heads, L, L], where there are any.
-        exits: logits of the earlier exits, where there are any.
-        exit_embeddings: what the last linear layer of each earlier exit sees [B, D].
-        hidden: hidden states [B, L, D]: ``hidden[0]`` of the embeddings, ``hidden[k]`` of layer k.
-        tokens: where attentions and hidden states belong to real positions and not to padding [B, L].
-        counted: positions of a decoder's logits up to the end of the sentence [B, L]; None where all logits count.
-        auxiliary: logits of an auxiliary head, of the same kind as ``logits``.
-    """
-
-    logits: Tensor
-    features: FeatureMaps = field(default_factory=lambda: FeatureMaps({}))
-    embedding: Tensor | None = None
-    attentions: tuple[Tensor, ...] = ()
-    exits: tuple[Tensor, ...] = ()
-    exit_embeddings: tuple[Tensor, ...] = ()
-    hidden: tuple[Tensor, ...] = ()
-    tokens: Tensor | None = None
-    counted: Tensor | None = None
-    auxiliary: Tensor | None = None
-
-    @property
-    def feature_map(self) -> Tensor:
-        """The last stage's map, before pooling: [B, C, H, W]."""
-        return self.features[list(self.features)[-1]]
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Shapes of a network's :class:`Outputs` for one sample: ``features["stage3"] == (C, H, W)``, ``embedding == (D,)``."""
-
-    logits: tuple[int, ...]
-    features: dict[str, tuple[int, ...]]
-    embedding: tuple[int, ...] | None
-
-    @property
-    def feature_map(self) -> tuple[int, ...]:
-        """Of the last stage's map: (C, H, W)."""
-        return self.features[list(self.features)[-1]]
-
-
-class Evaluation(Protocol):
-    """The part that is scored, as a method's ``Learner.report`` sees it."""
-
-    @property
-    def targets(self) -> Tensor:
-        """Labels of its rows [P], on the CPU."""
-
-    def outputs(self, network: nn.Module) -> Outputs:
-        """A network's outputs on the whole part in eval mode, on the CPU: logits and exits of the rows [P, C] and, where a row is a
-        sample, its embedding; no feature maps."""
-
-    def operations(self, network: nn.Module) -> float:
-        """Floating-point operations of one sample's forward pass."""
+from kdarena.tracks.evaluation import Evaluation, Scores, counted_rows, detection, joined
+from kdarena.tracks.measure import count_operations, median_ms
+from kdarena.tracks.modes import evaluating
+from kdarena.tracks.parts import Parts, generator, samples_a_pass
+from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Part, Setting, Shapes, Split
 
 
 class Task(abc.ABC):
-    """Owns data, augmentation, networks, loss and evaluation of one task on one device."""
+    """Owns data, augmentation, networks, loss and evaluation of one task on one device.
 
-    card: TaskCard
-    setting: Setting
+    A task gives :meth:`batch`, :meth:`one_batch`, :meth:`new_network` and :meth:`answer`. The rest serves a classification of
+    samples, and other kinds of tasks replace what is theirs.
 
-    decodes: bool = False
-    """Whether its networks are decoders, which are fed the tokens before each position (``history``)."""
+    Args:
+        card: of the task.
+        setting: device, precision and data root.
+        train, test: numbers of samples of the two halves of the data; None: what the card says.
+        fixed_validation: whether the last samples of ``train`` are its validation part, see :class:`Parts`.
+    """
 
-    def __init__(self) -> None:
+    evaluation_batch = 500
+    """Samples that are evaluated at once."""
+
+    def __init__(self, card: TaskCard, setting: Setting, *, train: int | None = None, test: int | None = None, fixed_validation: bool = False):
+        self.card = card
+        self.setting = setting
+        self.decodes = card.decodes
+        """Whether its networks are decoders, which are fed the tokens before each position (:meth:`decoder_inputs`)."""
         self.alive: Callable[[], None] = lambda: None
         """Called at every batch that is evaluated: a large part on a slow machine takes longer than a silent worker may."""
+        self.parts = Parts(card.train + card.validation if train is None else train, card.validation, card.test if test is None else test, fixed_validation)
+        self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], Tensor]] = WeakKeyDictionary()
 
     @property
     def device(self) -> torch.device:
@@ -162,24 +61,75 @@ class Task(abc.ABC):
         """The number of classes C."""
         return self.card.classes
 
+    # what a task gives
     @abc.abstractmethod
-    def size(self, part: Part, seed: int, protocol: str) -> int:
-        """Number of samples of a part under a seed's split; ``published`` trains on all of train."""
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """The samples at ``rows`` of a half on the device, augmented by draws from ``random``, plain where it is None.
 
-    @abc.abstractmethod
-    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
-        """Endless training batches.
-
-        Order and augmentation come from generators of their own, seeded by ``seed`` alone, so that nothing a method draws
-        changes them. ``plain`` is unaugmented and repeats passes that include the last, smaller batch; ``augmented``
-        drops it.
+        Args:
+            positions: their positions in the training part, which become ``Batch.index``.
         """
 
-    def targets(self, seed: int, protocol: str) -> Tensor:
-        """Labels of a run's whole training part on the device, in the order of ``Batch.index``."""
-        raise ValueError(f"task {self.card.name} has no one label a sample")
+    @abc.abstractmethod
+    def one_batch(self) -> Batch:
+        """One sample of zeros or the like, as the networks take it, for shapes, latency and operations."""
 
-    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+    @abc.abstractmethod
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
+        """A network of the named architecture on the device, initialised from torch's global generator."""
+
+    @abc.abstractmethod
+    def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
+        """One call of a network; autocast is on where the setting says so."""
+
+    # data
+    def size(self, part: Part, split: Split) -> int:
+        """Number of samples of a part; ``published`` leaves no validation part."""
+        return len(self.parts.rows(part, split))
+
+    def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+        """Endless training batches.
+
+        Order and augmentation come from generators of their own, seeded by the split's seed alone, so that nothing a method
+        draws changes them. ``plain`` is unaugmented and repeats passes that include the last, smaller batch; ``augmented``
+        drops it.
+        """
+        rows, size, augmented = self.training_rows(split), self.card.recipe.batch_size, data == "augmented"
+        order, random = generator(split.seed, "order", augmented), generator(split.seed, "augmentation")
+        taken = samples_a_pass(len(rows), size, augmented)
+        while True:
+            for positions in torch.randperm(len(rows), generator=order)[:taken].split(size):
+                yield self.batch("train", rows[positions], positions, random if augmented else None)
+
+    def training_rows(self, split: Split) -> Tensor:
+        """Rows of the training part [N]; raises ``ValueError`` where none is left."""
+        rows = self.parts.rows("train", split)
+        if not len(rows):
+            raise ValueError(f"{self.card.data_set}: all {self.card.validation} samples are the validation part, and none is left to train on")
+        return rows
+
+    def part_batches(self, part: Part, split: Split) -> Iterator[Batch]:
+        """A part's samples in order, unaugmented.
+
+        Raises:
+            ValueError: the part is empty.
+        """
+        rows = self.parts.rows(part, split)
+        if not len(rows):
+            raise ValueError(f"protocol {split.protocol!r} trains on all of train, so it has no {part} part")
+        for chosen in rows.split(self.evaluation_batch):
+            self.alive()
+            yield self.batch("test" if part == "test" else "train", chosen, chosen, None)
+
+    def part_targets(self, part: Part, split: Split) -> Tensor:
+        """Labels of a part's rows that count [P] on the CPU."""
+        return torch.cat([batch.targets.cpu() for batch in self.part_batches(part, split)])
+
+    def targets(self, split: Split) -> Tensor:
+        """Labels of a run's whole training part on the device, in the order of ``Batch.index``."""
+        raise ValueError(f"task {self.card.name} has no single label for each sample")
+
+    def auxiliary(self, split: Split) -> Iterator[Tensor]:
         """Endless batches of unlabelled auxiliary inputs, augmented as training inputs are."""
         raise ValueError(f"task {self.card.name} has no auxiliary inputs")
 
@@ -191,33 +141,74 @@ class Task(abc.ABC):
         """
         return None
 
-    @abc.abstractmethod
-    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
-        """A network of the named architecture on the device, initialised from torch's global generator."""
-
-    @abc.abstractmethod
+    # networks
     def forward(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """One call of a network, under the autocast of the setting; logits and embedding in fp32."""
+        if isinstance(network, Ensemble):
+            return self.together([self.forward(member, inputs, **arguments) for member in network.networks])
+        with self.autocast():
+            return self.answer(network, inputs, **arguments)
+
+    def together(self, members: list[Outputs]) -> Outputs:
+        """An ensemble's outputs: the logarithm of the mean of its members' probabilities, each member's logits as an exit."""
+        logits = tuple(member.logits for member in members)
+        return Outputs(log_mean_probability(logits, dim=-1 if self.decodes else 1), exits=logits, counted=members[0].counted)
+
+    def answered(self, network: nn.Module, batch: Batch, *, teacher_inputs: bool = False) -> Outputs:
+        """A network's outputs on a batch; a decoder is fed its targets."""
+        seen = batch.seen_by_teacher() if teacher_inputs else batch
+        return self.forward(network, seen.inputs, **({"decoder_inputs": self.decoder_inputs(batch.targets)} if self.decodes else {}))
+
+    def captured(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> tuple[Any, FeatureMaps, Tensor | None]:
+        """What a network answers, the maps of its ``taps``, and what its ``head`` saw."""
+        with Capture(network) as capture:
+            answer = network(inputs, **arguments)
+        return answer, capture.features(), capture.embedding()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Of the setting's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.setting.precision == "bf16" else nullcontext()
 
     def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
-        """The part of a network behind a stage, which shares its modules; with ``blocks`` only the first ones of each later stage.
+        """The part of a network behind a stage, which shares its modules; with ``blocks`` only the first blocks of each later stage.
 
         Raises:
             ValueError: its networks can't be cut, or there is no such stage.
         """
         raise ValueError(f"networks of task {self.card.name} can't be cut behind a stage")
 
-    @abc.abstractmethod
-    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """The task's own loss, a scalar in fp32."""
+    def decoder_inputs(self, targets: Tensor) -> Tensor:
+        """What a decoder is fed before each position [B, L]: the targets shifted by the start of the sentence."""
+        raise ValueError(f"networks of task {self.card.name} are no decoders")
 
-    @abc.abstractmethod
+    def shapes(self, network: nn.Module) -> Shapes:
+        """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), evaluating(network):
+            outputs = self.answered(network, self.one_batch())
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
+        embedding = tuple(outputs.embedding.shape[1:]) if outputs.embedding is not None else None
+        return Shapes(tuple(outputs.logits.shape[1:]), features, embedding)
+
+    # loss and rows, where a row is a sample
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all its
+        exits, as such networks are trained."""
+        loss = functional.cross_entropy(outputs.logits, targets)
+        for logits in outputs.exits:
+            loss = loss + functional.cross_entropy(logits, targets)
+        return loss
+
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
         """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do.
 
         Raises:
             ValueError: the task's outputs are values and no scores of classes.
         """
+        return outputs.logits, None
 
     def exit_rows(self, outputs: Outputs) -> list[tuple[Tensor, Tensor | None]]:
         """:meth:`rows` of the last exit, and then of a network's earlier ones, shallow to deep."""
@@ -227,56 +218,80 @@ class Task(abc.ABC):
         """Labels of those rows [P], −100 where a row has none."""
         return targets
 
-    def history(self, targets: Tensor) -> Tensor:
-        """What a decoder is fed before each position [B, L]: the targets shifted by the start of the sentence."""
-        raise ValueError(f"networks of task {self.card.name} are no decoders")
-
-    @abc.abstractmethod
+    # the recipe
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
         """The recipe's optimiser."""
+        return recipe.optimizer(self.card.recipe, parameters, lr=lr, weight_decay=weight_decay, fused=self.device.type in ("cpu", "cuda"))
 
-    @abc.abstractmethod
     def curve(self, progress: float) -> float:
         """The recipe's factor on the learning rate at a progress in [0, 1)."""
+        return recipe.curve(self.card.recipe, progress)
 
-    @abc.abstractmethod
-    def shapes(self, network: nn.Module) -> Shapes:
-        """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
-
-    @abc.abstractmethod
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
+    # evaluation
+    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
         """Metrics of a network in eval mode on a part, unaugmented; with agreement and KL where a reference teacher is given.
 
         Args:
             teacher_inputs: score it on what teachers see, where that differs; the reference always is.
+
+        Raises:
+            ValueError: the part is empty.
         """
+        logits = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits
+        return self.metrics(logits, self.part_targets(part, split), self.reference_logits(reference, part, split))
 
-    def evaluation(self, part: Part, seed: int, protocol: str) -> Evaluation:
+    def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
+        """Metrics of rows [P, C] on the CPU, by their labels [P] and a reference teacher's logits [P, C]."""
+        return metrics.all_metrics(logits, targets, reference)
+
+    def outputs_of(self, network: nn.Module, batches: Iterable[Batch], *, teacher_inputs: bool = False) -> Outputs:
+        """The rows of a network in eval mode over batches, on the CPU; no feature maps."""
+        with evaluating(network):
+            answers = (self.answered(network, batch, teacher_inputs=teacher_inputs) for batch in batches)
+            return joined(counted_rows(outputs, self.exit_rows(outputs)) for outputs in answers)
+
+    def reference_logits(self, reference: nn.Module | None, part: Part, split: Split) -> Tensor | None:
+        """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see.
+
+        They are kept for as long as the module lives, so it may not change.
+        """
+        if reference is None:
+            return None
+        kept, key = self._reference_logits.setdefault(reference, {}), self.parts.key(part, split)
+        if key not in kept:
+            kept[key] = self.outputs_of(reference, self.part_batches(part, split), teacher_inputs=True).logits
+        return kept[key]
+
+    def evaluation(self, part: Part, split: Split) -> Evaluation:
         """A part for a method's own report."""
-        raise ValueError(f"task {self.card.name} gives no whole part to a report")
+        return Evaluation(lambda: self.part_targets(part, split), lambda network: self.outputs_of(network, self.part_batches(part, split)), self.operations)
 
-    def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Callable[[Outputs], Mapping[str, Tensor]] | None) -> dict[str, float]:
-        """How well a network's uncertainty tells its errors on a part, and the task's outliers from the part.
+    def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
+        """How well a network's uncertainty separates its errors from its hits on a part, ``prr/SCORE``, and the task's outliers from the part.
 
         Args:
-            scores: a method's own scores [P] by name, beside those of softmax.
+            scores: a method's own scores, in addition to those of softmax.
         """
-        return {}
+        return detection(self.evaluation(part, split), network, {}, scores)
 
-    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
-        """Metrics of a group that the user asked for, on test."""
-        raise ValueError(f"task {self.card.name} knows no group of metrics {group!r}")
+    def further_metrics(self, group: str, network: nn.Module, split: Split) -> dict[str, float]:
+        """Metrics of a group that the user asked for, on test: ``uncertainty`` (see :meth:`detection`), or ``gap``: the ranked metric
+        on the run's own training samples, unaugmented, and how far test is below it."""
+        if group not in self.card.metric_groups:
+            raise ValueError(f"task {self.card.name} knows no group of metrics {group!r}")
+        if group == "uncertainty":
+            return self.detection(network, "test", split)
+        train, test = (self.evaluate(network, part, split)[self.card.metric] for part in ("train", "test"))  # type: ignore[arg-type]
+        return {f"train_{self.card.metric}": train, "generalisation": train - test}
 
-    @abc.abstractmethod
+    def operations(self, network: nn.Module) -> int:
+        """Floating-point operations of one sample's forward pass."""
+        batch = self.one_batch()
+        with evaluating(network):
+            return count_operations(lambda: self.answered(network, batch))
+
     def latency_ms(self, network: nn.Module) -> float:
         """Median time of one sample's forward pass in milliseconds."""
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+        batch = self.one_batch()
+        with evaluating(network):
+            return median_ms(lambda: self.answered(network, batch), self.device)

@@ -1,6 +1,6 @@
 """Import torchvision, also where its compiled operators cannot be loaded.
 
-The package registry's torchvision wheel is built for CUDA. Beside a CPU build of torch its library of operators fails to
+The package registry's torchvision wheel is built for CUDA. With a CPU build of torch its library of operators fails to
 load for want of the CUDA runtime, and ``import torchvision`` then ends with ``operator torchvision::nms does not exist``:
 it registers shape functions for two operators that nobody has declared. Data sets, transforms and models need neither, so
 declaring the two schemas is enough to import them. The operators themselves stay without an implementation.

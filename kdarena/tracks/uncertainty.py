@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -54,12 +55,11 @@ def auroc(scores: Tensor, positive: Tensor) -> float:
     Returns:
         nan where there are no positives or no negatives.
     """
-    hits, sizes = _by_score(scores, positive)
-    misses = sizes - hits
-    if not float(hits.sum()) or not float(misses.sum()):
+    if not bool(positive.any()) or bool(positive.all()):
         return float("nan")
-    below = misses.sum() - misses.cumsum(0)
-    return 100 * float((hits * (below + misses / 2)).sum() / (hits.sum() * misses.sum()))
+    from sklearn.metrics import roc_auc_score
+
+    return 100 * float(roc_auc_score(positive.numpy(), _ranks(scores)))
 
 
 def aupr(scores: Tensor, positive: Tensor) -> float:
@@ -75,11 +75,11 @@ def aupr(scores: Tensor, positive: Tensor) -> float:
     Returns:
         nan where there are no positives.
     """
-    hits, sizes = _by_score(scores, positive)
-    if not float(hits.sum()):
+    if not bool(positive.any()):
         return float("nan")
-    precision = hits.cumsum(0) / sizes.cumsum(0)
-    return 100 * float((hits * precision).sum() / hits.sum())
+    from sklearn.metrics import average_precision_score
+
+    return 100 * float(average_precision_score(positive.numpy(), _ranks(scores)))
 
 
 def softmax_scores(logits: Tensor) -> dict[str, Tensor]:
@@ -103,26 +103,33 @@ def detection_metrics(scores: Mapping[str, Tensor], correct: Tensor, outlier_sco
         correct: [P] of booleans.
         outlier_scores: by set, the same scores on its samples, which are the positives.
     """
-    found = {f"prr/{name}": prediction_rejection_ratio(score, correct) for name, score in scores.items()}
+    every = {f"prr/{name}": prediction_rejection_ratio(score, correct) for name, score in scores.items()}
     for outliers, foreign in outlier_scores.items():
         if foreign.keys() != scores.keys():
             raise ValueError(f"scores on {outliers} are {', '.join(foreign) or 'none'}, those on the task {', '.join(scores) or 'none'}")
         for name, score in scores.items():
             both = torch.cat([score.double(), foreign[name].double()])
             positive = torch.arange(len(both)) >= len(score)
-            found[f"auroc/{outliers}/{name}"] = auroc(both, positive)
-            found[f"aupr/{outliers}/{name}"] = aupr(both, positive)
-    return found
+            every[f"auroc/{outliers}/{name}"] = auroc(both, positive)
+            every[f"aupr/{outliers}/{name}"] = aupr(both, positive)
+    return every
 
 
-def _by_score(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
-    """For each distinct score from the highest down: how many samples of it are positive, and how many there are.
+def _ranks(scores: Tensor) -> np.ndarray:
+    """The rank of each score among the distinct ones [P], which sorts alike and is finite where a score is infinite.
 
     Raises:
         ValueError: a score is not a number.
     """
     if bool(scores.isnan().any()):
         raise ValueError("a score is not a number")
-    _, group, counts = scores.unique(return_inverse=True, return_counts=True)
-    hits = torch.zeros(len(counts), dtype=torch.double).index_add_(0, group, positive.double())
-    return hits.flip(0), counts.double().flip(0)
+    ranks: np.ndarray = scores.unique(return_inverse=True)[1].numpy()
+    return ranks
+
+
+def _by_score(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """For each distinct score from the highest down: how many samples of it are positive, and how many there are."""
+    ranks = torch.from_numpy(_ranks(scores))
+    sizes = torch.bincount(ranks).double()
+    hits = torch.zeros_like(sizes).index_add_(0, ranks, positive.double())
+    return hits.flip(0), sizes.flip(0)

@@ -3,4 +3,4 @@
 from kdarena_adaptive_ts.labelled import ATS, CTS, ITS
 from kdarena_adaptive_ts.unlabelled import TS, TSSequence
 
-variants = (TS(), TSSequence(), ITS(), CTS(), ATS())
+variants = (TS, TSSequence, ITS, CTS, ATS)

@@ -1,40 +1,34 @@
-"""IT/S, CT/S and AT/S: the teacher's posteriors interpolated with the labels, token by token.
+"""IT/S, CT/S and AT/S: the teacher's posteriors interpolated with the labels, token by token (``its``, ``cts``, ``ats``).
 
 Meng, Li, Gaur, Gong: "Domain Adaptation via Teacher-Student Learning for End-to-End Speech Recognition", ASRU 2019,
 https://arxiv.org/abs/2001.01798
 
-Y^G = y^G_1 … y^G_L: the labels, which both decoders are fed; P_T(u) = P(u | Y^G_{0:l−1}, X^T; θ^T), P_S likewise of the student
-on X^S; p_l = P_T(y^G_l).
+X^T, X^S: an utterance as the teacher and as the student hear it; Y^G = y^G_1 … y^G_L: the labels, which both decoders are fed;
+P_T(u) = P(u | Y^G_{0:l−1}, X^T; θ^T): the teacher's posterior of a token u at position l [C], P_S(u) likewise of the student on
+X^S; p_l = P_T(y^G_l).
 
     target_l(u) = w_l · P_T(u) + (1 − w_l) · 1[u = y^G_l]
-    L = − Σ_l Σ_u target_l(u) · ln P_S(u)
+    L = − Σ_l Σ_u target_l(u) · ln P_S(u)   (equation 12)
 
-    IT/S  w_l = w
-    CT/S  w_l = 1[argmax_u P_T(u) = y^G_l]
-    AT/S  w_l = p_l^λ / (p_l^λ + (1 − p_l)^λ) = σ(λ · (ln p_l − ln(1 − p_l)))
+    its  w_l = w
+    cts  w_l = 1[argmax_u P_T(u) = y^G_l]
+    ats  w_l = p_l^λ / (p_l^λ + (1 − p_l)^λ) = σ(λ · (ln p_l − ln(1 − p_l)))
 
-w_l hangs on the frozen teacher alone: no gradient goes through it. The sum over tokens is taken as the mean over the tokens of
-a batch. A row of logits is a token here; on other tracks it is a sample or a pixel.
+w_l depends on the frozen teacher alone: no gradient goes through it. The end of the sentence counts, its start and padding do not.
+The sum over tokens is taken as the mean over the tokens of a batch. A row of logits [P, C] is a token here; on other tracks it is a
+sample or a pixel.
 """
-
-from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
-from torch.nn import functional
+from torch import Tensor
 
-from kdarena import Choice, Float, Method, Params, hookimpl, losses
+from kdarena import Choice, Float, Method, Params, Step, Terms, hookimpl, losses
 from kdarena_adaptive_ts.paper import PAPER
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Step, TaskCard
 
 EXTENDED = {
     "classification": "a row is a sample",
@@ -54,7 +48,7 @@ def _smoothing() -> Any:
 class ITSParams(Params):
     """The constant weight."""
 
-    w: float = Float(0.5, 0.1, 0.9, source="ours", help="w, weight of the teacher's posteriors; the labels get 1 - w")
+    w: float = Float(0.5, 0.1, 0.9, least=0, most=1, source="ours", help="w, weight of the teacher's posteriors; the labels get 1 - w")
     smoothing: float = _smoothing()
 
 
@@ -69,7 +63,9 @@ class CTSParams(Params):
 class ATSParams(Params):
     """How sharply the weight turns from the labels to the teacher."""
 
-    lam: float = Float(1.0, 0.1, 10.0, log=True, source="ours", help="lambda, exponent of f1 and f2; at 1 the weight is the teacher's confidence p itself")
+    lam: float = Float(
+        1.0, 0.1, 10.0, above=0, log=True, source="ours", help="lambda, exponent of f1 and f2; at 1 the weight is the teacher's confidence p itself"
+    )
     smoothing: float = _smoothing()
 
 
@@ -83,8 +79,9 @@ def interpolated(z_t: Tensor, y: Tensor, w: Tensor, smoothing: float = 0.0) -> T
         smoothing: ε; the one-hot part becomes (1 − ε) · 1[u = y] + ε / C.
     """
     classes = z_t.shape[1]
-    one_hot = functional.one_hot(y, classes).to(z_t.dtype) * (1 - smoothing) + smoothing / classes
-    return torch.lerp(one_hot, torch.softmax(z_t, dim=1), w.unsqueeze(1))
+    # by comparison: torch's one_hot reads back whether the labels are in range
+    one_hot = (torch.arange(classes, device=y.device) == y.unsqueeze(1)).to(z_t.dtype)
+    return torch.lerp(one_hot * (1 - smoothing) + smoothing / classes, torch.softmax(z_t, dim=1), w.unsqueeze(1))
 
 
 def conditional_weights(z_t: Tensor, y: Tensor) -> Tensor:
@@ -106,71 +103,60 @@ def adaptive_weights(z_t: Tensor, y: Tensor, lam: float) -> Tensor:
 class _Interpolated(abc.ABC):
     """The loss of the three rows, which differ in w_l alone."""
 
+    method: Method
+    params: Any
+
     @abc.abstractmethod
-    def weights(self, params: Any, z_t: Tensor, y: Tensor) -> Tensor:
+    def weights(self, z_t: Tensor, y: Tensor) -> Tensor:
         """w [P] in [0, 1] of the teacher's logits [P, C] and labels [P]."""
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """Cross-entropy against the interpolated targets: mean over the rows that count and have a label."""
-        params = cast(CTSParams, step.params)
         (z_s, counted), *earlier = step.task.exit_rows(step.student)
         z_t, _ = step.task.rows(step.teacher)
         losses.check_alike(z_s, z_t)
         y = step.task.row_targets(step.student, step.targets)
         mask = y >= 0 if counted is None else (y >= 0) & counted
         y = y.clamp(min=0)
-        target = interpolated(z_t, y, self.weights(params, z_t, y), params.smoothing)
+        target = interpolated(z_t, y, self.weights(z_t, y), self.params.smoothing)
         # of a student with earlier exits each has the loss, as each has the labels'
         exits = [z_s, *(z for z, _ in earlier)]
         return {self.method.name: torch.stack([losses.soft_cross_entropy(target, z, mask) for z in exits]).sum()}
-
-    method: Method
-
-
-def its_applies(card: TaskCard, params: ITSParams) -> str | None:
-    """Why IT/S can't run on a task with these parameters, or None."""
-    return None if 0 <= params.w <= 1 else f"w is the posteriors' share of the target, in [0, 1], not {params.w:g}"
-
-
-def ats_applies(card: TaskCard, params: ATSParams) -> str | None:
-    """Why AT/S can't run on a task with these parameters, or None."""
-    return None if params.lam > 0 else f"lam has to be positive for the weight to rise with the teacher's confidence, not {params.lam:g}"
 
 
 class ITS(_Interpolated):
     """One weight for all tokens."""
 
+    params: ITSParams
     method = Method(
-        name="its",
-        title="teacher's posteriors and labels interpolated with a constant weight",
-        paper=PAPER,
-        equations="L = -sum_l sum_u [w P_T(u) + (1 - w) 1(u = y_l)] ln P_S(u), both decoders fed the labels",
+        "its",
+        "teacher's posteriors and labels interpolated with a constant weight",
+        PAPER,
         tracks=("speech",),
         extended=EXTENDED,
         Params=ITSParams,
-        applies=its_applies,
     )
 
-    def weights(self, params: ITSParams, z_t: Tensor, y: Tensor) -> Tensor:
+    def weights(self, z_t: Tensor, y: Tensor) -> Tensor:
         """w_l = w."""
-        return torch.full_like(y, params.w, dtype=z_t.dtype)
+        return torch.full_like(y, self.params.w, dtype=z_t.dtype)
 
 
 class CTS(_Interpolated):
     """The teacher's posteriors where it is right, the label where it is wrong."""
 
+    params: CTSParams
     method = Method(
-        name="cts",
-        title="teacher's posteriors where its most probable token is the label, else the label",
-        paper=PAPER,
-        equations="L = -sum_l sum_u [w_l P_T(u) + (1 - w_l) 1(u = y_l)] ln P_S(u), w_l = 1(argmax P_T = y_l), both decoders fed the labels",
+        "cts",
+        "teacher's posteriors where its most probable token is the label, else the label",
+        PAPER,
         tracks=("speech",),
         extended=EXTENDED,
         Params=CTSParams,
     )
 
-    def weights(self, params: CTSParams, z_t: Tensor, y: Tensor) -> Tensor:
+    def weights(self, z_t: Tensor, y: Tensor) -> Tensor:
         """w_l of the teacher's argmax."""
         return conditional_weights(z_t, y)
 
@@ -178,18 +164,16 @@ class CTS(_Interpolated):
 class ATS(_Interpolated):
     """The surer the teacher is of the label, the more of its posteriors are taken."""
 
+    params: ATSParams
     method = Method(
-        name="ats",
-        title="teacher's posteriors and labels interpolated by the teacher's confidence in each label",
-        paper=PAPER,
-        equations="L = -sum_l sum_u [w_l P_T(u) + (1 - w_l) 1(u = y_l)] ln P_S(u), w_l = p_l^lambda / (p_l^lambda + (1 - p_l)^lambda), "
-        "p_l = P_T(y_l), both decoders fed the labels",
+        "ats",
+        "teacher's posteriors and labels interpolated by the teacher's confidence in each label",
+        PAPER,
         tracks=("speech",),
         extended=EXTENDED,
         Params=ATSParams,
-        applies=ats_applies,
     )
 
-    def weights(self, params: ATSParams, z_t: Tensor, y: Tensor) -> Tensor:
+    def weights(self, z_t: Tensor, y: Tensor) -> Tensor:
         """w_l of the teacher's confidence."""
-        return adaptive_weights(z_t, y, params.lam)
+        return adaptive_weights(z_t, y, self.params.lam)

@@ -1,5 +1,5 @@
-"""AFD: online adversarial distillation on feature maps: a pair (``afd``), one with a larger peer (``afd-large``), a cycle of three (``afd-cycle``)."""
+"""AFD: online adversarial distillation on feature maps: of a pair (``afd``), of a small and a large network (``afd-large``), in a cycle of three (``afd-cycle``)."""
 
-from kdarena_afd.method import AFD, AFDLargeParams
+from kdarena_afd.afd import AFD, AFDCycle, AFDLarge
 
-variants = (AFD("afd", networks=2), AFD("afd-cycle", networks=3), AFD("afd-large", networks=2, parameters=AFDLargeParams))
+variants = (AFD, AFDCycle, AFDLarge)

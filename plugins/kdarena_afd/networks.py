@@ -1,10 +1,10 @@
 """Discriminator D_k, transfer layer T_k, and what of a network counts as its feature extractor G_k."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from kdarena import masked_layer
 
 
 class Discriminator(nn.Module):
@@ -29,15 +29,16 @@ class Discriminator(nn.Module):
             width = narrower
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
-    def forward(self, feature_map: Tensor, real: Tensor | None = None) -> Tensor:
-        """[B, C, H, W] to [B]; where ``real`` [B, 1, H, W] is given, the map is zero at all other positions."""
-        if real is None:
+    def forward(self, feature_map: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """[B, C, H, W] to [B]; of sequences [B, C, L, 1], whose map is zero where ``tokens`` [B, L] is false."""
+        if tokens is None:
             return torch.sigmoid(self.layers(feature_map).mean(dim=(1, 2, 3)))
+        real = tokens[:, None, :, None]
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d) and layer.stride[0] == 2:
                 # a place of the halved grid is real where the middle of what it sees is
                 real = real[:, :, ::2, ::2]
-            feature_map = padded(layer, feature_map, real)
+            feature_map = masked_layer(layer, feature_map, real)
         return torch.sigmoid(feature_map.sum(dim=(1, 2, 3)) / real.sum(dim=(1, 2, 3)))
 
 
@@ -55,21 +56,11 @@ class TransferLayer(nn.Module):
         self.grid = grid
         self.layers = nn.Sequential(nn.Conv2d(channels, common_channels, 1, bias=False), nn.BatchNorm2d(common_channels), nn.ReLU())
 
-    def forward(self, feature_map: Tensor, real: Tensor | None = None) -> Tensor:
-        """[B, C_k, H_k, W_k] to [B, C, H, W]; where ``real`` [B, 1, H, W] is given, both are zero at all other positions."""
+    def forward(self, feature_map: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """[B, C_k, H_k, W_k] to [B, C, H, W]; of sequences [B, C_k, L, 1] both are zero where ``tokens`` [B, L] is false."""
         for layer in self.layers:
-            feature_map = layer(feature_map) if real is None else padded(layer, feature_map, real)
+            feature_map = layer(feature_map) if tokens is None else masked_layer(layer, feature_map, tokens[:, None, :, None])
         return feature_map if self.grid is None else functional.adaptive_avg_pool2d(feature_map, self.grid)
-
-
-def padded(layer: nn.Module, maps: Tensor, real: Tensor) -> Tensor:
-    """A layer's map with zeros but where ``real`` [B, 1, H, W] is true; batch norm has the statistics of those positions alone."""
-    if not isinstance(layer, nn.BatchNorm2d):
-        found: Tensor = layer(maps) * real
-        return found
-    places, columns = real.squeeze(1), maps.movedim(1, 3)
-    rows: Tensor = layer(columns[places][:, :, None, None])
-    return rows.new_zeros(columns.shape).masked_scatter(places.unsqueeze(3), rows).movedim(3, 1)
 
 
 def feature_extractor(network: nn.Module) -> list[nn.Parameter]:

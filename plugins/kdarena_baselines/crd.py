@@ -18,32 +18,26 @@ Z = M · mean_j exp(v · m[j] / τ) on the run's first batch, one for each ancho
 After the step the batch's rows become the unit vectors along p · m[i] + (1 − p) · v_i, with momentum p.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl, losses
-
-if TYPE_CHECKING:
-    from kdarena import Run, Step, Task, TaskCard
+from kdarena import Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Run, Step, Task, Terms, Update, hookimpl
 
 
 @dataclass(frozen=True)
 class CRDParams(Params):
     """Weight, and the numbers of noise-contrastive estimation."""
 
-    w: float = Float(0.8, 0.05, 2.0, log=True, source="code", help="weight of both contrastive terms; the labels have 1")
-    temperature: float = Float(0.07, 0.03, 0.3, log=True, source="code", help="tau, of the cosines")
-    momentum: float = Float(0.5, 0.0, 0.9, source="code", help="p, share of a bank's row that stays when its sample is seen")
-    negatives: int = Int(16384, 64, 16384, log=True, source="code", cost=True, help="K; at most what the other classes offer to every class")
-    dimension: int = Int(128, 32, 256, log=True, source="code", cost=True, help="d of the common space")
+    w: float = Float(0.8, 0.05, 2.0, least=0, log=True, source="code", help="weight of both contrastive terms; the labels have 1")
+    temperature: float = Float(0.07, 0.03, 0.3, above=0, log=True, source="code", help="τ, of the cosines")
+    momentum: float = Float(0.5, 0.0, 0.9, least=0, below=1, source="code", help="p, share of a bank's row that stays when its sample is seen")
+    negatives: int = Int(16384, 64, 16384, least=1, log=True, source="code", cost=True, help="K; at most what the other classes offer to every class")
+    dimension: int = Int(128, 32, 256, least=1, log=True, source="code", cost=True, help="d of the common space")
     normalise: bool = Flag(True, source="code", help="divide scores by Z of the first batch (code), or not (the printed h)")
 
 
@@ -79,7 +73,7 @@ class Memory:
 
 
 def draw_negatives(classes: Tensor, targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """For each of ``targets`` [B] that many different training samples of other classes [B, count], all alike likely.
+    """For each of ``targets`` [B] that many different training samples of other classes [B, count], each of them equally likely.
 
     Args:
         classes: labels of the training set [M].
@@ -99,87 +93,71 @@ def l_nce(log_scores: Tensor, samples: int) -> Tensor:
     return (functional.softplus(-logits[:, 0]) + functional.softplus(logits[:, 1:]).sum(dim=1)).mean()
 
 
-def applies(card: TaskCard, params: CRDParams) -> str | None:
-    """Why it can't run on a task with these parameters, or None."""
-    if reason := losses.refuse_temperature(params.temperature):
-        return reason
-    if not 0 <= params.momentum < 1:
-        return f"momentum is a share that stays, in [0, 1), not {params.momentum:g}"
-    if params.negatives < 1 or params.dimension < 1:
-        return f"it needs at least one negative and one dimension, not {params.negatives} and {params.dimension}"
-    return None if card.classes > 1 else "its negatives are samples of other classes, and the task has one class"
-
-
 class CRD:
     """Student and teacher embed the same image alike, and images of other classes apart."""
 
+    params: CRDParams
     method = Method(
-        name="crd",
-        title="contrastive representation distillation with memory banks",
-        paper=Paper("Contrastive Representation Distillation", "ICLR", 2020, "https://arxiv.org/abs/1910.10699"),
-        equations="L = CE + w (L_s + L_t); L_s = -ln h_pos - sum_neg ln(1 - h_j), h_j = s_j / (s_j + K / M), s_j = exp(v_s . m_t[j] / tau) / Z",
+        "crd",
+        "contrastive representation distillation with memory banks",
+        Paper("Contrastive Representation Distillation", "ICLR", 2020, "https://arxiv.org/abs/1910.10699"),
         Params=CRDParams,
-        applies=applies,
+        requires=("class scores", "one label a sample", "one embedding a sample"),
+        applies=lambda card, params: None if card.classes > 1 else "its negatives are samples of other classes, and the task has one class",
     )
 
     @hookimpl
-    def build_student(self, task: Task, params: CRDParams, run: Run) -> Learner:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student, and the projections W_s and W_t of both embeddings to the common space."""
         student = run.new_student()
-        helpers: dict[str, nn.Module] = {}
-        for name, network in (("student", student), ("teacher", run.teacher_modules()[0])):
-            embedding = task.shapes(network).embedding
-            if embedding is None:
-                raise NotApplicable(f"the {name} shows no embedding [B, D] before its last linear layer, which is what is contrasted")
-            helpers[f"projection_{name}"] = nn.Linear(embedding[0], params.dimension).to(task.device)
-        return Learner(student, helpers)
+        self.w_s, self.w_t = (self._projection(task, network) for network in (student, teacher))
+        return Learner(student, {"projection_student": self.w_s, "projection_teacher": self.w_t})
+
+    def _projection(self, task: Task, network: nn.Module) -> nn.Linear:
+        embedding = task.shapes(network).embedding
+        assert embedding is not None
+        return nn.Linear(embedding[0], self.params.dimension).to(task.device)
 
     @hookimpl
     def schedule(self) -> Sequence[Phase]:
         """One phase and one update; the banks follow each step."""
-        return [Phase("train", lambda run: [Update("train", run.learner.parameters(), after=_update_memories)], begin=_new_memories)]
+        return [Phase("train", lambda run: [Update("train", run.learner.parameters(), after=self.update_banks)], prepare=self.new_banks)]
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """CE, and w times the contrast of each side against the other's bank."""
-        params, store = cast(CRDParams, step.params), step.run.store
-        negatives = draw_negatives(step.run.targets, step.targets, store["negatives"], step.run.generator)
+        negatives = draw_negatives(step.run.targets, step.targets, self.negatives, step.run.generator)
         columns = torch.cat([step.index[:, None], negatives], dim=1)
-        v_s, v_t = _embeddings(step)
-        terms = {"ce": step.task.loss(step.student, step.targets)}
-        anchors: list[tuple[str, Tensor, Memory]] = [("nce_s", v_s, store["m_t"]), ("nce_t", v_t, store["m_s"])]
-        for name, anchor, memory in anchors:
-            log_scores = memory.log_scores(anchor, columns, params.temperature)
-            if params.normalise:
-                log_scores = memory.normalised(log_scores)
-            terms[name] = params.w * l_nce(log_scores, len(memory.vectors))
-        return terms
+        v_s, v_t = self.embeddings(step)
+        return {
+            "ce": step.task.loss(step.student, step.targets),
+            "nce_s": self.params.w * self.contrast(v_s, self.m_t, columns),
+            "nce_t": self.params.w * self.contrast(v_t, self.m_s, columns),
+        }
 
+    def contrast(self, anchors: Tensor, bank: Memory, columns: Tensor) -> Tensor:
+        """L_s or L_t: anchors [B, d] against rows ``columns`` [B, 1 + K] of the other side's bank."""
+        log_scores = bank.log_scores(anchors, columns, self.params.temperature)
+        return l_nce(bank.normalised(log_scores) if self.params.normalise else log_scores, len(bank.vectors))
 
-def _embeddings(step: Step) -> tuple[Tensor, Tensor]:
-    """v_s and v_t [B, d]."""
-    helpers = step.learner.helpers
-    f_s, f_t = step.student.embedding, step.teacher.embedding
-    assert f_s is not None and f_t is not None
-    v_s, v_t = step.apply(helpers["projection_student"], f_s), step.apply(helpers["projection_teacher"], f_t)
-    return functional.normalize(v_s, dim=1), functional.normalize(v_t, dim=1)
+    def embeddings(self, step: Step) -> tuple[Tensor, Tensor]:
+        """v_s and v_t [B, d]."""
+        f_s, f_t = step.student.embedding, step.teacher.embedding
+        assert f_s is not None and f_t is not None
+        return functional.normalize(step.apply(self.w_s, f_s), dim=1), functional.normalize(step.apply(self.w_t, f_t), dim=1)
 
+    def new_banks(self, run: Run) -> None:
+        """Two banks of random vectors, and K: as many negatives as every class can have."""
+        largest_class = int(run.targets.bincount().max())
+        self.negatives = min(self.params.negatives, run.train_size - largest_class)
+        if self.negatives < 1:
+            raise NotApplicable("all training samples are of one class, so that there are no negatives")
+        self.m_s, self.m_t = (Memory(run.train_size, self.params.dimension, run.generator) for _ in range(2))
 
-def _new_memories(run: Run) -> None:
-    params = cast(CRDParams, run.params)
-    largest_class = int(run.targets.bincount().max())
-    count = min(params.negatives, run.train_size - largest_class)
-    if count < 1:
-        raise NotApplicable("all training samples are of one class, so that there are no negatives")
-    run.store["negatives"] = count
-    for name in ("m_s", "m_t"):
-        run.store[name] = Memory(run.train_size, params.dimension, run.generator)
-
-
-def _update_memories(step: Step) -> None:
-    # what the step's loss was computed from: module calls are made once a step, so that the new weights change nothing here
-    params, store = cast(CRDParams, step.params), step.run.store
-    with torch.no_grad():
-        v_s, v_t = _embeddings(step)
-        store["m_s"].update(step.index, v_s, params.momentum)
-        store["m_t"].update(step.index, v_t, params.momentum)
+    @torch.no_grad()
+    def update_banks(self, step: Step) -> None:
+        """Move the batch's rows towards what the step's loss was computed from: a module is called once a step, so that the new
+        weights change nothing here."""
+        v_s, v_t = self.embeddings(step)
+        self.m_s.update(step.index, v_s, self.params.momentum)
+        self.m_t.update(step.index, v_t, self.params.momentum)

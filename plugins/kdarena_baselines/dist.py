@@ -11,20 +11,12 @@ Y^s, Y^t = softmax(z_s / τ), softmax(z_t / τ) [P, C]; ρ: Pearson's correlatio
 P: the samples of a batch, in segmentation all pixels of its score maps. τ² is the public code's for images.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import Tensor
 
-from kdarena import Float, Method, Paper, Params, hookimpl, losses
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Step, TaskCard
+from kdarena import Float, Method, Paper, Params, Step, Terms, hookimpl
 
 EPSILON = 1e-8
 """Added to the product of norms, as in the public code: a constant row or class has correlation zero."""
@@ -34,9 +26,18 @@ EPSILON = 1e-8
 class DISTParams(Params):
     """Weights of the two correlations, and the temperature."""
 
-    beta: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the inter-class term; 2 is CIFAR's")
-    gamma: float = Float(2.0, 0.1, 20.0, log=True, source="code", help="weight of the intra-class term; 2 is CIFAR's")
-    temperature: float = Float(4.0, 1.0, 20.0, log=True, source="code", help="τ, softens both distributions")
+    beta: float = Float(2.0, 0.1, 20.0, least=0, log=True, source="code", help="weight of the inter-class term; 2 is CIFAR's")
+    gamma: float = Float(2.0, 0.1, 20.0, least=0, log=True, source="code", help="weight of the intra-class term; 2 is CIFAR's")
+    temperature: float = Float(4.0, 1.0, 20.0, above=0, log=True, source="code", help="τ, softens both distributions")
+
+
+method = Method(
+    "dist",
+    "correlation with a stronger teacher, among classes and among samples",
+    Paper("Knowledge Distillation from A Stronger Teacher", "NeurIPS", 2022, "https://arxiv.org/abs/2205.10536"),
+    tracks=("classification", "segmentation"),
+    Params=DISTParams,
+)
 
 
 def pearson(one: Tensor, other: Tensor, dim: int) -> Tensor:
@@ -58,31 +59,11 @@ def l_inter_intra(z_s: Tensor, z_t: Tensor, temperature: float) -> tuple[Tensor,
     return 1 - pearson(y_s, y_t, dim=1).mean(), 1 - pearson(y_s, y_t, dim=0).mean()
 
 
-def applies(card: TaskCard, params: DISTParams) -> str | None:
-    """Why it can't run on a task with these parameters, or None."""
-    return losses.refuse_temperature(params.temperature)
-
-
-class DIST:
-    """Rows and columns of the student's probabilities correlate with the teacher's."""
-
-    method = Method(
-        name="dist",
-        title="correlation with a stronger teacher, among classes and among samples",
-        paper=Paper("Knowledge Distillation from A Stronger Teacher", "NeurIPS", 2022, "https://arxiv.org/abs/2205.10536"),
-        equations="L = CE(y, z_s) + tau^2 (beta mean_i (1 - rho(Y^s_i, Y^t_i)) + gamma mean_j (1 - rho(Y^s_:j, Y^t_:j)))",
-        tracks=("classification", "segmentation"),
-        Params=DISTParams,
-        applies=applies,
-    )
-
-    @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
-        """CE and both correlations."""
-        params = cast(DISTParams, step.params)
-        # samples, or all pixels of the score map: neither track has rows that don't count
-        z_s, _ = step.task.rows(step.student)
-        z_t, _ = step.task.rows(step.teacher)
-        inter, intra = l_inter_intra(z_s, z_t, params.temperature)
-        factor = params.temperature**2
-        return {"ce": step.task.loss(step.student, step.targets), "inter": factor * params.beta * inter, "intra": factor * params.gamma * intra}
+@hookimpl
+def loss(step: Step, params: DISTParams) -> Terms:
+    """CE and both correlations."""
+    # samples, or all pixels of the score map: on both tracks every row counts
+    (z_s, _), (z_t, _) = step.task.rows(step.student), step.task.rows(step.teacher)
+    inter, intra = l_inter_intra(z_s, z_t, params.temperature)
+    factor = params.temperature**2
+    return {"ce": step.task.loss(step.student, step.targets), "inter": factor * params.beta * inter, "intra": factor * params.gamma * intra}

@@ -13,27 +13,19 @@ F_S^i: student's maps [B, C_i, H_i, W_i], shallow to deep, the last of them its 
     HCL(ŷ, F) = Σ_l w_l · MSE(pool_l(ŷ), pool_l(F)) / Σ_l w_l,  l ∈ {whole grid, 4, 2, 1} below the height, w = 1, ½, ¼, ⅛
     L = CE(y, z_s) + w(t) · λ · Σ_i HCL(ŷ_i, F_T^i)
 
-All of it but the student is thrown away. w(t): a linear warm-up.
+All of it but the student is thrown away. w(t) = min(1, progress / warmup) of the training.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Float, Int, Learner, Method, NotApplicable, Paper, Params, hookimpl
-from kdarena_baselines.stages import MOST, needs_feature_maps, pairs
-from kdarena_baselines.warmup import warmup_factor
-
-if TYPE_CHECKING:
-    from kdarena import Outputs, Run, Step, Task, TaskCard
-    from kdarena.tracks.task import Shapes
+from kdarena import Float, Int, Learner, Method, Outputs, Paper, Params, Run, Shapes, Step, Task, Terms, hookimpl, schedules
+from kdarena_baselines.stages import pairs
 
 Shape = tuple[int, ...]
 
@@ -42,9 +34,9 @@ Shape = tuple[int, ...]
 class ReviewKDParams(Params):
     """Weight, warm-up and width of the review."""
 
-    weight: float = Float(5.0, 0.1, 20.0, log=True, source="code", help="λ, weight of the review; 5 is that of resnet32x4 to resnet8x4")
-    warmup: float = Float(20 / 240, 0.0, 0.5, source="code", help="share of the training over which the weight rises from 0")
-    channels: int = Int(512, 32, 512, log=True, source="code", cost=True, help="largest C_mid")
+    weight: float = Float(5.0, 0.1, 20.0, least=0, log=True, source="code", help="λ, weight of the review; 5 is that of resnet32x4 to resnet8x4")
+    warmup: float = Float(20 / 240, 0.0, 0.5, least=0, most=1, source="code", help="share of the training over which the weight rises from 0")
+    channels: int = Int(512, 32, 512, least=1, log=True, source="code", cost=True, help="largest C_mid")
 
 
 class ABF(nn.Module):
@@ -58,12 +50,14 @@ class ABF(nn.Module):
 
     def __init__(self, channels: int, mid_channels: int, out_channels: int, grid: Sequence[int], fuse: bool):
         super().__init__()
-        self.transform = nn.Sequential(nn.Conv2d(channels, mid_channels, 1, bias=False), nn.BatchNorm2d(mid_channels))
+        reduce = nn.Conv2d(channels, mid_channels, 1, bias=False)
+        self.transform = nn.Sequential(reduce, nn.BatchNorm2d(mid_channels))
         self.attention = nn.Sequential(nn.Conv2d(2 * mid_channels, 2, 1), nn.Sigmoid()) if fuse else None
-        self.out = nn.Sequential(nn.Conv2d(mid_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels))
+        expand = nn.Conv2d(mid_channels, out_channels, 3, padding=1, bias=False)
+        self.out = nn.Sequential(expand, nn.BatchNorm2d(out_channels))
+        for convolution in (reduce, expand):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
         self.grid = list(grid)
-        for layers in (self.transform, self.out):
-            nn.init.kaiming_uniform_(cast(nn.Conv2d, layers[0]).weight, a=1)
 
     def forward(self, feature_map: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         """F_S^i and r_{i+1} to ŷ_i and r_i; r_i has the teacher's grid already."""
@@ -118,15 +112,14 @@ def hcl(y: Tensor, f_t: Tensor) -> Tensor:
     for side in (4, 2, 1):
         if side < y.shape[2]:
             weight /= 2
-            pooled, target = (functional.adaptive_avg_pool2d(one, side) for one in (y, f_t))
+            pooled, target = functional.adaptive_avg_pool2d(y, side), functional.adaptive_avg_pool2d(f_t, side)
             loss = loss + weight * functional.mse_loss(pooled, target)
             total += weight
     return loss / total
 
 
 def _shapes(shapes: Shapes, stages: Sequence[str]) -> list[Shape]:
-    if shapes.embedding is None:
-        raise NotApplicable("the review starts from embeddings [B, D], which the task's networks do not show")
+    assert shapes.embedding is not None
     return [*(shapes.features[stage] for stage in stages), (*shapes.embedding, 1, 1)]
 
 
@@ -135,42 +128,32 @@ def _maps(outputs: Outputs, stages: Sequence[str]) -> list[Tensor]:
     return [*(outputs.features[stage] for stage in stages), outputs.embedding[:, :, None, None]]
 
 
-def applies(card: TaskCard, params: ReviewKDParams) -> str | None:
-    """Why it can't run on a task, or None."""
-    if params.channels < 1:
-        return f"channels={params.channels}: the fusion needs at least one channel"
-    return needs_feature_maps(card, params)
-
-
 class ReviewKD:
     """Fused maps of the student, deep to shallow, match the teacher's stage by stage."""
 
+    params: ReviewKDParams
     method = Method(
-        name="reviewkd",
-        title="knowledge review: the teacher's stages are matched by fusions of the student's",
-        paper=Paper("Distilling Knowledge via Knowledge Review", "CVPR", 2021, "https://arxiv.org/abs/2104.09044"),
-        equations="L = CE(y, z_s) + w(t) lambda sum_i HCL(ABF(F_S^i, ABF(F_S^{i+1}, ...)), F_T^i)",
+        "reviewkd",
+        "knowledge review: the teacher's stages are matched by fusions of the student's",
+        Paper("Distilling Knowledge via Knowledge Review", "CVPR", 2021, "https://arxiv.org/abs/2104.09044"),
         Params=ReviewKDParams,
-        applies=applies,
+        requires=("feature maps", "one embedding a sample"),
     )
 
     @hookimpl
-    def build_student(self, task: Task, params: ReviewKDParams, run: Run) -> Learner:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student and the fusions between its maps and the teacher's."""
         student = run.new_student()
-        ours, theirs = task.shapes(student), task.shapes(run.teacher_modules()[0])
-        paired = pairs(ours.features, theirs.features, MOST)
-        run.store["stages"] = student_stages, teacher_stages = [one for one, _ in paired], [other for _, other in paired]
-        review = Review(_shapes(ours, student_stages), _shapes(theirs, teacher_stages), params.channels)
-        return Learner(student, {"review": review.to(task.device)})
+        ours, theirs = task.shapes(student), task.shapes(teacher)
+        paired = pairs(ours.features, theirs.features)
+        self.stages, self.teacher_stages = [stage for stage, _ in paired], [stage for _, stage in paired]
+        self.review = Review(_shapes(ours, self.stages), _shapes(theirs, self.teacher_stages), self.params.channels).to(task.device)
+        return Learner(student, {"review": self.review})
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """CE and the review, whose weight warms up."""
-        params = cast(ReviewKDParams, step.params)
-        student_stages, teacher_stages = step.run.store["stages"]
-        review = cast(Review, step.learner.helpers["review"])
-        reviewed = review.split(step.apply(review, *_maps(step.student, student_stages)))
-        distances = [hcl(y, f_t) for y, f_t in zip(reviewed, _maps(step.teacher, teacher_stages), strict=True)]
-        factor = params.weight * warmup_factor(step.progress, params.warmup)
-        return {"ce": step.task.loss(step.student, step.targets), "review": factor * torch.stack(distances).sum()}
+        reviewed = self.review.split(step.apply(self.review, *_maps(step.student, self.stages)))
+        distances = [hcl(y, f_t) for y, f_t in zip(reviewed, _maps(step.teacher, self.teacher_stages), strict=True)]
+        weight = self.params.weight * schedules.linear(step.progress, 0.0, 1.0, length=self.params.warmup)
+        return {"ce": step.task.loss(step.student, step.targets), "review": weight * torch.stack(distances).sum()}

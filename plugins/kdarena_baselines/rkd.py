@@ -12,29 +12,30 @@ e_i: embedding of sample i [D]; student and teacher may differ in D. ℓ: Huber 
 As in the public code the means run over all B² and B³ index tuples; those with equal indices add zero.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from kdarena import Float, Learner, Method, NotApplicable, Paper, Params, hookimpl
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Run, Step, Task
+from kdarena import Float, Method, Paper, Params, Step, Terms, hookimpl
 
 
 @dataclass(frozen=True)
 class RKDParams(Params):
     """Weights of the two relations."""
 
-    distance: float = Float(25.0, 0.1, 250.0, log=True, source="code", help="λ_D, weight of the distances")
-    angle: float = Float(50.0, 0.1, 500.0, log=True, source="code", help="λ_A, weight of the angles")
+    distance: float = Float(25.0, 0.1, 250.0, least=0, log=True, source="code", help="λ_D, weight of the distances")
+    angle: float = Float(50.0, 0.1, 500.0, least=0, log=True, source="code", help="λ_A, weight of the angles")
+
+
+method = Method(
+    "rkd",
+    "relational distillation of distances and angles among embeddings",
+    Paper("Relational Knowledge Distillation", "CVPR", 2019, "https://arxiv.org/abs/1904.05068"),
+    Params=RKDParams,
+    requires=("class scores", "one embedding a sample"),
+)
 
 
 def relations(e: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,30 +58,10 @@ def l_rkd(e_s: Tensor, e_t: Tensor) -> tuple[Tensor, Tensor]:
     return functional.smooth_l1_loss(psi_d, target_d), functional.smooth_l1_loss(psi_a, target_a)
 
 
-class RKD:
-    """Distances and angles among the student's embeddings match the teacher's."""
-
-    method = Method(
-        name="rkd",
-        title="relational distillation of distances and angles among embeddings",
-        paper=Paper("Relational Knowledge Distillation", "CVPR", 2019, "https://arxiv.org/abs/1904.05068"),
-        equations="L = CE(y, z_s) + lambda_D huber(psi_D^T, psi_D^S) + lambda_A huber(psi_A^T, psi_A^S)",
-        Params=RKDParams,
-    )
-
-    @hookimpl
-    def build_student(self, task: Task, run: Run) -> Learner:
-        """The student alone; refuses networks that show no embedding."""
-        student = run.new_student()
-        if any(task.shapes(network).embedding is None for network in (student, *run.teacher_modules())):
-            raise NotApplicable("relations are of embeddings [B, D], which the task's networks do not show")
-        return Learner(student)
-
-    @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
-        """CE, λ_D · L_D and λ_A · L_A."""
-        params = cast(RKDParams, step.params)
-        e_s, e_t = step.student.embedding, step.teacher.embedding
-        assert e_s is not None and e_t is not None
-        l_d, l_a = l_rkd(e_s, e_t)
-        return {"ce": step.task.loss(step.student, step.targets), "distance": params.distance * l_d, "angle": params.angle * l_a}
+@hookimpl
+def loss(step: Step, params: RKDParams) -> Terms:
+    """CE, λ_D · L_D and λ_A · L_A."""
+    e_s, e_t = step.student.embedding, step.teacher.embedding
+    assert e_s is not None and e_t is not None
+    l_d, l_a = l_rkd(e_s, e_t)
+    return {"ce": step.task.loss(step.student, step.targets), "distance": params.distance * l_d, "angle": params.angle * l_a}

@@ -9,29 +9,21 @@ A^l: map of stage l [b, C, H, W], b the batch; I: pairs of stages of student and
     L = CE(y, z_s) + γ · L_SP
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
+from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena import Float, Int, Method, Paper, Params, hookimpl
-from kdarena_baselines.stages import MOST, needs_feature_maps, pairs
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Step, TaskCard
+from kdarena import Float, Int, Learner, Method, Paper, Params, Run, Step, Task, Terms, hookimpl
+from kdarena_baselines.stages import MOST, pairs
 
 
 @dataclass(frozen=True)
 class SPParams(Params):
     """Weight and reach of the similarity term."""
 
-    gamma: float = Float(3000.0, 10.0, 30000.0, log=True, source="code", help="weight of L_SP")
-    stages: int = Int(1, 1, MOST, source="code", cost=True, help="pairs of stages at most, from the deepest on")
+    gamma: float = Float(3000.0, 10.0, 30000.0, least=0, log=True, source="code", help="weight of L_SP")
+    stages: int = Int(1, 1, MOST, least=1, source="code", cost=True, help="pairs of stages at most, from the deepest on")
 
 
 def similarity(A: Tensor) -> Tensor:  # noqa: N803 - the paper's symbol
@@ -45,31 +37,30 @@ def l_sp(A_s: Tensor, A_t: Tensor) -> Tensor:  # noqa: N803
     return ((similarity(A_t) - similarity(A_s)) ** 2).mean()
 
 
-def applies(card: TaskCard, params: SPParams) -> str | None:
-    """Why it can't run on a task, or None."""
-    if params.stages < 1:
-        return f"stages={params.stages}: it needs at least one pair of stages"
-    return needs_feature_maps(card, params)
-
-
 class SP:
     """The similarities of a batch's samples under the student match those under the teacher."""
 
+    params: SPParams
     method = Method(
-        name="sp",
-        title="similarity-preserving distillation of a batch's similarity matrix",
-        paper=Paper("Similarity-Preserving Knowledge Distillation", "ICCV", 2019, "https://arxiv.org/abs/1907.09682"),
-        equations="L = CE(y, z_s) + gamma / b^2 sum || G_T - G_S ||_F^2, G the row-normalised Q Q^T",
+        "sp",
+        "similarity-preserving distillation of a batch's similarity matrix",
+        Paper("Similarity-Preserving Knowledge Distillation", "ICCV", 2019, "https://arxiv.org/abs/1907.09682"),
         Params=SPParams,
-        applies=applies,
+        requires=("feature maps",),
     )
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
+        """The student; its stages are paired with the teacher's."""
+        student = run.new_student()
+        self.pairs = pairs(task.shapes(student).features, task.shapes(teacher).features, self.params.stages)
+        return Learner(student)
+
+    @hookimpl
+    def loss(self, step: Step) -> Terms:
         """CE and γ · L_SP, a term for each pair of stages."""
-        params = cast(SPParams, step.params)
         ours, theirs = step.student.features, step.teacher.features
         terms = {"ce": step.task.loss(step.student, step.targets)}
-        for stage, teacher_stage in pairs(ours, theirs, params.stages):
-            terms[f"sp-{stage}"] = params.gamma * l_sp(ours[stage], theirs[teacher_stage])
+        for stage, teacher_stage in self.pairs:
+            terms[f"sp-{stage}"] = self.params.gamma * l_sp(ours[stage], theirs[teacher_stage])
         return terms

@@ -1,12 +1,6 @@
 """Which stage of the student learns from which stage of the teacher, as the methods on feature maps share it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from kdarena import TaskCard
 
 MOST = 4
 """Stages that the public benchmark pairs at most: it leaves out the first of five, whose grid is the image's."""
@@ -25,8 +19,3 @@ def pairs(student: Iterable[str], teacher: Iterable[str], count: int = MOST) -> 
     ours, theirs = list(student), list(teacher)
     kept = min(count, len(ours), len(theirs))
     return list(zip(ours[len(ours) - kept :], theirs[len(theirs) - kept :], strict=True))
-
-
-def needs_feature_maps(card: TaskCard, params: Any) -> str | None:
-    """Why a method on feature maps can't run on a task, or None."""
-    return None if card.feature_maps else "it distils feature maps [B, C, H, W], which the task's networks do not have"

@@ -1,6 +1,6 @@
 """Ensemble distribution distillation: the mean of an ensemble (``end``), its distribution (``endd``), both also with auxiliary data (``-aux``)."""
 
-from kdarena_endd.end import EnD
-from kdarena_endd.endd import EnDD
+from kdarena_endd.end import EnD, EnDAux
+from kdarena_endd.endd import EnDD, EnDDAux
 
-variants = (EnD("end"), EnDD("endd"), EnD("end-aux", auxiliary=True), EnDD("endd-aux", auxiliary=True))
+variants = (EnD, EnDD, EnDAux, EnDDAux)

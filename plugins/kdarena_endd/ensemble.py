@@ -12,22 +12,37 @@ z_m: the members' logits, together [B, M, N] for M members and N classes; π_m =
 All of them in float64, since the interesting ones are small differences, and at a temperature of 1.
 """
 
-from __future__ import annotations
-
+import abc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.optim import Adam
 
-from kdarena import ROWS, Choice, Ensemble, Flag, Float, Int, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, teacher_pool
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Outputs, Run, Step, TaskCard
+from kdarena import (
+    ROWS,
+    Choice,
+    Ensemble,
+    Flag,
+    Float,
+    Int,
+    Learner,
+    Method,
+    Outputs,
+    Paper,
+    Params,
+    Phase,
+    Run,
+    Step,
+    TaskCard,
+    TeacherSpec,
+    Update,
+    hookimpl,
+    schedules,
+    teacher_pool,
+)
 
 PAPER = Paper("Ensemble Distribution Distillation", "ICLR", 2020, "https://arxiv.org/abs/1905.00076")
 
@@ -37,58 +52,41 @@ class EnsembleParams(Params):
     """The ensemble, the temperature's course, and the largest gradient."""
 
     teachers: int = Int(
-        3, 2, 5, source="ours", cost=True, help="M, members of the ensemble, trained from different seeds; the public re-implementation has 100"
+        3, 2, 5, least=2, source="ours", cost=True, help="M, members of the ensemble, trained from different seeds; the public re-implementation has 100"
     )
     architecture: str = Choice("teacher", ("teacher", "student"), source="ours", cost=True, help="of the members; the paper's are the student's")
-    temperature: float = Float(10.0, 1.0, 20.0, log=True, source="code", help="T0, where the temperature starts; divides the members' and the student's logits")
+    temperature: float = Float(
+        10.0, 1.0, 20.0, least=1, log=True, source="code", help="T0, where the temperature starts; divides the members' and the student's logits"
+    )
     annealed: bool = Flag(True, source="code", help="T from T0 to 1 in the course of the run; else T0 throughout")
-    hold: float = Float(1 / 3, 0.1, 0.45, source="code", help="share of the run at T0")
-    anneal: float = Float(1 / 3, 0.1, 0.45, source="code", help="share of the run after that in which T falls linearly to 1")
-    clip: float = Float(10.0, 1.0, 20.0, log=True, source="code", help="largest norm of the gradient")
+    hold: float = Float(1 / 3, 0.1, 0.45, least=0, below=1, source="code", help="share of the run at T0")
+    anneal: float = Float(1 / 3, 0.1, 0.45, least=0, below=1, source="code", help="share of the run after that in which T falls linearly to 1")
+    clip: float = Float(10.0, 1.0, 20.0, above=0, log=True, source="code", help="largest norm of the gradient")
     optimizer: str = Choice("recipe", ("recipe", "adam"), source="ours", help="the task's own, or Adam on one cycle as the public re-implementation's")
-    peak_lr: float = Float(1e-2, 1e-3, 3e-2, log=True, source="code", tune=False, help="of Adam, at a third of the run; a tenth of it at the start")
+    peak_lr: float = Float(1e-2, 1e-3, 3e-2, above=0, log=True, source="code", tune=False, help="of Adam, at a third of the run; a tenth of it at the start")
+
+    def conflict(self) -> str | None:
+        """A course of the temperature that leaves no step at 1."""
+        if self.hold + self.anneal < 1:
+            return None
+        return f"hold and anneal are shares of the run that leave one at a temperature of 1: their sum is below 1, not {self.hold:g} + {self.anneal:g}"
 
 
 EXTENDED = {track: ROWS[track] for track in ("segmentation", "text")}
 EXCLUDED = {"speech": "it learns without labels, and a decoder would be fed them"}
 
 
-def temperature_at(progress: float, params: EnsembleParams) -> float:
-    """T at a progress of the run in [0, 1]."""
-    if not params.annealed or progress < params.hold:
+def temperature_at(run_progress: Tensor, params: EnsembleParams) -> Tensor | float:
+    """T at a progress of the run in [0, 1), a 0-dimensional tensor: T0, then linearly to 1, and exactly 1 to the end; T0 where it is not annealed."""
+    if not params.annealed:
         return params.temperature
-    if progress >= params.hold + params.anneal:
-        return 1.0
-    return params.temperature + (1 - params.temperature) * (progress - params.hold) / params.anneal
-
-
-def one_cycle(progress: float) -> float:
-    """Factor on Adam's peak rate: up from a tenth in a third of the run, down to it in another, then on to a ten-thousandth."""
-    if progress < 1 / 3:
-        return 0.1 + 2.7 * progress
-    if progress < 2 / 3:
-        return 1.9 - 2.7 * progress
-    return 0.1 - 0.2997 * (progress - 2 / 3)
+    # 1 plus what is left of T0 − 1, so that the last part is at 1 without a rounding error
+    return 1 + (params.temperature - 1) * schedules.linear(run_progress, 1.0, 0.0, begin=params.hold, length=params.anneal)
 
 
 def teachers(card: TaskCard, params: EnsembleParams) -> tuple[TeacherSpec, ...]:
     """The members."""
     return teacher_pool(params.teachers, params.architecture)
-
-
-def applies(card: TaskCard, params: EnsembleParams, auxiliary: bool) -> str | None:
-    """Why it can't run on a task, or None."""
-    if params.teachers < 2:
-        return f"an ensemble needs at least 2 members, not teachers={params.teachers}"
-    if params.temperature < 1:
-        return f"the temperature falls to 1, so that it has to start at 1 or above, not at {params.temperature:g}"
-    if params.hold < 0 or params.anneal < 0 or params.hold + params.anneal >= 1:
-        return f"hold and anneal are shares of the run that leave one at a temperature of 1: their sum is below 1, not {params.hold:g} + {params.anneal:g}"
-    if params.clip <= 0 or params.peak_lr <= 0:
-        return f"the largest norm of the gradient and Adam's rate have to be positive, not clip={params.clip:g} and peak_lr={params.peak_lr:g}"
-    if auxiliary and card.auxiliary is None:
-        return "it needs unlabelled auxiliary inputs, and the task has none"
-    return None
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
@@ -106,41 +104,42 @@ def ensemble_uncertainties(outputs: Outputs) -> Mapping[str, Tensor]:
     return {"total": total, "data": data, "knowledge": total - data, "epkl": epkl}
 
 
-class EnsembleDistillation:
-    """The hooks that both methods share.
-
-    Args:
-        uncertainties: the student's, by name, from its outputs.
-        auxiliary: whether the student also learns what the ensemble says of unlabelled auxiliary inputs.
-    """
+class EnsembleDistillation(abc.ABC):
+    """The hooks that both methods share."""
 
     method: Method
+    params: EnsembleParams
 
-    def __init__(self, uncertainties: Callable[[Outputs], Mapping[str, Tensor]], auxiliary: bool):
-        self.uncertainties = uncertainties
-        self.auxiliary = auxiliary
+    @abc.abstractmethod
+    def uncertainties(self, outputs: Outputs) -> Mapping[str, Tensor]:
+        """The student's uncertainties [B] by name."""
 
     @hookimpl
     def build_student(self, run: Run) -> Learner:
-        """The student, and the ensemble to score beside it."""
+        """The student, and the ensemble to score in addition to it."""
         # in eval mode as its members are, so that no evaluation gives them another mode
         ensemble = Ensemble(run.teacher_modules()).eval()
         return Learner(run.new_student(), deploy={"ensemble": ensemble}, uncertainties={"student": self.uncertainties, "ensemble": ensemble_uncertainties})
 
     @hookimpl
-    def schedule(self, params: EnsembleParams) -> Sequence[Phase]:
+    def schedule(self) -> Sequence[Phase]:
         """One phase, whose gradient is clipped."""
+        return [Phase("train", self.updates, data="auxiliary" if self.method.auxiliary else "augmented")]
 
-        def updates(run: Run) -> list[Update]:
-            if params.optimizer == "recipe":
-                return [Update("train", run.learner.parameters(), clip=params.clip)]
-            return [Update("train", run.learner.parameters(), lambda parameters: Adam(parameters, lr=params.peak_lr), one_cycle, clip=params.clip)]
+    def updates(self, run: Run) -> list[Update]:
+        """One update of the student, by the recipe's optimiser or by Adam on one cycle."""
+        params, parameters = self.params, run.learner.parameters()
+        if params.optimizer == "recipe":
+            return [Update("train", parameters, clip=params.clip)]
+        cycle = schedules.curve(schedules.one_cycle)
+        return [Update("train", parameters, lambda trained: Adam(trained, lr=params.peak_lr), cycle, clip=params.clip)]
 
-        return [Phase("train", updates, data="auxiliary" if self.auxiliary else "augmented")]
+    def members_and_exits(self, step: Step) -> tuple[Tensor, list[Tensor]]:
+        """The members' z_m [B, M, N], and z [B, N] of the student's last exit and of its earlier ones, where B counts rows.
 
-    def logits(self, step: Step) -> tuple[Tensor, Tensor]:
-        """The members' z_m [B, M, N] and the student's z [B, N], where B counts rows; auxiliary inputs come behind the others in one pass."""
-        inputs = torch.cat([step.inputs, step.auxiliary]) if self.auxiliary else None
+        Auxiliary inputs come behind the others in one pass.
+        """
+        inputs = torch.cat([step.inputs, step.auxiliary]) if self.method.auxiliary else None
         members = [step.task.rows(step.forward(member, inputs))[0] for member in step.run.teacher_modules()]
-        z, _ = step.task.rows(step.forward(step.learner.student, inputs))
-        return torch.stack(members, dim=1), z
+        exits = [z for z, _ in step.task.exit_rows(step.forward(step.learner.student, inputs))]
+        return torch.stack(members, dim=1), exits

@@ -4,45 +4,54 @@ None takes over weights of the one before. Where a task's students start from it
 start from those.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
-from kdarena import NO_TEACHER, Learner, Phase
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from kdarena import Outputs, Run, Step
-
-Helpers = dict[str, "nn.Module"]
+from kdarena import NO_TEACHER, Int, Learner, Outputs, Params, Phase, Run, Step, hookimpl
 
 
-def phases(count: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> list[Phase]:
-    """One phase of equal share a generation, ``generation0`` without a teacher.
+@dataclass(frozen=True)
+class GenerationParams(Params):
+    """Number of generations."""
 
-    Args:
-        count: of networks, the first, plainly trained one included.
-        new_helpers: builds what learns along with the student of a later generation, given the run and that student.
+    generations: int = Int(3, 2, 5, least=2, source="ours", cost=True, help="networks trained in turn, the plain first one included")
+
+
+class Generations:
+    """The hooks of a method that trains generations: one phase of equal share each, ``generation0`` without a teacher.
+
+    Attributes:
+        students: the networks so far, by generation.
     """
-    return [Phase(f"generation{k}", begin=partial(_begin, generation=k, new_helpers=new_helpers)) for k in range(count)]
 
+    params: GenerationParams
 
-def predecessor(step: Step) -> Outputs:
-    """What the generation before says of the student's inputs: it learned from the same, also where a given teacher sees others."""
-    (teacher,) = step.run.teacher_modules()
-    return step.forward(teacher, step.inputs)
+    def __init__(self) -> None:
+        self.students: dict[int, nn.Module] = {}
 
+    @hookimpl
+    def schedule(self) -> Sequence[Phase]:
+        """A phase a generation."""
+        return [Phase(f"generation{k}", prepare=partial(self.begin, k)) for k in range(self.params.generations)]
 
-def _begin(run: Run, *, generation: int, new_helpers: Callable[[Run, nn.Module], Helpers]) -> None:
-    """A new student with the start of the task's students; the same when it is called again, since the teacher is looked up by generation."""
-    students: dict[int, nn.Module] = run.store.setdefault("students", {})
-    student = students[generation] = run.new_student(generation=generation)
-    if generation == 0:
-        run.teacher = NO_TEACHER
-        run.learner = Learner(student)
-    else:
-        run.set_teacher(students[generation - 1])
-        run.learner = Learner(student, new_helpers(run, student))
+    def begin(self, generation: int, run: Run) -> None:
+        """A new student with the start of the task's students; the same when it is called again, since the teacher is looked up by generation."""
+        student = self.students[generation] = run.new_student(generation=generation)
+        if generation == 0:
+            run.teacher = NO_TEACHER
+            run.learner = Learner(student)
+        else:
+            run.set_teacher(self.students[generation - 1])
+            run.learner = Learner(student, self.new_helpers(run, student))
+
+    def new_helpers(self, run: Run, student: nn.Module) -> dict[str, nn.Module]:
+        """What learns along with the student of a later generation."""
+        return {}
+
+    def predecessor(self, step: Step) -> Outputs:
+        """Outputs of the generation before for the student's inputs: it learned from the same, also where a given teacher sees others."""
+        (teacher,) = step.run.teacher_modules()
+        return step.forward(teacher, step.inputs)

@@ -1,14 +1,9 @@
 """The non-linear transformation layer NTL_n and the loss L_FEED_n, which pFEED and sFEED share."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from kdarena import Outputs
+from kdarena import masked_layer
 
 
 class NTL(nn.Module):
@@ -35,35 +30,20 @@ class NTL(nn.Module):
             layers.append(nn.LeakyReLU(0.1))
         self.layers = nn.Sequential(*layers if last_activation else layers[:-1])
 
-    def forward(self, x_s: Tensor, real: Tensor | None = None) -> Tensor:
-        """[B, C_S, H, W] to [B, C_T, H, W]; where ``real`` [B, 1, H, W] is given, every layer's map is zero at all other positions."""
+    def forward(self, x_s: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """[B, C_S, H, W] to [B, C_T, H, W]; of sequences [B, C_S, L, 1] every layer's map is zero where ``tokens`` [B, L] is false."""
         for layer in self.layers:
-            x_s = layer(x_s) if real is None else _padded(layer, x_s, real)
+            x_s = layer(x_s) if tokens is None else masked_layer(layer, x_s, tokens[:, None, :, None])
         return x_s
 
 
-def _padded(layer: nn.Module, maps: Tensor, real: Tensor) -> Tensor:
-    if not isinstance(layer, nn.BatchNorm2d):
-        padded: Tensor = layer(maps) * real
-        return padded
-    # the statistics are those of the real positions
-    places, columns = real.squeeze(1), maps.movedim(1, 3)
-    rows: Tensor = layer(columns[places][:, :, None, None])
-    return rows.new_zeros(columns.shape).masked_scatter(places.unsqueeze(3), rows).movedim(3, 1)
-
-
-def real_positions(outputs: Outputs) -> Tensor | None:
-    """Where the last map of a sequence is no padding [B, 1, L, 1]; None for maps without any."""
-    return None if outputs.tokens is None else outputs.tokens[:, None, :, None]
-
-
-def l_feed(x_t: Tensor, transformed: Tensor, reduction: str, real: Tensor | None = None) -> Tensor:
-    """L_FEED_n of a teacher's map and the student's transformed one, both [B, C_T, H, W], zero where ``real`` [B, 1, H, W] is false.
+def l_feed(x_t: Tensor, transformed: Tensor, reduction: str, tokens: Tensor | None = None) -> Tensor:
+    """L_FEED_n of a teacher's map and the student's transformed one, both [B, C_T, H, W]; of sequences zero where ``tokens`` [B, L] is false.
 
     ‖x^T/‖x^T‖₂ − NTL(x^S)/‖NTL(x^S)‖₂‖₁, each sample normalised over all its C_T · H · W entries; mean over samples.
-    ``mean`` divides it by C_T · H · W besides (of real positions), as the factor-transfer code does.
+    ``mean`` also divides it by C_T · H · W (of real positions), as the factor-transfer code does.
     """
     difference = (functional.normalize(x_t.flatten(1), dim=1) - functional.normalize(transformed.flatten(1), dim=1)).abs()
     if reduction == "sum":
         return difference.sum(dim=1).mean()
-    return difference.mean() if real is None else (difference.sum(dim=1) / (x_t.shape[1] * real.sum(dim=(1, 2, 3)))).mean()
+    return difference.mean() if tokens is None else (difference.sum(dim=1) / (x_t.shape[1] * tokens.sum(dim=1))).mean()

@@ -1,16 +1,10 @@
 """Layers of two encoders: which belong together, whether they can be compared, and a student made of the teacher's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from kdarena import NotApplicable
-
-if TYPE_CHECKING:
-    from kdarena import Outputs
+from kdarena import NotApplicable, Outputs
 
 
 def layer_map(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
@@ -40,10 +34,10 @@ def encoder_layers(network: nn.Module, count: int) -> Sequence[nn.Module]:
     Raises:
         NotApplicable: the network has no list of so many modules, or several.
     """
-    found = [module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
-    if len(found) != 1:
-        raise NotApplicable(f"{type(network).__name__} has {len(found)} lists of {count} modules; one alone, the encoder's layers, can be told")
-    return list(found[0])
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    if len(lists) != 1:
+        raise NotApplicable(f"{type(network).__name__} has {len(lists)} lists of {count} modules; one is expected, the encoder's layers")
+    return list(lists[0])
 
 
 def embedder(network: nn.Module) -> nn.Module:
@@ -52,10 +46,10 @@ def embedder(network: nn.Module) -> nn.Module:
     Raises:
         NotApplicable: there is none, or there are several.
     """
-    found: list[nn.Module] = [module for name, module in network.named_modules() if name.rpartition(".")[2] == "embeddings"]
-    if len(found) != 1:
-        raise NotApplicable(f"{type(network).__name__} has {len(found)} submodules named 'embeddings'; one is expected")
-    return found[0]
+    named: list[nn.Module] = [module for name, module in network.named_modules() if name.rpartition(".")[2] == "embeddings"]
+    if len(named) != 1:
+        raise NotApplicable(f"{type(network).__name__} has {len(named)} submodules named 'embeddings'; one is expected")
+    return named[0]
 
 
 def start_from_teacher(student: nn.Module, teacher: nn.Module, g: Sequence[int]) -> None:
@@ -76,6 +70,6 @@ def start_from_teacher(student: nn.Module, teacher: nn.Module, g: Sequence[int])
 
 def _copy(what: str, to: nn.Module, source: nn.Module) -> None:
     given = source.state_dict()
-    if {name: one.shape for name, one in to.state_dict().items()} != {name: one.shape for name, one in given.items()}:
+    if {name: tensor.shape for name, tensor in to.state_dict().items()} != {name: tensor.shape for name, tensor in given.items()}:
         raise NotApplicable(f"the student's {what} can't start from the teacher's, whose shapes differ; set from_teacher=false")
     to.load_state_dict(given)

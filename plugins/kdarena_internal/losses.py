@@ -1,7 +1,5 @@
 """The two losses of a pair of layers; T teacher, S student."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +9,7 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def attention_kl(a_t: Tensor, a_s: Tensor, tokens: Tensor | None, heads: str = "mean") -> Tensor:
-    """L_kl = 1/n Σ_i A_T,i · ln(A_T,i / A_S,i) over the real rows i of a sample, then the mean over the batch.
+    """L_kl over the real rows of a sample, then the mean over the batch.
 
     Args:
         a_t, a_s: attention probabilities [B, heads, L, L], rows i are queries; zero at keys that are padding.
@@ -30,5 +28,5 @@ def attention_kl(a_t: Tensor, a_s: Tensor, tokens: Tensor | None, heads: str = "
 
 
 def hidden_cosine(h_t: Tensor, h_s: Tensor) -> Tensor:
-    """L_cos = 1 − cos(h_T, h_S), mean over the batch, from the states of one position [B, D]; a scalar in fp32, in [0, 2]."""
+    """L_cos, mean over the batch, from the states of one position [B, D]; a scalar in fp32, in [0, 2]."""
     return 1 - functional.cosine_similarity(h_t.float(), h_s.float(), dim=1).mean()

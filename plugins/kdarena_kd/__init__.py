@@ -1,7 +1,5 @@
 """Distillation of logits: from one teacher (``kd``), from several (``kd-ensemble``), and among peers (``dml``)."""
 
-from kdarena_kd.dml import DML
-from kdarena_kd.kd import KD
-from kdarena_kd.kd_ensemble import KDEnsemble
+from kdarena_kd import dml, kd, kd_ensemble
 
-variants = (KD(), KDEnsemble(), DML())
+variants = (kd, kd_ensemble, dml)

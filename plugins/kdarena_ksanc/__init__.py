@@ -1,5 +1,5 @@
 """KSANC: squeezed knowledge of every stage, and logits that a critic can't tell from the teacher's."""
 
-from kdarena_ksanc.method import KSANC
+from kdarena_ksanc.ksanc import KSANC
 
-variants = (KSANC(),)
+variants = (KSANC,)

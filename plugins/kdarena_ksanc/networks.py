@@ -1,7 +1,5 @@
 """Attention estimators, which squeeze the maps of all stages into one descriptor, and the critic with a class head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -2,4 +2,4 @@
 
 from kdarena_msd.method import MSD
 
-variants = (MSD(),)
+variants = (MSD,)

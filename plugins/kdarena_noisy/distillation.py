@@ -8,18 +8,11 @@ z_s, z_t: logits of student and teacher [P, C]; S^τ = softmax(z_s / τ), T^τ =
     L = (1 − a) · CE(y, z_s) + a · τ² · KL(T^τ ‖ S^τ), mean over P
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from kdarena import Float, Paper, Params, losses
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdarena import Outputs, Step
+from kdarena import Float, Outputs, Paper, Params, Step, Terms, losses
 
 URL = "https://arxiv.org/abs/1910.05057"
 PAPER = Paper("Noise as a Resource for Learning in Knowledge Distillation", "WACV", 2021, URL)
@@ -30,11 +23,11 @@ FIRST_VERSION = Paper("Improving Generalization and Robustness with Noisy Collab
 class NoisyParams(Params):
     """Weight and temperature of the soft targets."""
 
-    a: float = Float(0.9, 0.5, 0.99, source="code", help="weight of the teacher's term; the labels get 1 - a")
-    tau: float = Float(4.0, 1.0, 20.0, log=True, source="ours", help="temperature, softens both distributions")
+    a: float = Float(0.9, 0.5, 0.99, least=0, most=1, source="code", help="weight of the teacher's term; the labels get 1 - a")
+    tau: float = Float(4.0, 1.0, 20.0, above=0, log=True, source="recalled", help="temperature, softens both distributions; re-implementations have 10 or 20")
 
 
-def distillation(step: Step, student: Outputs, params: NoisyParams, *, labels: Tensor | None = None, student_first: bool = False) -> Mapping[str, Tensor]:
+def distillation(step: Step, student: Outputs, params: NoisyParams, *, labels: Tensor | None = None, student_first: bool = False) -> Terms:
     """Both terms of the loss for a student's outputs.
 
     Args:
@@ -46,10 +39,3 @@ def distillation(step: Step, student: Outputs, params: NoisyParams, *, labels: T
     ce = step.task.loss(student, step.targets if labels is None else labels)
     kl = losses.kl(z_s, z_t, params.tau, mask) if student_first else losses.kl(z_t, z_s, params.tau, mask)
     return {"ce": (1 - params.a) * ce, "kl": params.a * kl}
-
-
-def refuse_weights(params: NoisyParams) -> str | None:
-    """Why weight or temperature make no loss, or None."""
-    if not 0 <= params.a <= 1:
-        return f"a is the teacher's share of the loss, in [0, 1]; it is {params.a:g}"
-    return None if params.tau > 0 else f"the temperature tau has to be positive; it is {params.tau:g}"

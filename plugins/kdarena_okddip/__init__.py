@@ -1,5 +1,5 @@
 """OKDDip: diverse peers and a group leader, as whole networks (``okddip``) or as branches on one stem (``okddip-branch``)."""
 
-from kdarena_okddip.method import OKDDip
+from kdarena_okddip.method import OKDDip, OKDDipBranch
 
-variants = (OKDDip("okddip", branches=False), OKDDip("okddip-branch", branches=True))
+variants = (OKDDip, OKDDipBranch)

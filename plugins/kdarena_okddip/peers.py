@@ -1,15 +1,11 @@
 """The attention among peers, the targets that it mixes, and the peers as one network to be scored."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from kdarena import Branch, Outputs
+from kdarena import Branch, Outputs
 
 
 class PeerAttention(nn.Module):
@@ -86,11 +82,11 @@ class PeerNetworks(nn.Module):
 class PeerBranches(PeerNetworks):
     """The same for peers that are branches behind a stage of the student."""
 
-    def __init__(self, answer: Callable[[nn.Module, Tensor], Outputs], student: nn.Module, stage: str, branches: Sequence[nn.Module]):
+    def __init__(self, answer: Callable[[nn.Module, Tensor], Outputs], student: nn.Module, stage: str, branches: Sequence[Branch]):
         super().__init__(answer, branches)
-        self.student, self.stage = student, stage
+        self.student, self.stage, self.branches = student, stage, branches
 
     def logits(self, x: Tensor) -> list[Tensor]:
         """Of each peer [B, C]."""
         stem = self.answer(self.student, x).features[self.stage]
-        return [cast("Branch", branch).head(branch(stem)).float() for branch in self.networks]
+        return [branch.head(branch(stem)).float() for branch in self.branches]

@@ -2,4 +2,4 @@
 
 from kdarena_quest.method import Quest
 
-variants = (Quest(),)
+variants = (Quest,)

@@ -2,4 +2,4 @@
 
 from kdarena_structured.method import PixelPairWise, PixelWise, Structured
 
-variants = (PixelWise(), PixelPairWise(), Structured())
+variants = (PixelWise, PixelPairWise, Structured)

@@ -1,7 +1,5 @@
 """The critic of the holistic loss: five convolutions with self-attention, of scores and the image they were made for."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,8 +8,8 @@ LAST = 4
 """Kernel of the last convolution."""
 SHORTEST = 3
 """Side that a strided convolution has to leave."""
-
-
+NARROWEST = 8
+"""Channels that self-attention, whose queries and keys have an eighth of them, needs at least."""
 FIRST_ITERATIONS = 15
 """Power iterations before a spectral norm is first used."""
 
@@ -76,17 +74,17 @@ class SelfAttention(nn.Module):
 
 def strides(size: tuple[int, int], layers: int = 4) -> tuple[int, ...]:
     """Of the convolutions before the last: 2 as long as a side of 3 is left, then 1. 65 × 65 gives 2, 2, 2, 2."""
-    found = []
+    chosen: list[int] = []
     shortest = min(size)
     for _ in range(layers):
-        found.append(2 if shortest // 2 >= SHORTEST else 1)
-        shortest //= found[-1]
-    return tuple(found)
+        chosen.append(2 if shortest // 2 >= SHORTEST else 1)
+        shortest //= chosen[-1]
+    return tuple(chosen)
 
 
 def fitted_width(width: int, size: tuple[int, int]) -> int:
     """Channels of the first convolution: ``width`` on maps of 64 and more, on smaller ones in proportion to the shorter side; a multiple of 8."""
-    return max(8, 8 * round(width * min(1.0, min(size) / 64) / 8))
+    return max(NARROWEST, 8 * round(width * min(1.0, min(size) / 64) / 8))
 
 
 class Critic(nn.Module):

@@ -1,17 +1,6 @@
-"""Holistic: score maps of the student that a critic can't tell from the teacher's, given the image.
-
-Q^s, Q^t: score maps [B, C, h, w]; I: the image, scaled to h × w; D: the critic, high for the teacher's.
-
-    ℓ_ho = E D(Q^s | I) − E D(Q^t | I)
-    critic:  min_D  λ_d (ℓ_ho + λ_gp E (‖∇_x̂ D(x̂ | I)‖₂ − 1)²),  x̂ = u Q^t + (1 − u) Q^s,  u ~ U(0, 1) for each sample
-    student: min_S  −λ_d E D(Q^s | I)
-    hinge:   min_D  λ_d (E max(0, 1 − D(Q^t | I)) + E max(0, 1 + D(Q^s | I))), without a penalty
-"""
-
-from __future__ import annotations
+"""The holistic loss: score maps of the student that a critic can't tell from the teacher's, given the image (symbols: ``method.py``)."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +18,7 @@ def hinge(d_s: Tensor, d_t: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], q_s: Tensor, q_t: Tensor, u: Tensor) -> Tensor:
-    """E (‖∇_x̂ D(x̂)‖₂ − 1)², differentiable in the critic's parameters.
+    """The penalty, differentiable in the critic's parameters.
 
     Args:
         critic: x̂ [B, C, h, w] to D [B].
@@ -44,8 +33,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], q_s: Tensor, q_t: Tenso
     return (length - 1).square().mean()
 
 
-def seen_scores(logits: Tensor, scores: Literal["logits", "softmax"]) -> Tensor:
-    """Q [B, C, h, w] as the critic sees it."""
+def seen_scores(logits: Tensor, scores: str) -> Tensor:
+    """Q [B, C, h, w] as the critic sees it: ``logits`` or ``softmax``."""
     return logits.softmax(dim=1) if scores == "softmax" else logits
 
 

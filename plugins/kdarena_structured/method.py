@@ -1,36 +1,56 @@
-"""The three rows: ``structured-pi`` (pixel-wise), ``structured-pi-pa`` (and pair-wise), ``structured`` (and holistic).
+"""Structured distillation: ``structured-pi`` (pixel-wise), ``structured-pi-pa`` (and pair-wise), ``structured`` (and holistic).
 
 Liu, Shu, Wang, Shen: "Structured Knowledge Distillation for Dense Prediction", TPAMI 2020, https://arxiv.org/abs/1903.04197
 (CVPR 2019: "Structured Knowledge Distillation for Semantic Segmentation")
 
-q_i: distribution over classes of pixel i of the score map; ℓ_mc: the task's loss.
+Q: score map [B, C, H', W'], q_i: distribution over classes of its pixel i [C]; f_i: node i of a feature map, a patch of β pixels
+pooled [C']; R': its n nodes; N(i): the α nodes nearest to i on the grid, i itself among them; I: the image, scaled to the score map
+[B, 3, H', W']; D: the critic [B], high for the teacher's; s student, t teacher; ℓ_mc: the task's loss. All means also over the batch.
 
     ℓ_pi = mean over pixels of −Σ_c q_ic^t ln q_ic^s  (KL(q_i^t ‖ q_i^s) and the teacher's entropy)
-    ℓ_pa: ``pair_wise.py``;  ℓ_ho: ``holistic.py``
+    a_ij = f_iᵀ f_j / (‖f_i‖ ‖f_j‖);  ℓ_pa = 1 / (n α) Σ_{i∈R'} Σ_{j∈N(i)} (a_ij^s − a_ij^t)²
+    ℓ_ho = E D(Q^s | I) − E D(Q^t | I)
+    penalty = E (‖∇_x̂ D(x̂ | I)‖₂ − 1)²,  x̂ = u Q^t + (1 − u) Q^s,  u ~ U(0, 1) for each sample
+
     student: min_S  ℓ_mc + λ_pi ℓ_pi + λ_pa ℓ_pa − λ_d E D(Q^s | I)
     critic:  min_D  λ_d (ℓ_ho + λ_gp · penalty)
+    critic with hinge:  min_D  λ_d (E max(0, 1 − D(Q^t | I)) + E max(0, 1 + D(Q^s | I)))
 
-Student and critic step jointly: one forward pass of the student, each against the other as it was before the step.
-Where the task predicts values (depth), ℓ_pi is dropped.
+``structured-pi`` has the first two terms of the student, ``structured-pi-pa`` the first three. n = W'H'/β, so that
+1 / (n α) = β / (W'H' α); the paper prints the inverse, which is no mean. Student and critic step jointly: one forward pass of the
+student, each against the other as it was before the step. Where the task predicts values (depth), ℓ_pi is dropped.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
 
 import torch
+from torch import Tensor, nn
 
-from kdarena import Choice, Flag, Float, Int, Learner, Method, NotApplicable, Paper, Params, Phase, Update, hookimpl, losses
-from kdarena_structured.critic import Critic, fitted_width
+from kdarena import (
+    Choice,
+    Flag,
+    Float,
+    Int,
+    Learner,
+    Method,
+    NotApplicable,
+    Outputs,
+    Paper,
+    Params,
+    Phase,
+    Run,
+    Step,
+    Task,
+    TaskCard,
+    Terms,
+    Update,
+    hookimpl,
+    losses,
+)
+from kdarena_structured.critic import NARROWEST, Critic, fitted_width
 from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores
 from kdarena_structured.pair_wise import grid, neighbours, nodes, pair_wise, same_grid
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from kdarena import Outputs, Run, Step, Task, TaskCard
 
 PAPER = Paper("Structured Knowledge Distillation for Dense Prediction", "TPAMI", 2020, "https://arxiv.org/abs/1903.04197")
 PYRAMID = "psp"
@@ -43,35 +63,48 @@ class PixelParams(Params):
     """Of the pixel-wise loss."""
 
     lambda_pi: float = Float(
-        10.0, 0.5, 100.0, log=True, source="paper", help="weight of l_pi, a mean over the batch (the code's 10, of a sum over 8 images, is 80)"
+        10.0, 0.5, 100.0, least=0, log=True, source="recalled", help="weight of l_pi, a mean over the batch (the code's 10, of a sum over 8 images, is 80)"
     )
     target: str = Choice("teacher", ("teacher", "student"), source="code", help="first argument of KL: the teacher's q (code), or the student's as printed")
 
 
 @dataclass(frozen=True)
 class PairParams(PixelParams):
-    """Of the pair-wise loss besides."""
+    """In addition of the pair-wise loss."""
 
-    lambda_pa: float = Float(0.5, 0.1, 20.0, log=True, source="code", help="weight of l_pa")
-    pool: str = Choice("avg", ("avg", "max"), source="paper", help="how the pixels of a patch become a node")
-    patch: int = Int(2, 1, 32, log=True, cost=True, source="paper", help="side of a patch; beta is its square")
-    alpha: int = Int(0, 0, 256, cost=True, tune=False, source="paper", help="connections of a node: to itself and the nearest on the grid; 0: to all")
+    lambda_pa: float = Float(0.5, 0.1, 20.0, least=0, log=True, source="code", help="weight of l_pa")
+    pool: str = Choice("avg", ("avg", "max"), source="recalled", help="how the pixels of a patch become a node")
+    patch: int = Int(2, 1, 32, least=1, log=True, cost=True, source="recalled", help="side of a patch; beta is its square")
+    alpha: int = Int(
+        0, 0, 256, least=0, cost=True, tune=False, source="recalled", help="connections of a node: to itself and the nearest on the grid; 0: to all"
+    )
     norm: str = Choice("cosine", ("cosine", "detached"), source="paper", help="gradient through the norms of f, or not (code)")
+
+    def conflict(self) -> str | None:
+        """``alpha=1`` connects a node to itself alone, whose similarity is always 1."""
+        return "alpha: 1 is not possible; a node is connected to itself and at least one other (2 and more), or to all (0)" if self.alpha == 1 else None
 
 
 @dataclass(frozen=True)
 class StructuredParams(PairParams):
-    """Of the holistic loss besides."""
+    """In addition of the holistic loss."""
 
-    lambda_d: float = Float(0.1, 1e-3, 1.0, log=True, source="paper", help="weight of the critic, on its own turn and on the student's")
-    lambda_gp: float = Float(10.0, 1.0, 100.0, log=True, source="code", help="of the gradient penalty, within lambda_d")
-    lr_d: float = Float(4e-4, 1e-4, 1e-3, log=True, source="code", help="of the critic's optimiser")
+    lambda_d: float = Float(0.1, 1e-3, 1.0, least=0, log=True, source="code", help="weight of the critic, on its own turn and on the student's")
+    lambda_gp: float = Float(10.0, 1.0, 100.0, least=0, log=True, source="code", help="of the gradient penalty, within lambda_d")
+    lr_d: float = Float(4e-4, 1e-4, 1e-3, above=0, log=True, source="code", help="of the critic's optimiser")
     optimizer_d: str = Choice("sgd", ("sgd", "adam"), source="code", help="SGD with momentum 0.9, or Adam with betas 0.9 and 0.99")
     adversarial: str = Choice("wgan-gp", ("wgan-gp", "hinge"), source="paper", cost=True, help="the critic's loss")
     condition: bool = Flag(True, source="paper", cost=True, help="whether the critic sees the image")
     scores: str = Choice("logits", ("logits", "softmax"), source="code", help="what the critic sees of a score map")
     width: int = Int(
-        64, 8, 128, log=True, cost=True, source="code", help="channels of the critic's first convolution on maps of 64 and more, fewer on smaller ones"
+        64,
+        NARROWEST,
+        128,
+        least=NARROWEST,
+        log=True,
+        cost=True,
+        source="code",
+        help="channels of the critic's first convolution on maps of 64 and more, fewer on smaller ones",
     )
 
 
@@ -88,190 +121,170 @@ def compared(maps: Iterable[str]) -> str:
     return PYRAMID if PYRAMID in names else names[-1]
 
 
-def _crop(task: Task, run: Run) -> Tensor:
+def _crop(run: Run) -> Tensor:
     """An image [1, 3, H, W] as it is trained on, which may be smaller than those that are scored."""
-    return next(task.batches(run.seed, run.protocol, "augmented")).inputs[:1]
-
-
-def _connected(run: Run, f: Tensor, alpha: int) -> Tensor | None:
-    """N of the nodes' grid, made once a run; None where all are connected."""
-    height, width = f.shape[2:]
-    if alpha == 0 or alpha >= height * width:
-        return None
-    kept: dict[tuple[int, int], Tensor] = run.store.setdefault("neighbours", {})
-    if (height, width) not in kept:
-        kept[height, width] = neighbours(height, width, alpha, f.device)
-    return kept[height, width]
-
-
-def _applies_to_pixels(card: TaskCard, params: PixelParams) -> str | None:
-    return "it distils distributions over classes, and the task predicts values" if card.output == "values" else None
-
-
-def _applies_to_pairs(card: TaskCard, params: PairParams) -> str | None:
-    if params.patch < 1:
-        return f"patch={params.patch}: a patch has a side of at least one pixel"
-    if params.alpha < 0 or params.alpha == 1:
-        return f"alpha={params.alpha}: a node is connected to itself and at least one other, or to all (0)"
-    return None if card.feature_maps else "it compares places of feature maps [B, C, H, W], which the task's networks do not have"
+    return next(run.batches("augmented")).inputs[:1]
 
 
 def _applies_with_critic(card: TaskCard, params: StructuredParams) -> str | None:
-    if params.width < 8:
-        return f"width={params.width}: the critic's self-attention needs at least 8 channels in the first convolution"
     if params.scores == "softmax" and card.output == "values":
         return "scores=softmax: the task predicts values, of which there is no distribution; leave scores=logits"
-    return _applies_to_pairs(card, params)
+    return None
 
 
 class PixelWise:
     """Each pixel is a sample of distillation."""
 
+    params: PixelParams
     method = Method(
-        name="structured-pi",
-        title="pixel-wise distillation of the score map",
-        paper=PAPER,
-        equations="L = l_mc + lambda_pi mean_i CE(q_i^t, q_i^s)",
+        "structured-pi",
+        "pixel-wise distillation of the score map",
+        PAPER,
         tracks=("segmentation",),
         excluded=EXCLUDED,
         Params=PixelParams,
-        applies=_applies_to_pixels,
     )
 
     @hookimpl
-    def build_student(self, task: Task, teacher: nn.Module, params: PixelParams, run: Run) -> Learner:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student alone, which has to have score maps of the teacher's shape."""
         student = run.new_student()
-        ours, theirs = task.shapes(student).logits, task.shapes(teacher).logits
-        if ours != theirs:
-            raise NotApplicable(f"it compares score maps of one shape; the student's is {list(ours)}, the teacher's {list(theirs)}")
+        of_student, of_teacher = task.shapes(student).logits, task.shapes(teacher).logits
+        if of_student != of_teacher:
+            raise NotApplicable(f"it compares score maps of one shape; the student's is {list(of_student)}, the teacher's {list(of_teacher)}")
         return Learner(student)
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """ℓ_mc, and ℓ_pi where the task has classes."""
-        params = cast(PixelParams, step.params)
         terms = {"mc": step.task.loss(step.student, step.targets)}
         if step.task.card.output == "classes":
-            q_s, mask = step.task.rows(step.student)
-            q_t, _ = step.task.rows(step.teacher)
-            terms["pi"] = params.lambda_pi * pixel_wise(q_s, q_t, params.target, mask)
+            (q_s, mask), (q_t, _) = step.task.rows(step.student), step.task.rows(step.teacher)
+            terms["pi"] = self.params.lambda_pi * pixel_wise(q_s, q_t, self.params.target, mask)
         return terms
 
 
 class PixelPairWise(PixelWise):
-    """And the similarities of all pairs of places match."""
+    """And the similarities of all pairs of places match.
 
+    Attributes:
+        neighbours: N of a grid of nodes by its height and width, made once a run.
+    """
+
+    params: PairParams
     method = Method(
-        name="structured-pi-pa",
-        title="pixel-wise distillation, and pair-wise similarities of a feature map's places",
-        paper=PAPER,
-        equations="L = l_mc + lambda_pi l_pi + lambda_pa / (n alpha) sum_ij (a_ij^s - a_ij^t)^2, a_ij the cosine of nodes i and j",
+        "structured-pi-pa",
+        "pixel-wise distillation, and pair-wise similarities of a feature map's places",
+        PAPER,
         tracks=("segmentation",),
         excluded=EXCLUDED,
-        outputs=("classes", "values"),
         Params=PairParams,
-        applies=_applies_to_pairs,
+        requires=("feature maps",),
     )
 
+    def __init__(self) -> None:
+        self.neighbours: dict[tuple[int, int], Tensor] = {}
+
     @hookimpl
-    def build_student(self, task: Task, teacher: nn.Module, params: PixelParams, run: Run) -> Learner:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student alone; maps of one node are refused, since nothing could be compared."""
-        learner: Learner = super().build_student(task, teacher, params, run)
-        patch = cast(PairParams, params).patch
+        learner: Learner = super().build_student(task, teacher, run)
         with torch.no_grad():
-            features = task.forward(teacher, _crop(task, run)).features
+            features = task.forward(teacher, _crop(run)).features
         height, width = features[compared(features)].shape[2:]
-        if grid((height, width), patch) == (1, 1):
-            raise NotApplicable(f"patch={patch} makes one node of a map of {height} x {width}; take a smaller patch")
+        if grid((height, width), self.params.patch) == (1, 1):
+            raise NotApplicable(f"patch={self.params.patch} makes one node of a map of {height} x {width}; take a smaller patch")
         return learner
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """ℓ_mc, ℓ_pi and ℓ_pa."""
-        params = cast(PairParams, step.params)
-        ours, theirs = step.student.features, step.teacher.features
-        maps = same_grid(ours[compared(ours)], theirs[compared(theirs)])
-        f_s, f_t = (nodes(one, params.patch, cast(Literal["avg", "max"], params.pool)) for one in maps)
-        l_pa = pair_wise(f_s, f_t, _connected(step.run, f_s, params.alpha), cast(Literal["cosine", "detached"], params.norm))
-        return {**super().loss(step), "pa": params.lambda_pa * l_pa}
+        of_student, of_teacher = step.student.features, step.teacher.features
+        maps = same_grid(of_student[compared(of_student)], of_teacher[compared(of_teacher)])
+        f_s, f_t = (nodes(feature_map, self.params.patch, self.params.pool) for feature_map in maps)
+        l_pa = pair_wise(f_s, f_t, self._connected(f_s), self.params.norm)
+        return {**super().loss(step), "pa": self.params.lambda_pa * l_pa}
+
+    def _connected(self, f: Tensor) -> Tensor | None:
+        """N of the nodes' grid; None where all are connected."""
+        height, width = f.shape[2:]
+        if self.params.alpha == 0 or self.params.alpha >= height * width:
+            return None
+        if (height, width) not in self.neighbours:
+            self.neighbours[height, width] = neighbours(height, width, self.params.alpha, f.device)
+        return self.neighbours[height, width]
 
 
 class Structured(PixelPairWise):
-    """And the score map as a whole passes for the teacher's before a critic that sees the image."""
+    """And the score map as a whole passes for the teacher's before a critic that sees the image.
 
+    Attributes:
+        critic: D.
+    """
+
+    params: StructuredParams
+    critic: nn.Module
     method = Method(
-        name="structured",
-        title="pixel-wise, pair-wise and holistic distillation, the last by a conditional WGAN-GP critic",
-        paper=PAPER,
-        equations="L = l_mc + lambda_pi l_pi + lambda_pa l_pa - lambda_d E D(Q^s|I); D minimises lambda_d (E D(Q^s|I) - E D(Q^t|I) + lambda_gp penalty)",
+        "structured",
+        "pixel-wise, pair-wise and holistic distillation, the last by a conditional WGAN-GP critic",
+        PAPER,
         tracks=("segmentation",),
         excluded=EXCLUDED,
-        outputs=("classes", "values"),
         Params=StructuredParams,
+        requires=("feature maps",),
         applies=_applies_with_critic,
     )
 
     @hookimpl
-    def build_student(self, task: Task, teacher: nn.Module, params: PixelParams, run: Run) -> Learner:
+    def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student and the critic of its score maps."""
-        learner: Learner = super().build_student(task, teacher, params, run)
-        image = _crop(task, run)
+        learner: Learner = super().build_student(task, teacher, run)
+        image = _crop(run)
         with torch.no_grad():
             _, channels, height, width = task.forward(teacher, image).logits.shape
-        holistic = cast(StructuredParams, params)
-        if holistic.condition:
+        if self.params.condition:
             channels += image.shape[1]
-        learner.helpers["critic"] = Critic(channels, (height, width), fitted_width(holistic.width, (height, width))).to(task.device)
+        self.critic = Critic(channels, (height, width), fitted_width(self.params.width, (height, width))).to(task.device)
+        learner.helpers["critic"] = self.critic
         return learner
 
     @hookimpl
-    def schedule(self, params: StructuredParams) -> Sequence[Phase]:
+    def schedule(self) -> Sequence[Phase]:
         """One phase: student and critic step jointly, so that both see the same score maps and the same critic."""
+        return [Phase("train", self._updates)]
 
-        def updates(run: Run) -> list[Update]:
-            weight_decay = run.recipe["weight_decay"]
+    def _updates(self, run: Run) -> list[Update]:
+        def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            if self.params.optimizer_d == "adam":
+                return torch.optim.Adam(parameters, lr=self.params.lr_d, betas=(0.9, 0.99), fused=True)
+            return torch.optim.SGD(parameters, lr=self.params.lr_d, momentum=0.9, weight_decay=run.recipe["weight_decay"])
 
-            def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-                if params.optimizer_d == "adam":
-                    return torch.optim.Adam(parameters, lr=params.lr_d, betas=(0.9, 0.99), fused=True)
-                return torch.optim.SGD(parameters, lr=params.lr_d, momentum=0.9, weight_decay=weight_decay)
-
-            critic = run.learner.helpers["critic"]
-            return [Update("student", run.learner.student.parameters()), Update("critic", critic.parameters(), optimizer)]
-
-        return [Phase("train", updates)]
+        return [Update("student", run.learner.student.parameters()), Update("critic", self.critic.parameters(), optimizer)]
 
     @hookimpl
-    def loss(self, step: Step) -> Mapping[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """The loss of the update whose turn it is."""
-        return self._critic(step) if step.update == "critic" else self._student(step)
+        return self._critics_loss(step) if step.update == "critic" else self._students_loss(step)
 
-    def _student(self, step: Step) -> dict[str, Tensor]:
-        params = cast(StructuredParams, step.params)
-        q_s, image = self._scores(step, step.student), self._image(step)
-        d_s = step.call_frozen(step.learner.helpers["critic"], q_s, *image)
-        return {**super().loss(step), "ho": -params.lambda_d * d_s.mean()}
+    def _students_loss(self, step: Step) -> Terms:
+        d_s = step.call_frozen(self.critic, self._scores(step.student), *self._image(step))
+        return {**super().loss(step), "ho": -self.params.lambda_d * d_s.mean()}
 
-    def _critic(self, step: Step) -> dict[str, Tensor]:
-        params, critic = cast(StructuredParams, step.params), step.learner.helpers["critic"]
-        q_s, q_t, image = self._scores(step, step.student).detach(), self._scores(step, step.teacher), self._image(step)
-        d_t, d_s = step.apply(critic, q_t, *image), step.apply(critic, q_s, *image)
-        if params.adversarial == "hinge":
-            return {"hinge": params.lambda_d * hinge(d_s, d_t)}
+    def _critics_loss(self, step: Step) -> Terms:
+        q_s, q_t, image = self._scores(step.student).detach(), self._scores(step.teacher), self._image(step)
+        d_t, d_s = step.apply(self.critic, q_t, *image), step.apply(self.critic, q_s, *image)
+        if self.params.adversarial == "hinge":
+            return {"hinge": self.params.lambda_d * hinge(d_s, d_t)}
         u = torch.rand(len(q_s), generator=step.run.generator, device=q_s.device)
-        penalty = gradient_penalty(lambda x_hat: step.apply(critic, x_hat, *image), q_s, q_t, u)
-        return {"ho": params.lambda_d * l_ho(d_s, d_t), "gp": params.lambda_d * params.lambda_gp * penalty}
+        penalty = gradient_penalty(lambda x_hat: step.apply(self.critic, x_hat, *image), q_s, q_t, u)
+        return {"ho": self.params.lambda_d * l_ho(d_s, d_t), "gp": self.params.lambda_d * self.params.lambda_gp * penalty}
 
-    @staticmethod
-    def _scores(step: Step, outputs: Outputs) -> Tensor:
-        params = cast(StructuredParams, step.params)
-        return seen_scores(outputs.logits, cast(Literal["logits", "softmax"], params.scores))
+    def _scores(self, outputs: Outputs) -> Tensor:
+        return seen_scores(outputs.logits, self.params.scores)
 
-    @staticmethod
-    def _image(step: Step) -> tuple[Tensor, ...]:
+    def _image(self, step: Step) -> tuple[Tensor, ...]:
         """I at the score map's size, or nothing where the critic is unconditional."""
-        if not cast(StructuredParams, step.params).condition:
+        if not self.params.condition:
             return ()
         height, width = step.student.logits.shape[2:]
         return (scaled(step.inputs, (height, width)),)

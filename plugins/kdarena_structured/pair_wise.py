@@ -1,16 +1,4 @@
-"""Pair-wise: how alike two places of a feature map are, the same for the student as for the teacher.
-
-f_i [C]: node i, a patch of β pixels pooled; n nodes an image; R': all nodes; N(i): the α nodes nearest to i on the grid, i itself among them.
-
-    a_ij = f_iᵀ f_j / (‖f_i‖ ‖f_j‖)
-    ℓ_pa = 1 / (n α) Σ_{i∈R'} Σ_{j∈N(i)} (a_ij^s − a_ij^t)², mean over the batch
-
-n = W'H'/β, so that 1 / (n α) = β / (W'H' α); the paper prints the inverse, which is no mean.
-"""
-
-from __future__ import annotations
-
-from typing import Literal
+"""The pair-wise loss: how alike two places of a feature map are, the same for the student as for the teacher (symbols: ``method.py``)."""
 
 import torch
 from torch import Tensor
@@ -27,8 +15,8 @@ def grid(size: tuple[int, int], patch: int) -> tuple[int, int]:
     return -(-size[0] // patch), -(-size[1] // patch)
 
 
-def nodes(feature_map: Tensor, patch: int, pool: Literal["avg", "max"]) -> Tensor:
-    """Patches of a map [B, C, H, W] pooled to [B, C, ⌈H/patch⌉, ⌈W/patch⌉]."""
+def nodes(feature_map: Tensor, patch: int, pool: str) -> Tensor:
+    """Patches of a map [B, C, H, W] pooled (``avg`` or ``max``) to [B, C, ⌈H/patch⌉, ⌈W/patch⌉]."""
     # a patch larger than the map is the map
     kernel = (min(patch, feature_map.shape[2]), min(patch, feature_map.shape[3]))
     if pool == "max":
@@ -36,11 +24,11 @@ def nodes(feature_map: Tensor, patch: int, pool: Literal["avg", "max"]) -> Tenso
     return functional.avg_pool2d(feature_map, kernel, ceil_mode=True)
 
 
-def directions(f: Tensor, norm: Literal["cosine", "detached"] = "cosine") -> Tensor:
+def directions(f: Tensor, norm: str = "cosine") -> Tensor:
     """f_i / ‖f_i‖ [B, C, n] of nodes [B, C, h, w], n = h · w.
 
     Args:
-        norm: ``detached`` passes no gradient through the norms, which then isn't the gradient of a cosine (public code).
+        norm: ``cosine``; ``detached`` passes no gradient through the norms, which then isn't the gradient of a cosine (public code).
     """
     f = f.flatten(2).float()
     squared = f.square().sum(dim=1, keepdim=True)
@@ -71,8 +59,8 @@ def neighbours(height: int, width: int, alpha: int, device: torch.device | None 
 def same_grid(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps [B, C, H, W], each average-pooled to the smaller of both heights and widths."""
     size = (min(one.shape[2], other.shape[2]), min(one.shape[3], other.shape[3]))
-    fitted = [each if tuple(each.shape[2:]) == size else functional.adaptive_avg_pool2d(each, size) for each in (one, other)]
-    return fitted[0], fitted[1]
+    first, second = (pooled if tuple(pooled.shape[2:]) == size else functional.adaptive_avg_pool2d(pooled, size) for pooled in (one, other))
+    return first, second
 
 
 def by_channels(unit_s: Tensor, unit_t: Tensor) -> Tensor:
@@ -89,7 +77,7 @@ def by_channels(unit_s: Tensor, unit_t: Tensor) -> Tensor:
     return (total / (len(unit) * unit.shape[2] ** 2)).float()
 
 
-def pair_wise(f_s: Tensor, f_t: Tensor, connected: Tensor | None = None, norm: Literal["cosine", "detached"] = "cosine") -> Tensor:
+def pair_wise(f_s: Tensor, f_t: Tensor, connected: Tensor | None = None, norm: str = "cosine") -> Tensor:
     """ℓ_pa of nodes of student and teacher [B, C_s, h, w] and [B, C_t, h, w].
 
     Args:

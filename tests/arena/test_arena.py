@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from kdarena.arena import arena
-from kdarena.plan.budget import parse_amount
+from kdarena.plan.amounts import parse_amount
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
 
@@ -189,7 +189,7 @@ class Unfit:
         raise NotApplicable("the student has 5 stages, the teacher 4")
 class Crooked:
     method = Method("crooked", "raises in its declaration", Paper("t", "v", 2026, "u"), teachers=no_teachers, applies=lambda card, params: 1 / 0)
-variants = (Sick(), Wrong(), Unfit(), Crooked())
+variants = (Sick, Wrong, Unfit, Crooked)
 """
 
 
@@ -333,14 +333,14 @@ def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out
         def least_seconds(self, seeds, workers):
             return 10.0
 
-    def measured(pool, entrants, card, machine, limit):
+    def measured(teachers, entrants, card, machine, limit):
         done.append(("measured", card.name))
         return Ready(card.name)
 
-    monkeypatch.setattr(arena, "measure", measured)
-    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, named, seconds: done.append(("compared", ready.name, round(seconds))))
-    ledger = SimpleNamespace(engine=SimpleNamespace(capacity=2), failures={}, trained=0, teachers=Path())
-    arena.Arena(Request(total=60.0, budget=stated), ledger, None).run([], [find_card("digits"), find_card("tones")], named=False)
+    monkeypatch.setattr(arena, "profile_task", measured)
+    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, seconds, named: done.append(("compared", ready.name, round(seconds))))
+    recorder = SimpleNamespace(capacity=2, failures={}, trained=0)
+    arena.Arena(Request(total=60.0, budget=stated), recorder, None).run([], [find_card("digits"), find_card("tones")], named=False)
     if stated is None:
         assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 34), ("compared", "tones", 68)]
     else:

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from kdarena import Choice, Float, Int, Method, Paper, Params
-from kdarena.arena.trials import Candidate, Study, open_storage, search_space
+from kdarena.arena.trials import Candidate, Studies, search_space
 from kdarena.plan.spec import RUNG, RunResult
 from kdarena.tracks import find_card
 
@@ -23,7 +23,7 @@ DIGITS = find_card("digits")
 def study(path, fixed=None):
     fixed = fixed or {}
     space = search_space(METHOD, DIGITS, fixed)
-    return Study(open_storage(path), "digits/m", space, Candidate(fixed, {}), frozenset(DIGITS.recipe.knobs()))
+    return Studies(path).study("digits/m", space, Candidate(fixed, {}), frozenset(DIGITS.recipe.hyperparameters()))
 
 
 def result(score, status="done", rung=None):
@@ -48,7 +48,7 @@ def play(path, trials, stop_after=None):
     return seen, one
 
 
-def test_the_space_holds_the_common_knobs_and_what_leaves_the_cost_alone():
+def test_the_space_holds_the_common_hyper_parameters_and_what_leaves_the_cost_alone():
     assert list(search_space(METHOD, DIGITS, {})) == ["lr", "weight_decay", "temperature"]
     assert list(search_space(METHOD, DIGITS, {"temperature": 2.0})) == ["lr", "weight_decay"]
 
@@ -96,7 +96,7 @@ def test_a_failed_trial_counts_as_bad_and_does_not_stop_the_study(tmp_path):
     one = study(tmp_path / "a.db")
     one.ask()
     one.tell(result(None, "diverged"), "top1")
-    assert one.told == 1
+    assert one.finished == 1
     assert one.best() is None
 
 
@@ -121,7 +121,7 @@ def test_values_stay_inside_their_ranges(tmp_path):
     seen, _ = play(tmp_path / "a.db", 12)
     for candidate in seen[1:]:
         assert 1.0 <= candidate.params["temperature"] <= 10.0
-        assert DIGITS.recipe.knobs()["lr"].low <= candidate.recipe["lr"] <= DIGITS.recipe.knobs()["lr"].high
+        assert DIGITS.recipe.hyperparameters()["lr"].low <= candidate.recipe["lr"] <= DIGITS.recipe.hyperparameters()["lr"].high
 
 
 def test_the_storage_holds_each_trial_with_its_score(tmp_path):

@@ -40,7 +40,7 @@ def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name):
         pytest.skip(f"{name} does not run on this pair: {reason}")
     specs = found.method.teachers(task.card, found.method.Params(**params))
     teachers = [task.new_network(task.card.architecture(spec.architecture), dropout=spec.dropout).eval() for spec in specs]
-    run = make_run(found.plugin, task, params, teachers=teachers)
+    run = make_run(found.implementation, task, params, teachers=teachers)
     for phase in run.phases[:-1]:
         take_steps(run, 2 if phase.steps is None else min(2, phase.steps), phase.name)
     calls: list[tuple[str, torch.nn.Module, tuple[torch.Tensor, ...]]] = []

@@ -16,7 +16,7 @@ import pytest
 from benchmarks import tools
 from kdarena.execute.execute import execute
 from kdarena.execute.workspace import Bench
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
 from kdarena.record import index, output

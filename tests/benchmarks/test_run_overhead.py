@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kdarena.execute.execute import execute
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
@@ -18,7 +18,7 @@ from kdarena.tracks import find_card
 def test_a_run_costs_at_most_three_tenths_of_a_second_beside_its_training(tmp_path):
     cost = PhaseCost("train", None, 1.0, 1.0, None, None, 10)
     with Record.open(tmp_path / "out") as record:
-        bench = Bench(tmp_path, record.checkpoints)
+        bench = Workspace(tmp_path, record.checkpoints)
         record.checkpoints.mkdir(parents=True, exist_ok=True)
         beside = []
         for seed in range(6):

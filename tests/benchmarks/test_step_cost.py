@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import tools
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 @pytest.mark.benchmark

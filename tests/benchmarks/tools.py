@@ -22,7 +22,7 @@ from kdarena.testing.run import make_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.task import ClassificationTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 GROSS = 1.5
 """Ratio that the short form allows: CI's machine may be so loaded that a few blocks tell no finer difference, but a synchronisation a step shows."""
@@ -68,9 +68,9 @@ def harness_step(task):
     kd = next(one for one in discover() if one.name == "kd")
     torch.manual_seed(0)
     teacher = task.new_network(task.card.teacher).eval().requires_grad_(False)
-    run = make_run(kd.plugin, task, teachers=[teacher])
+    run = make_run(kd.implementation, task, teachers=[teacher])
     stepper = Stepper(run.hooks, run, run.phases[0])
-    batches = task.batches(0, "validated", "augmented")
+    batches = task.batches(Split(0), "augmented")
     state = {"step": 0}
 
     def step():
@@ -89,7 +89,7 @@ def minimal_step(task):
     student = task.new_network(task.card.student).train()
     recipe = task.card.recipe
     optimizer = task.optimizer(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    batches = task.batches(0, "validated", "augmented")
+    batches = task.batches(Split(0), "augmented")
     temperature, weight = 4.0, 0.9
 
     def step():

@@ -8,7 +8,7 @@ from scipy import stats
 from kdarena.board.leaderboard import COLUMNS, leaderboard_frame
 from kdarena.board.statistics import detectable_difference, seeds_needed
 from kdarena.board.variants import board_of
-from kdarena.method.contract import REFERENCE, TeacherSpec, teacher_pool
+from kdarena.method.declaration import REFERENCE, TeacherSpec, teacher_pool
 from kdarena.params import Float, Int, Params
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
 from kdarena.record.declarations import Declaration

@@ -9,18 +9,17 @@ from xml.etree import ElementTree
 import pytest
 from scipy import stats
 
-from kdarena.arena.arena import Arena
+from kdarena.arena.method_runs import MethodRuns
 from kdarena.board.sweep import Sweep, draw, parse_sweep, sweep_frame
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
 from kdarena.params import Choice as OneOf
 from kdarena.params import Flag, Float, Int, Params
 from kdarena.plan.allocation import Allocation
+from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost
-from kdarena.plan.specs import Ground
 from kdarena.tracks import find_card
 
 STUDENT = {0: 88.0, 1: 89.0, 2: 88.5}
@@ -92,14 +91,12 @@ def test_a_sweep_that_makes_no_sense_says_what_was_expected_in_one_line(found, t
 
 # what is run
 def jobs_of(synthetic, method, swept):
-    """The runs that an arena asks for at once, without tuning."""
-    arena = Arena.__new__(Arena)
-    arena.request, arena.ledger = Request(swept=swept), SimpleNamespace(latency={})
-    ground = Ground(find_card("digits"), SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated", ("gap",))
+    """The final runs of a method, without tuning."""
+    conditions = Conditions(find_card("digits"), SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated", ("gap",))
     costs = (PhaseCost("train", None, 1.0, 0.01, 1.0, 0.005, 1000),)
     entrant = Entrant(Plugin(method, object(), synthetic.method(method, Params=SomeParams)), {"sigma": 0.5}, {}, ())
-    choice = Allocation(amount=60.0, unit="s", tuning=0.0, seeds=2, stated="60s", notes=())
-    return next(arena._method(entrant, ground, {REFERENCE: "key"}, costs, choice, 0.5))
+    allocation = Allocation(amount=60.0, unit="s", tuning=0.0, seeds=2, stated="60s", notes=())
+    return MethodRuns(entrant, conditions, {REFERENCE: "key"}, costs, allocation, 60.0, 0.5, swept).final_jobs(None)
 
 
 def test_runs_of_the_swept_method_are_controls_with_the_value_and_the_metrics_asked_for(synthetic):

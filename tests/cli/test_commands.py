@@ -19,6 +19,7 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["run", "--tasks", "cifar100:resnet9999-resnet20"], "kdarena tasks"),
         (["run", "--param", "kd.heat=3"], "kd has no parameter 'heat'"),
         (["run", "--param", "kd.temperature=warm"], "'warm' is not"),
+        (["run", "--param", "kd.temperature=0"], "--param 'kd.temperature=0': 0 is not possible; it has to be above 0"),
         (["run", "--param", "temperature=3"], "METHOD.NAME=VALUE"),
         (["run", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
         (["run", "--total", "5flop"], "--total '5flop'"),
@@ -179,7 +180,7 @@ def test_doctor_answers_for_every_package_device_and_data_set(kdarena):
     rows = {row["what"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0
     assert {"machine", "python", "cpu", "torch", "mlflow", "optuna", "plugins", "data cifar100"} <= set(rows)
-    assert "--data-root" in rows["data cifar100"]["mend"]
+    assert "--data-root" in rows["data cifar100"]["fix"]
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kdarena.board.sweep import Sweep
-from kdarena.cli.sweep_command import _show
+from kdarena.cli import sweep_command
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
 
@@ -23,7 +23,7 @@ TAU = Sweep("kd", "temperature", (2.0, 8.0))
         (["kd.heat=1,2"], "kd has no parameter 'heat'"),
         (["nope.x=1"], "unknown plugin 'nope'"),
         (["kd.temperature=1,warm"], "'warm' is not"),
-        (["kd.temperature=1", "--tasks", "digits,digits"], "sweep takes one task"),
+        (["kd.temperature=1", "--tasks", "digits,tones"], "sweep takes one task"),
         (["kd.temperature=1", "--tasks", "mnist9000"], "mnist9000"),
         (["kd.temperature=1", "--metrics", "charm"], "--metrics 'charm': task digits knows gap, uncertainty, robustness"),
         (["kd.temperature=1", "--budget", "10 parsecs"], "--budget '10 parsecs'"),
@@ -53,7 +53,7 @@ def show(record, synthetic, capsys):
         for run in runs:
             facts = {"budget": "60.0", **run.facts}
             record.log(run.spec, run.result, setting=run.setting, facts=facts)
-        _show(Request(out=record.directory, **request), TAU, find_card("digits"), record, {60.0})
+        sweep_command.show(Request(out=record.directory, **request), TAU, find_card("digits"), record, {60.0})
         frame = pd.read_csv(record.directory / "sweeps" / "digits_kd.temperature.csv")
         return {row["value"]: row for row in frame.to_dict("records")}, capsys.readouterr()
 

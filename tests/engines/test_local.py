@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdarena.engines.engine import spec_from, to_message
-from kdarena.engines.local import ALLOCATOR, LocalEngine, cause_of_death, worker_environment
+from kdarena.engines.local import ALLOCATOR, LocalEngine, status_of_exit, worker_environment
 from kdarena.engines.worker import poisoned
 from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
@@ -28,7 +28,7 @@ def make(name, ill):
                 print("a plugin may print what it likes")
             ill()
             return {"task": step.task.loss(step.student, step.targets)}
-    return Ill()
+    return Ill
 
 def memory():
     raise torch.OutOfMemoryError("CUDA out of memory")
@@ -56,7 +56,7 @@ def plugin_file(tmp_path_factory):
 @pytest.fixture
 def engine(tmp_path, plugin_file):
     made = LocalEngine(
-        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], patience=20.0
+        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], silence_limit=20.0
     )
     yield made
     made.close()
@@ -116,7 +116,7 @@ def test_an_assertion_on_a_gpu_poisons_its_process_and_an_error_in_python_does_n
 
 def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
     engine = LocalEngine(
-        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], patience=15.0
+        devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], silence_limit=15.0
     )
     try:
         result = run(engine, spec("endless", plugin_file))
@@ -127,11 +127,11 @@ def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
 
 def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path):
     from kdarena.execute.execute import execute
-    from kdarena.execute.workspace import Bench
+    from kdarena.execute.workspace import Workspace
 
     torch.set_num_threads(1)
     one = spec("healthy", plugin_file)
-    here = execute(one, Bench(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
+    here = execute(one, Workspace(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
     there = run(engine, one)
     assert (here.metrics, here.curves, here.phases) == (there.metrics, there.curves, there.phases)
 
@@ -156,10 +156,10 @@ def test_thread_counts_and_allocator_are_set_before_a_worker_starts():
 
 
 def test_causes_of_death_are_said_in_one_line():
-    assert cause_of_death(-signal.SIGKILL, None, 1.0)[0] == "oom"
-    assert cause_of_death(-signal.SIGKILL, "timeout", 1.0)[0] == "timeout"
-    assert cause_of_death(-signal.SIGABRT, None, 1.0) == ("error", "the worker died of SIGABRT")
-    assert cause_of_death(0, None, 1.0) == ("error", "the worker exited with status 0")
+    assert status_of_exit(-signal.SIGKILL, None, 1.0)[0] == "oom"
+    assert status_of_exit(-signal.SIGKILL, "timeout", 1.0)[0] == "timeout"
+    assert status_of_exit(-signal.SIGABRT, None, 1.0) == ("error", "the worker died of SIGABRT")
+    assert status_of_exit(0, None, 1.0) == ("error", "the worker exited with status 0")
 
 
 def test_what_plugins_print_goes_to_the_log(engine, plugin_file, tmp_path):

@@ -8,12 +8,13 @@ import torch
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.execute.execute import execute, execute_profile
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.method.discovery import Plugin
 from kdarena.plan.budget import commit
+from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
-from kdarena.plan.specs import TRIAL_SEED, Ground, teacher_run
+from kdarena.plan.specs import TRIAL_SEED, teacher_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
 
@@ -28,12 +29,12 @@ def student(steps=60, **changes):
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path, tmp_path)
+    return Workspace(tmp_path, tmp_path)
 
 
-def ground(**changes):
+def conditions(**changes):
     """Where teachers are planned: the digits on one CPU core."""
-    return Ground(
+    return Conditions(
         **{"card": DIGITS, "machine": SimpleNamespace(kind="cpu", threads=1), "precision": "fp32", "data": DIGITS.digest(None), "protocol": "validated"}
         | changes
     )
@@ -112,7 +113,7 @@ def test_an_unknown_plugin_is_an_error_and_not_the_end(bench):
 
 
 def test_a_teachers_epochs_are_those_of_what_it_trains_on():
-    spec = teacher_run(TeacherSpec(), ground(protocol="published"), 10, PhaseProfile("train", None, 1.0, 1 / 12, 0))
+    spec = teacher_run(TeacherSpec(), conditions(protocol="published"), 10, PhaseProfile("train", None, 1.0, 1 / 12, 0))
     assert commit(spec.costs, spec.budget.amount) == (120,)
 
 
@@ -120,13 +121,13 @@ def test_a_teacher_is_trained_at_its_own_rate_and_a_pool_of_students_at_theirs()
     card = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, teacher_lr=0.03))
 
     measured = PhaseProfile("train", None, 1.0, 1 / 12, 0)
-    assert teacher_run(TeacherSpec(), ground(card=card), 10, measured).recipe == {"lr": 0.03}
-    assert teacher_run(TeacherSpec("student"), ground(card=card), 10, measured).recipe == {}
+    assert teacher_run(TeacherSpec(), conditions(card=card), 10, measured).recipe == {"lr": 0.03}
+    assert teacher_run(TeacherSpec("student"), conditions(card=card), 10, measured).recipe == {}
 
 
 def test_no_teacher_shares_its_seed_with_a_final_run_or_a_trial():
     measured = PhaseProfile("train", None, 1.0, 1 / 12, 0)
-    seeds = {teacher_run(TeacherSpec(member=member), ground(), 10, measured).seed for member in range(100)}
+    seeds = {teacher_run(TeacherSpec(member=member), conditions(), 10, measured).seed for member in range(100)}
     assert len(seeds) == 100
     assert not seeds & {*range(1000), TRIAL_SEED}
 
@@ -135,7 +136,7 @@ def test_foreign_images_of_the_set_that_a_student_learned_from_are_no_test_of_it
     class Taught:
         method = Method("own", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers, auxiliary=True)
 
-    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Taught(), Taught.method))
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Taught, Taught.method))
     bench.task("digits", "fp32").card = dataclasses.replace(DIGITS, auxiliary="flower")
     found = execute(own(metric_groups=("uncertainty",)), bench).metrics
     assert "test/prr/entropy" in found
@@ -150,9 +151,9 @@ def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):
 
 
 def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench, tmp_path):
-    from kdarena.method.contract import REFERENCE
+    from kdarena.method.declaration import REFERENCE
 
-    spec = teacher_run(REFERENCE, ground(), 10, PhaseProfile("train", None, 1.0, 1 / 7, 0))
+    spec = teacher_run(REFERENCE, conditions(), 10, PhaseProfile("train", None, 1.0, 1 / 7, 0))
     result = execute(spec, bench)
     assert result.status == "done"
     assert result.parameters > execute(student(), bench).parameters
@@ -227,7 +228,7 @@ def reporting(bench, **learner):
             built.append(Learner(run.new_student(), **learner))
             return built[-1]
 
-    bench._found["own"] = Plugin("own", Own(), Own.method)
+    bench._plugins["own"] = Plugin("own", Own, Own.method)
     return built
 
 
@@ -343,7 +344,7 @@ def test_a_profile_of_a_method_that_does_not_apply_says_why(bench, monkeypatch, 
         def build_student(self, run):
             raise NotApplicable("the student has 5 stages, the teacher 4")
 
-    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("unfit", Unfit(), Unfit.method))
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("unfit", Unfit, Unfit.method))
     measured = execute_profile(ProfileSpec("digits", "unfit", "", {}, (), "validated", "", "fp32", "cpu", 1, False), bench)
     assert (measured.status, measured.error) == ("skipped", "the student has 5 stages, the teacher 4")
     assert capfd.readouterr().err == ""

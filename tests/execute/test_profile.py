@@ -7,15 +7,12 @@ from torch import nn
 
 from kdarena import Learner, Method, Paper, Phase, hookimpl, no_teachers
 from kdarena.execute import profile as profile_module
-from kdarena.execute.hooks import Hooks
 from kdarena.execute.profile import _ratio_of_means, profile
-from kdarena.method.discovery import Plugin
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
-
-PLAIN = Plugin("student", Defaults(), Defaults.method)
+from kdarena.tracks.values import Split
 
 
 class Twice:
@@ -40,27 +37,30 @@ class Fits:
 
     @hookimpl
     def schedule(self):
-        def begin(run):
-            run.store["seen"] = []
+        def prepare(run):
+            self.seen = []
 
-        def work(step):
-            assert len(step.run.store["seen"]) < 3, "the phase has three steps"
-            step.run.store["seen"].append(1)
+        def process(step):
+            assert len(self.seen) < 3, "the phase has three steps"
+            self.seen.append(1)
             torch.ones(64, 64) @ torch.ones(64, 64)
 
-        return [Phase("fit", steps=3, begin=begin, work=work, data="none"), Phase("train")]
+        return [Phase("fit", steps=3, prepare=prepare, process=process, data="none"), Phase("train")]
+
+
+def built(plugin, task):
+    run = make_run(plugin, task)
+    return run.hooks, run
 
 
 def measure(plugin, *, timed, task=None):
     task = task or toy_task()
-    return profile(
-        Hooks(Plugin(plugin.method.name, plugin, plugin.method)), lambda: make_run(plugin, task), Hooks(PLAIN), lambda: make_run(Defaults(), task), timed=timed
-    )
+    return profile(lambda: built(plugin, task), lambda: built(Student, task), timed=timed)
 
 
 def test_operations_are_counted_on_one_step_of_each_phase():
-    (student,), _ = measure(Defaults(), timed=False)
-    (twice,), _ = measure(Twice(), timed=False)
+    (student,), _ = measure(Student, timed=False)
+    (twice,), _ = measure(Twice, timed=False)
     assert student.flops > 0
     assert twice.flops == 2 * student.flops
 
@@ -68,7 +68,7 @@ def test_operations_are_counted_on_one_step_of_each_phase():
 def test_counted_operations_are_those_of_the_layers():
     """A linear student: forward 2·B·D·C, backward to the weights as much, and none to the inputs."""
     task = toy_task()
-    batch, features = task.card.recipe.batch_size, int(next(task.batches(0, "validated", "plain")).inputs[0].numel())
+    batch, features = task.card.recipe.batch_size, int(next(task.batches(Split(0), "plain")).inputs[0].numel())
 
     class Linear:
         method = Method("linear", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
@@ -90,12 +90,12 @@ def test_counted_operations_are_those_of_the_layers():
 
             return [Phase("train", lambda run: [Update("student", run.learner.helpers["linear"].parameters())])]
 
-    (measured,), _ = measure(Linear(), timed=False, task=task)
+    (measured,), _ = measure(Linear, timed=False, task=task)
     assert measured.flops == 2 * (2 * batch * features * 4)
 
 
 def test_a_phase_with_fixed_steps_is_begun_anew_when_they_are_used_up():
-    measures, student_s = measure(Fits(), timed=True)
+    measures, student_s = measure(Fits, timed=True)
     assert [(one.phase, one.steps) for one in measures] == [("fit", 3), ("train", None)]
     assert measures[0].epochs == 0.0
     assert measures[0].flops == 2 * 64**3
@@ -105,9 +105,9 @@ def test_a_phase_with_fixed_steps_is_begun_anew_when_they_are_used_up():
 
 def test_profile_leaves_no_trace_in_the_generators_of_a_run():
     task = toy_task()
-    before = make_run(Defaults(), task)
-    measure(Defaults(), timed=False, task=task)
-    after = make_run(Defaults(), task)
+    before = make_run(Student, task)
+    measure(Student, timed=False, task=task)
+    after = make_run(Student, task)
     for one, two in zip(before.learner.student.parameters(), after.learner.student.parameters(), strict=True):
         assert torch.equal(one, two)
 

@@ -1,22 +1,20 @@
 """The rule of updates, phases, and what the loop does when something is wrong."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
-from kdarena import NO_TEACHER, Learner, Method, Paper, Phase, TeacherSpec, Update, hookimpl, no_teachers
+from kdarena import NO_TEACHER, Float, Learner, Method, Paper, Params, Phase, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.errors import Diverged, MethodError
-from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import Training, begin_phase
-from kdarena.method.discovery import Plugin
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.plan.budget import commit
 from kdarena.plan.spec import PhaseCost
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 PAPER = Paper("t", "v", 2026, "u")
 
@@ -27,12 +25,12 @@ class Plain:
 
 def plugin(**hooks):
     """A plugin with the hooks given as plain functions."""
-    return type("Plugin", (Plain,), {name: staticmethod(hookimpl(function)) for name, function in hooks.items()})()
+    return type("Plugin", (Plain,), {name: staticmethod(hookimpl(function)) for name, function in hooks.items()})
 
 
 def train(one, task, costs, amount, **settings):
     run = make_run(one, task)
-    training = Training(Hooks(Plugin("plain", one, one.method)), run, run.phases, costs, amount, **settings)
+    training = Training(run.hooks, run, run.phases, costs, amount, **settings)
     training()
     return run, training
 
@@ -280,12 +278,12 @@ def test_a_student_that_a_phase_puts_in_its_place_is_looked_at_too():
         def begin(run):
             run.learner = Learner(run.new_student(architecture="teacher"))
 
-        return [Phase("train", begin=begin)]
+        return [Phase("train", prepare=begin)]
 
     one = plugin(schedule=schedule)
     run, _ = train(one, toy_task(), [cost("train")], 60.0)
     with pytest.raises(MethodError, match="is not of the architecture of the task's"):
-        Hooks(Plugin("plain", one, one.method)).check_student(run)
+        run.hooks.check_student(run)
 
 
 def test_a_teacher_inside_of_a_helper_keeps_its_mode():
@@ -301,7 +299,7 @@ def test_a_teacher_inside_of_a_helper_keeps_its_mode():
         def build_student(self, run):
             return Learner(run.new_student(), {"around": Around(run.teachers[0])})
 
-    run = make_run(Taught(), toy_task())
+    run = make_run(Taught, toy_task())
     helper = run.learner.helpers["around"]
     assert helper.own.training and helper.training
     assert not any(module.training for module in helper.teacher.modules())
@@ -332,7 +330,7 @@ def phases_with_early_end(stop):
         return stop
 
     def schedule():
-        return [Phase("first", until=until), Phase("second", until=until)]
+        return [Phase("first", stop_when=until), Phase("second", stop_when=until)]
 
     return plugin(schedule=schedule), seen
 
@@ -400,7 +398,7 @@ def test_an_optimizer_is_carried_over_where_the_update_says_so():
         def begin(run):
             found.append(run)
 
-        return [Phase("one", updates), Phase("two", updates, begin=begin)]
+        return [Phase("one", updates), Phase("two", updates, prepare=begin)]
 
     run = make_run(plugin(schedule=schedule), toy_task())
     take_steps(run, 2, "one")
@@ -417,7 +415,7 @@ def test_a_phase_of_work_has_no_gradients_and_gets_each_plain_sample_once_a_pass
             assert not torch.is_grad_enabled()
             seen.extend(step.index.tolist())
 
-        return [Phase("collect", steps=run.steps_per_pass, work=work, data="plain"), Phase("train")]
+        return [Phase("collect", steps=run.steps_per_pass, process=work, data="plain"), Phase("train")]
 
     run = make_run(plugin(schedule=schedule), toy_task())
     take_steps(run, run.steps_per_pass, "collect")
@@ -426,22 +424,78 @@ def test_a_phase_of_work_has_no_gradients_and_gets_each_plain_sample_once_a_pass
 
 def test_a_phase_without_data_has_no_batch():
     def schedule():
-        return [Phase("fit", steps=3, work=lambda step: step.inputs, data="none"), Phase("train")]
+        return [Phase("fit", steps=3, process=lambda step: step.inputs, data="none"), Phase("train")]
 
     with pytest.raises(MethodError, match="there is no batch"):
         take_steps(make_run(plugin(schedule=schedule), toy_task()), 1, "fit")
 
 
+def test_each_run_has_an_instance_of_its_own_with_its_parameters_and_its_state():
+    @dataclass(frozen=True)
+    class P(Params):
+        weight: float = Float(1.0, 0.1, 10.0, above=0, source="ours")
+
+    class Counts(Plain):
+        method = replace(Plain.method, Params=P)
+        params: P
+
+        def __init__(self):
+            self.seen = 0
+
+        @hookimpl
+        def loss(self, step):
+            self.seen += 1
+            return {"ce": self.params.weight * step.task.loss(step.student, step.targets)}
+
+    first, second = make_run(Counts, toy_task(), {"weight": 2.0}), make_run(Counts, toy_task())
+    take_steps(first, 3)
+    take_steps(second, 1)
+    assert (first.instance.seen, second.instance.seen) == (3, 1)
+    assert (first.instance.params.weight, second.instance.params.weight) == (2.0, 1.0)
+
+
+def test_a_loss_may_name_the_parameters_beside_the_step():
+    def loss(step, params):
+        return {"ce": step.task.loss(step.student, step.targets), "type": step.student.logits.sum() * 0 + len(type(params).__name__)}
+
+    assert take_steps(make_run(plugin(loss=loss), toy_task()), 1)[0]["student/type"] == len("Params")
+
+
+def test_a_loss_of_none_is_an_error_and_never_the_default():
+    with pytest.raises(MethodError, match="named terms"):
+        take_steps(make_run(plugin(loss=lambda step: None), toy_task()), 1)
+
+
+def test_state_in_the_runs_store_is_refused_with_a_line_that_names_the_new_form():
+    def build_student(run):
+        run.store["bank"] = []
+
+    with pytest.raises(MethodError, match=r"keep state as an attribute of the method"):
+        make_run(plugin(build_student=build_student), toy_task())
+
+
+def test_progress_is_the_same_tensor_in_every_step_and_follows_the_phase():
+    seen = []
+
+    def loss(step):
+        seen.append((step.progress, float(step.progress)))
+        return {"ce": (1 - step.progress) * step.task.loss(step.student, step.targets)}
+
+    take_steps(make_run(plugin(loss=loss), toy_task()), 4)
+    assert all(tensor is seen[0][0] and tensor.dtype == torch.float32 and tensor.dim() == 0 for tensor, _ in seen)
+    assert [value for _, value in seen] == [0.0, 0.25, 0.5, 0.75]
+
+
 def test_a_method_without_labels_may_not_read_them():
     one = plugin()
-    type(one).method = replace(Plain.method, labels=False)
+    one.method = replace(Plain.method, labels=False)
     with pytest.raises(MethodError, match="labels=False"):
         take_steps(make_run(one, toy_task()), 1)
 
 
 def teacher_plugin(**hooks):
     one = plugin(**hooks)
-    type(one).method = Method("taught", "t", PAPER)
+    one.method = Method("taught", "t", PAPER)
     return one
 
 
@@ -477,7 +531,7 @@ def test_a_phase_that_begins_anew_is_as_new():
     begun = []
 
     def schedule():
-        return [Phase("fit", steps=2, begin=lambda run: begun.append(1), work=lambda step: None, data="none"), Phase("train")]
+        return [Phase("fit", steps=2, prepare=lambda run: begun.append(1), process=lambda step: None, data="none"), Phase("train")]
 
     run = make_run(plugin(schedule=schedule), toy_task())
     for _ in range(2):
@@ -558,7 +612,7 @@ def test_a_phase_after_an_auxiliary_one_goes_on_with_the_training_batches():
     run = make_run(plugin(schedule=schedule, loss=loss), toy_task())
     take_steps(run, 3, "first")
     take_steps(run, 3, "second")
-    expected = toy_task().batches(0, "validated", "augmented")
+    expected = toy_task().batches(Split(0), "augmented")
     assert all(torch.equal(index, next(expected).index) for index in seen)
 
 
@@ -582,14 +636,14 @@ def test_a_method_without_labels_may_not_read_the_runs_labels_either():
         return Learner(run.new_student())
 
     one = plugin(build_student=build_student)
-    type(one).method = replace(Plain.method, labels=False)
+    one.method = replace(Plain.method, labels=False)
     with pytest.raises(MethodError, match="hook 'build_student': .*labels=False but reads run.targets"):
         make_run(one, toy_task())
 
 
 def labels_of_a_teacher(corruption, seed=0, steps=4):
     """The labels that a teacher is trained with, and the true ones, step by step."""
-    run = make_run(Defaults(), toy_task(train=1600, batch_size=400), seed=seed)
+    run = make_run(Student, toy_task(train=1600, batch_size=400), seed=seed)
     run.trains = TeacherSpec(corruption=corruption)
     given = []
     run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()
@@ -619,7 +673,7 @@ def test_each_member_of_the_pool_has_corrupted_labels_of_its_own_and_repeatably(
 
 
 def test_a_label_is_drawn_anew_each_time_it_is_seen():
-    run = make_run(Defaults(), toy_task(train=400, batch_size=400))
+    run = make_run(Student, toy_task(train=400, batch_size=400))
     run.trains = TeacherSpec(corruption=0.5)
     given = []
     run.task.loss = lambda outputs, targets: given.append(targets) or outputs.logits.sum()

@@ -63,7 +63,7 @@ def test_a_second_plugin_of_a_name_is_broken_and_the_first_keeps_it(tmp_path):
     assert [one.status for one in found if one.name == "kd"] == ["ok", "broken"]
 
 
-def test_a_parameter_named_as_a_common_knob_is_broken(tmp_path):
+def test_a_parameter_named_as_a_common_hyper_parameter_is_broken(tmp_path):
     text = (
         GOOD.replace("from kdarena import", "from dataclasses import dataclass\nfrom kdarena import Float, Params,")
         .replace(
@@ -72,7 +72,7 @@ def test_a_parameter_named_as_a_common_knob_is_broken(tmp_path):
         )
         .replace('name="mine", "my own", Paper("t", "v", 2026, "u")', 'name="mine", title="t", paper=Paper("t", "v", 2026, "u")')
     )
-    assert "common knob" in only(discover([write(tmp_path, text)]), "mine").error
+    assert "common hyper-parameter" in only(discover([write(tmp_path, text)]), "mine").error
 
 
 def test_variants_of_one_file_are_rows_of_their_own(tmp_path):
@@ -82,10 +82,34 @@ class One:
     method = Method("one", "1", Paper("t", "v", 2026, "u"))
 class Two:
     method = Method("two", "2", Paper("t", "v", 2026, "u"))
-variants = (One(), Two())
+variants = (One, Two)
 """
     names = {one.name for one in discover([write(tmp_path, text)])}
     assert {"one", "two"} <= names
+
+
+OLD = """
+from kdarena import Method, Paper, hookimpl
+class Mine:
+    method = Method("mine", "m", Paper("t", "v", 2026, "u"))
+    @hookimpl
+    def build_student(self, run):
+        run.store["bank"] = []
+variants = (Mine(),)
+"""
+
+
+@pytest.mark.parametrize("text", [OLD, OLD.replace('"u"))', '"u"), equations="L = 0")')])
+def test_a_plugin_of_the_old_form_is_refused_with_a_line_that_names_the_new_one(tmp_path, text):
+    (broken,) = (plugin for plugin in discover([write(tmp_path, text)]) if plugin.error)
+    assert "register the class itself (variants = (MyMethod,))" in broken.error
+    assert "not run.store" in broken.error
+    assert "\n" not in broken.error
+
+
+def test_the_equations_of_a_method_are_its_modules_docstring(tmp_path):
+    plugin = only(discover([write(tmp_path, '"""L = CE."""\n' + GOOD)]), "mine")
+    assert plugin.equations == "L = CE."
 
 
 def test_an_edited_method_has_another_digest(tmp_path):

@@ -12,13 +12,13 @@ import torch
 from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.method.run import Run
 from kdarena.method.step import LabelsForbidden, Step
-from kdarena.method.student import Defaults
+from kdarena.method.student import Student
 from kdarena.params import Params
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import ToyTask, toy_task
-from kdarena.tracks.task import FeatureMaps, Setting
+from kdarena.tracks.values import FeatureMaps, Setting, Split
 
-STUDENT = Defaults.method
+STUDENT = Student.method
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -28,8 +28,8 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 class Parallel(ToyTask):
     """Teachers see the negative of what the student sees."""
 
-    def batches(self, seed, protocol, data):
-        return (replace(batch, teacher_inputs=-batch.inputs) for batch in super().batches(seed, protocol, data))
+    def batches(self, split, data):
+        return (replace(batch, teacher_inputs=-batch.inputs) for batch in super().batches(split, data))
 
 
 def parallel() -> Parallel:
@@ -56,23 +56,24 @@ def test_a_network_of_another_architecture_is_initialised_afresh():
 
 
 def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_says_so():
-    from kdarena.method.contract import REFERENCE
+    from kdarena.method.declaration import REFERENCE
     from kdarena.method.discovery import Plugin
+    from kdarena.plan.conditions import Conditions
     from kdarena.plan.entrants import Entrant
     from kdarena.plan.spec import Budget
-    from kdarena.plan.specs import Ground, run_spec
+    from kdarena.plan.specs import run_spec
 
     machine = SimpleNamespace(kind="cpu", threads=1)
-    entrant = Entrant(Plugin("student", Defaults(), STUDENT), {}, {}, ())
+    entrant = Entrant(Plugin("student", Student, STUDENT), {}, {}, ())
     for start, expected in (("teacher", "key"), (None, None)):
-        ground = Ground(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
-        assert run_spec(entrant, ground, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected
+        conditions = Conditions(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
+        assert run_spec(entrant, conditions, {REFERENCE: "key"}, (), Budget(1.0, "epochs"), purpose="final", seed=0).start == expected
 
 
 # parallel inputs
 def test_a_teacher_is_trained_on_what_teachers_see_and_a_student_on_its_own_inputs():
     task = parallel()
-    plain = [batch.inputs for batch in islice(task.batches(0, "validated", "augmented"), 3)]
+    plain = [batch.inputs for batch in islice(task.batches(Split(0), "augmented"), 3)]
     student = [batch.inputs for batch in islice(Run(task, STUDENT, Params(), seed=0).batches("augmented"), 3)]
     teacher = [batch.inputs for batch in islice(Run(task, STUDENT, Params(), seed=0, trains=TeacherSpec()).batches("augmented"), 3)]
     assert all(torch.equal(a, b) for a, b in zip(student, plain, strict=True))
@@ -83,19 +84,17 @@ def test_a_teacher_is_trained_on_what_teachers_see_and_a_student_on_its_own_inpu
 class Decoding(ToyTask):
     """Its networks are said to be decoders; what they are fed is noted."""
 
-    decodes = True
-
-    def history(self, targets):
+    def decoder_inputs(self, targets):
         return torch.cat([torch.zeros_like(targets[:1]), targets[:-1]])
 
-    def forward(self, network, inputs, *, history, **arguments):
-        self.fed.append(history)
+    def forward(self, network, inputs, *, decoder_inputs, **arguments):
+        self.fed.append(decoder_inputs)
         return super().forward(network, inputs, **arguments)
 
 
 @pytest.fixture
 def decoding() -> Decoding:
-    task = Decoding(toy_task().card, Setting())
+    task = Decoding(toy_task(decodes=True).card, Setting())
     task.fed = []
     return task
 
@@ -104,7 +103,7 @@ def step_of(task: Decoding, method: Method) -> Step:
     run = Run(task, method, Params(), seed=0)
     run.learner = Learner(run.new_student())
     step = Step(run, "train")
-    step.renew(next(task.batches(0, "validated", "augmented")), 0.0, 0.0)
+    step.renew(next(task.batches(Split(0), "augmented")), 0.0, 0.0)
     return step
 
 
@@ -112,16 +111,16 @@ def test_a_decoder_is_fed_the_targets_shifted_by_the_start_and_called_once(decod
     step = step_of(decoding, STUDENT)
     assert step.student is step.student
     assert len(decoding.fed) == 1
-    assert torch.equal(decoding.fed[0], decoding.history(step.targets))
+    assert torch.equal(decoding.fed[0], decoding.decoder_inputs(step.targets))
 
 
-def test_a_method_without_labels_has_to_bring_a_history_of_its_own(decoding: Decoding):
+def test_a_method_without_labels_has_to_say_what_a_decoder_is_fed(decoding: Decoding):
     method = Method("blind", "learns without labels", Paper("", "", 2026, ""), labels=False, teachers=no_teachers)
     step = step_of(decoding, method)
     with pytest.raises(LabelsForbidden):
         _ = step.student
     own = torch.arange(3)
-    step.forward(step.learner.student, history=own)
+    step.forward(step.learner.student, decoder_inputs=own)
     assert decoding.fed == [own]
 
 
@@ -143,14 +142,14 @@ def test_the_recipes_limit_binds_updates_with_the_recipes_optimiser_only(own: bo
             return [Phase("train", lambda run: [Update("train", run.learner.parameters(), sgd)])]
 
     card = toy_task().card
-    run = make_run(Steep(), ToyTask(replace(card, recipe=replace(card.recipe, clip=0.5)), Setting()))
+    run = make_run(Steep, ToyTask(replace(card, recipe=replace(card.recipe, clip=0.5)), Setting()))
     take_steps(run, 1)
     norm = torch.stack([parameter.grad.norm() for parameter in run.learner.parameters()]).norm()
     assert (float(norm) == pytest.approx(0.5, rel=1e-3)) == clipped
 
 
 def test_a_network_is_called_once_a_step_whether_its_inputs_are_named_or_not():
-    run = make_run(SimpleNamespace(method=STUDENT), toy_task())
+    run = make_run(Student, toy_task())
     step, calls = new_step(run), []
     run.learner.student.register_forward_hook(lambda *_: calls.append(1))
     assert step.forward(run.learner.student, step.inputs) is step.student

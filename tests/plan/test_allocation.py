@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kdarena.errors import UserError
 from kdarena.plan.allocation import DEFAULT_SEEDS, LADDER, SHORTEST_PROFILE, Allocation, allocate, enough_for_all, least_seconds, profile_limit, share_of_time
-from kdarena.plan.budget import Amount, commit, minimum_amount, parse_amount
+from kdarena.plan.amounts import Amount, parse_amount
+from kdarena.plan.budget import commit, minimum_amount
 from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost

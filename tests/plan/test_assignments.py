@@ -1,9 +1,12 @@
 """``--param METHOD.NAME=VALUE`` as it is typed."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.discovery import discover, select
+from kdarena.method.discovery import STUDENT, discover, select
+from kdarena.params import Float, Params
 from kdarena.plan.assignments import Assignment, parse_assignment, parse_params
 
 
@@ -22,7 +25,7 @@ def test_of_one_that_is_given_twice_the_last_counts(found):
     assert parse_params(["kd.temperature=3", "kd.temperature=5"], found) == {"kd": {"temperature": 5.0}}
 
 
-def test_the_knobs_of_the_recipe_are_numbers_of_any_method(found):
+def test_the_common_hyper_parameters_are_numbers_of_any_method(found):
     assert parse_params(["student.lr=0.2", "kd.weight_decay=0"], found) == {"student": {"lr": 0.2}, "kd": {"weight_decay": 0.0}}
 
 
@@ -42,8 +45,12 @@ def test_commas_part_values_only_where_several_are_asked_for(found):
         ("nope.x=1", "unknown plugin 'nope'; known: student, kd, soft-randomization"),
         ("kd.heat=1", "kd has no parameter 'heat'; known: "),
         ("kd.temperature=warm", "'warm' is not"),
-        ("student.lr=fast", "'fast' is not a number"),
+        ("kd.temperature=0", "0 is not possible; it has to be above 0"),
+        ("kd.a=1.5", "1.5 is not possible; it has to be at least 0 and at most 1"),
+        ("student.lr=fast", "'fast' is not a finite number"),
         ("student.lr=nan", "'nan' is not a finite number"),
+        ("student.lr=0", "it has to be above 0"),
+        ("student.weight_decay=-1", "it has to be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_answered_in_one_line(found, text, says):
@@ -53,3 +60,23 @@ def test_what_makes_no_sense_is_answered_in_one_line(found, text, says):
     assert message.startswith(f"--param {text!r}: ")
     assert says in message
     assert "\n" not in message
+
+
+def test_values_that_do_not_go_together_are_answered_with_the_methods_name():
+    @dataclass(frozen=True)
+    class Window(Params):
+        begin: float = Float(0.2, 0.0, 1.0, source="ours")
+        end: float = Float(0.8, 0.0, 1.0, source="ours")
+
+        def conflict(self):
+            return f"begin={self.begin:g} has to be before end={self.end:g}" if self.begin >= self.end else None
+
+    windowed = replace(STUDENT, name="windowed", method=replace(STUDENT.method, name="windowed", Params=Window))
+    assert parse_params(["windowed.end=0.5", "windowed.begin=0.4", "windowed.lr=0.1"], [windowed]) == {"windowed": {"end": 0.5, "begin": 0.4, "lr": 0.1}}
+    with pytest.raises(UserError, match="^--param windowed: begin=0.6 has to be before end=0.5$"):
+        parse_params(["windowed.end=0.5", "windowed.begin=0.6"], [windowed])
+
+
+def test_a_swept_value_that_is_not_possible_is_refused(found):
+    with pytest.raises(UserError, match="^sweep 'kd.temperature=1,0': 0 is not possible; it has to be above 0$"):
+        parse_assignment("kd.temperature=1,0", found, what="sweep", form="a form", several=True)

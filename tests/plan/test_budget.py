@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdarena.errors import BudgetTooSmall, UserError
-from kdarena.plan.budget import MINIMUM_STEPS, Amount, commit, minimum_amount, parse_amount, share_out, spend
+from kdarena.plan.amounts import Amount, parse_amount
+from kdarena.plan.budget import MINIMUM_STEPS, commit, minimum_amount, share_out, spend
 from kdarena.plan.spec import PhaseCost
 
 

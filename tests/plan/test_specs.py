@@ -7,17 +7,18 @@ import pytest
 
 from kdarena import Method, Paper, no_teachers
 from kdarena.board.variants import board_of
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
-from kdarena.plan.budget import Amount
+from kdarena.plan.amounts import Amount
+from kdarena.plan.comparison import planned_board, request_digest
+from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.request import Request
-from kdarena.plan.specs import Ground, board, request_digest
 from kdarena.tracks import find_card
 
 PAPER = Paper("t", "v", 2026, "u")
 MACHINE = SimpleNamespace(kind="cpu", threads=1, devices=("cpu", "cpu"))
-GROUND = Ground(find_card("digits"), MACHINE, "fp32", "data", "validated")
+CONDITIONS = Conditions(find_card("digits"), MACHINE, "fp32", "data", "validated")
 
 
 def entered(**declared):
@@ -42,29 +43,49 @@ def test_a_declaration_that_raises_is_a_fault_and_no_reason_to_skip(declared):
 
 # what was chosen for a command is found again by the same command alone
 def test_the_same_command_has_the_same_digest():
-    assert request_digest(Request(), GROUND, [], 1.0) == request_digest(Request(), GROUND, [], 1.0)
+    assert request_digest(Request(), CONDITIONS, [], 1.0) == request_digest(Request(), CONDITIONS, [], 1.0)
 
 
 @pytest.mark.parametrize(("one", "other"), [("1.2345678e7", "1.2345679e7"), ("60", "61")])
 def test_budgets_that_print_alike_are_told_apart(one, other):
-    digests = {request_digest(Request(budget=Amount(float(value), "flop")), GROUND, [], 8.0) for value in (one, other)}
+    digests = {request_digest(Request(budget=Amount(float(value), "flop")), CONDITIONS, [], 8.0) for value in (one, other)}
     assert len(digests) == 2
 
 
 def test_where_tasks_share_a_total_time_other_tasks_make_another_command():
-    assert request_digest(Request(tasks="all"), GROUND, [], 1.0) != request_digest(Request(tasks="digits"), GROUND, [], 1.0)
-    assert request_digest(Request(tasks="digits,tones"), GROUND, [], 1.0) == request_digest(Request(tasks="tones,digits"), GROUND, [], 1.0)
-    assert request_digest(Request(), GROUND, [], 0.5) != request_digest(Request(), GROUND, [], 1.0)
+    assert request_digest(Request(tasks=("all",)), CONDITIONS, [], 1.0) != request_digest(Request(tasks=("digits",)), CONDITIONS, [], 1.0)
+    assert request_digest(
+        Request(
+            tasks=(
+                "digits",
+                "tones",
+            )
+        ),
+        CONDITIONS,
+        [],
+        1.0,
+    ) == request_digest(
+        Request(
+            tasks=(
+                "tones",
+                "digits",
+            )
+        ),
+        CONDITIONS,
+        [],
+        1.0,
+    )
+    assert request_digest(Request(), CONDITIONS, [], 0.5) != request_digest(Request(), CONDITIONS, [], 1.0)
 
 
 def test_a_stated_budget_does_not_depend_on_the_other_tasks():
     stated = Request(budget=Amount(1e9, "flop"))
-    assert request_digest(replace(stated, tasks="all"), GROUND, [], 8.0) == request_digest(replace(stated, tasks="digits"), GROUND, [], 8.0)
+    assert request_digest(replace(stated, tasks=("all",)), CONDITIONS, [], 8.0) == request_digest(replace(stated, tasks=("digits",)), CONDITIONS, [], 8.0)
 
 
 def test_the_board_that_is_planned_is_the_one_that_its_runs_stand_on(synthetic):
     run = synthetic.run("kd")
     spec = run.spec
     machine = SimpleNamespace(kind=spec.device, threads=spec.threads)
-    ground = Ground(find_card("digits"), machine, spec.precision, spec.data, spec.protocol)
-    assert board(ground, {REFERENCE: spec.reference}, spec.budget.amount, spec.budget.unit).key == board_of(run).key
+    conditions = Conditions(find_card("digits"), machine, spec.precision, spec.data, spec.protocol)
+    assert planned_board(conditions, {REFERENCE: spec.reference}, spec.budget.amount, spec.budget.unit).key == board_of(run).key

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.contract import REFERENCE
+from kdarena.method.declaration import REFERENCE
 from kdarena.record.runs import Record
 
 HOSTILE = "../../etc/passwd'; DROP TABLE runs;--<script>alert(1)</script>\n\x1b[31m"

@@ -10,7 +10,7 @@ from kdarena.tracks import find_card
 from kdarena.tracks.branch import Ensemble, cut
 from kdarena.tracks.classification.models import ARCHITECTURES, create
 from kdarena.tracks.classification.task import ClassificationTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 CUT = ("digits-student", "digits-teacher", "resnet14", "resnet8x4", "resnet50", "shufflenetv1")
 """Of every family whose networks can be cut."""
@@ -180,8 +180,8 @@ def test_an_ensemble_of_certain_members_that_disagree_is_finite_and_even():
 
 def test_an_ensemble_is_scored_as_any_network(digits: ClassificationTask):
     networks = [digits.new_network("digits-student") for _ in range(2)]
-    inputs = torch.cat([batch.inputs for batch in digits.part_batches("test", 0, "validated")])
+    inputs = torch.cat([batch.inputs for batch in digits.part_batches("test", Split(0))])
     with torch.no_grad():
         mean = sum(network.eval()(inputs).softmax(1) for network in networks)
-    correct = (mean.argmax(1) == digits.part_targets("test", 0, "validated")).double().mean()
-    assert digits.evaluate(Ensemble(networks), "test", 0, "validated")["top1"] == pytest.approx(100 * float(correct))
+    correct = (mean.argmax(1) == digits.part_targets("test", Split(0))).double().mean()
+    assert digits.evaluate(Ensemble(networks), "test", Split(0))["top1"] == pytest.approx(100 * float(correct))

@@ -30,6 +30,11 @@ def test_what_is_saved_loads_bit_by_bit(tmp_path: Path):
     assert same(source, other)
 
 
+def test_saving_leaves_no_other_file(tmp_path: Path):
+    save(network(0), tmp_path / "net.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
 def test_channels_last_weights_are_saved_as_values_not_as_strides(tmp_path: Path):
     source, other = network(0).to(memory_format=torch.channels_last), network(1)
     save(source, tmp_path / "net.safetensors")

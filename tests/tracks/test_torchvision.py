@@ -1,4 +1,4 @@
-"""torchvision imports beside any build of torch."""
+"""torchvision imports with any build of torch."""
 
 from __future__ import annotations
 

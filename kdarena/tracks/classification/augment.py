@@ -33,7 +33,7 @@ class Augmentation:
 
         Each row of a crop is one contiguous stretch of the padded images, so the crops are a single selection among the
         overlapping stretches, which copies memory instead of addressing pixels (6 times faster than indexing, measured
-        on one CPU thread). The flipped images stand behind the others, and a flipped crop starts among them.
+        on one CPU thread). The flipped images follow the others, and a flipped crop starts among them.
         """
         count, height, width, channels = images.shape
         margin = self.padding

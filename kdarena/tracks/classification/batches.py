@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdarena.tracks.ahead import ahead
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch
 
 PREFETCHED = 4
 """Chunks that a background thread may be ahead."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard, recipe_of_pair
+from kdarena.tracks.card import TaskCard, missing_scikit_learn, split_pair
 from kdarena.tracks.classification import data, outliers
 from kdarena.tracks.classification.models import ARCHITECTURES
+from kdarena.tracks.recipe import Recipe, recipe_of_pair
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.classification.task import ClassificationTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "classification"
 METRIC_GROUPS = ("gap", "uncertainty", "robustness")
@@ -44,6 +46,7 @@ CIFAR100_PAIRS = (
 """The public benchmark's pairs (Tian et al. 2020, arXiv 1910.10699, tables 1 and 2), the default first."""
 PAIRS = {"cifar10": CIFAR10_PAIRS, "cifar100": CIFAR100_PAIRS}
 DATA_SETS = ("digits", *PAIRS)
+CIFAR_ARCHITECTURES = tuple(name for name in ARCHITECTURES if not name.startswith("digits"))
 
 
 def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
@@ -64,19 +67,8 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         return _digits()
     if data_set not in PAIRS:
         raise ValueError(f"unknown task {name!r}; known: digits, {', '.join(PAIRS)}, and {', '.join(f'{known}:TEACHER-STUDENT' for known in PAIRS)}")
-    teacher, student = _split_pair(name, pair) if pair else PAIRS[data_set][0]
+    teacher, student = split_pair(name, pair, CIFAR_ARCHITECTURES) if pair else PAIRS[data_set][0]
     return _cifar(data_set, teacher, student, data_root)
-
-
-def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """The one cut of ``wrn-40-2-wrn-16-2`` at a hyphen that leaves a known architecture on both sides."""
-    known = [architecture for architecture in ARCHITECTURES if not architecture.startswith("digits")]
-    words = pair.split("-")
-    for cut in range(1, len(words)):
-        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
-        if teacher in known and student in known:
-            return teacher, student
-    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(known)}")
 
 
 def _digits() -> TaskCard:
@@ -92,13 +84,12 @@ def _digits() -> TaskCard:
         test=data.DIGITS_TEST,
         metric="top1",
         recipe=DIGITS_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: data.load_digits().digest,
         load=_load,
         embedded=True,
         fast_bf16=False,
-        **_beside("digits", "digits-teacher", "digits-student", None),
-        notes=("1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn",),
+        **_offers("digits", "digits-teacher", "digits-student", None),
     )
 
 
@@ -118,12 +109,12 @@ def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> Task
         missing=lambda data_root: data.missing_files(name, data_root),
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
         load=_load,
-        **_beside(name, teacher, student, data_root),
+        **_offers(name, teacher, student, data_root),
     )
 
 
-def _beside(data_set: str, teacher: str, student: str, data_root: str | None) -> dict[str, Any]:
-    """What a task offers besides its data and networks."""
+def _offers(data_set: str, teacher: str, student: str, data_root: str | None) -> dict[str, Any]:
+    """What a task offers in addition to its data and networks."""
     return {
         "pixels": True,
         "branches": ARCHITECTURES[student].branches,
@@ -135,14 +126,8 @@ def _beside(data_set: str, teacher: str, student: str, data_root: str | None) ->
     }
 
 
-def _missing_scikit_learn(data_root: str | None) -> str | None:
-    import importlib.util
-
-    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
-
-
-def _load(card: TaskCard, setting: Setting) -> Task:
+def _load(card: TaskCard, setting: Setting) -> ClassificationTask:
     from kdarena.tracks.classification.task import ClassificationTask
 
-    found = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
-    return ClassificationTask(card, setting, found)
+    loaded = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
+    return ClassificationTask(card, setting, loaded)

@@ -143,14 +143,14 @@ def _stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def missing_files(name: str, data_root: str | None) -> str | None:
-    """What of a CIFAR data set is missing below the data root, and how to mend it, in one line; None where all is there."""
+    """What of a CIFAR data set is missing below the data root, and how to get it, in one line; None where all is there."""
     layout = CIFAR[name]
-    mend = f"give --data-root DIR, or fetch it: python -c \"from kdarena.tracks.classification.data import download; download('{name}', 'DIR')\""
+    remedy = f"give --data-root DIR, or fetch it: python -c \"from kdarena.tracks.classification.data import download; download('{name}', 'DIR')\""
     if data_root is None:
-        return f"no data root for {layout.folder}: {mend}"
+        return f"no data root for {layout.folder}: {remedy}"
     folder = Path(data_root) / layout.folder
     absent = next((file for file in (*layout.train, *layout.test) if not (folder / file).is_file()), None)
-    return f"{folder / absent} is missing: {mend}" if absent else None
+    return f"{folder / absent} is missing: {remedy}" if absent else None
 
 
 def download(name: str, data_root: str) -> None:
@@ -165,7 +165,7 @@ def download(name: str, data_root: str) -> None:
 def load_cifar(name: str, data_root: str | None) -> DataSet:
     """``cifar10`` or ``cifar100`` from its standard python layout below ``data_root``.
 
-    Files that are not the originals are loaded with a warning; the digest tells data apart.
+    Files that are not the originals are loaded with a warning; the digest identifies the data.
 
     Raises:
         ValueError: in one line: a file is missing, is no such data, or wants to run code.
@@ -265,8 +265,8 @@ def _unpickle(file: BinaryIO, path: Path) -> dict[str, Any]:
 
 
 def _digest(*arrays: np.ndarray) -> str:
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for array in arrays:
-        found.update(f"{array.dtype}{array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:16]
+        hashed.update(f"{array.dtype}{array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()[:16]

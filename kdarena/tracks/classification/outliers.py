@@ -1,6 +1,6 @@
-"""Images beside a data set: unlabelled auxiliary ones to learn from, and out-of-distribution ones to detect.
+"""Further images for a data set: unlabelled auxiliary ones to learn from, and out-of-distribution ones to detect.
 
-Both come in the shape and the pixel values of the data set that they stand beside. Nothing here imports torch.
+Both come in the shape and the pixel values of the data set that they are for. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MNIST_TEST = "MNIST/raw/t10k-images-idx3-ubyte"
 PHOTOGRAPHS = {"china": "china.jpg", "flower": "flower.jpg"}
-"""The two photographs that scikit-learn carries, cut into patches; one is auxiliary, the other out of distribution, so that none is both."""
+"""The two photographs that scikit-learn carries, cut into patches; one is auxiliary, the other out of distribution, so that no image is both."""
 SHRINK = 2
 
 

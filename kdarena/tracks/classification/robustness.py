@@ -1,4 +1,4 @@
-"""How a network stands noise, natural corruptions and an attack: functions on ``predict``, from raw images to logits.
+"""How well a network withstands noise, natural corruptions and an attack: functions on ``predict``, from raw images to logits.
 
 ``predict`` takes images [B, C, H, W] with pixels in [0, 1] and owns whatever normalisation there is, so that radii and noise
 are in units of pixels. Its network has to be in eval mode. Whatever is random comes from a generator, drawn on that

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdarena.seeds import derive
 from kdarena.tracks.branch import Branch, cut
+from kdarena.tracks.capture import plain_outputs
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
@@ -18,12 +19,11 @@ from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source,
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
-from kdarena.tracks.classification.scoring import gap
-from kdarena.tracks.evaluation import Scores, detection, outputs_of
-from kdarena.tracks.metrics import all_metrics
+from kdarena.tracks.evaluation import Scores, detection
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.sampled import SampledTask, Split, generator, plain_outputs
-from kdarena.tracks.task import Batch, Outputs, Part, Setting
+from kdarena.tracks.parts import generator, samples_a_pass
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
 
 DRAWN_VALUES = 2**18
 """Numbers in the images of the epochs that are drawn at once; the same on every device, so that a seed's stream is."""
@@ -31,7 +31,7 @@ CHANNELS_LAST_FROM = 3
 """Channels of the images from which channels_last pays; with one channel both layouts are the same bytes."""
 
 
-class ClassificationTask(SampledTask):
+class ClassificationTask(Task):
     """Data, networks, loss and evaluation of one data set and one pair of architectures on one device.
 
     Args:
@@ -55,19 +55,19 @@ class ClassificationTask(SampledTask):
         kind = Streaming if stream else Resident
         self._train: Source = kind(data.train_images, data.train_labels, setting.device)
         self._test: Source = kind(data.test_images, data.test_labels, setting.device)
-        self._beside: dict[str, Source] = {}
+        self._further: dict[str, Source] = {}
         self._sizes: dict[str, int] = {}
 
     # data
-    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
-        """Endless training batches, see :meth:`Task.batches`; ``index`` counts the samples of the run's training part."""
-        passes = self._passes(self.part_rows("train", seed, protocol), seed, data == "augmented")
+    def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+        """See :meth:`Task.batches`; several epochs of a small set are drawn at once."""
+        passes = self._passes(self.training_rows(split), split.seed, data == "augmented")
         return self._batches(self._train, passes, self.card.recipe.batch_size)
 
-    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :meth:`SampledTask.batch`."""
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`Task.batch`."""
         drawn = self._augmentation.draw(len(rows), random) if random is not None else None
-        source = self._test if split == "test" else self._train
+        source = self._test if half == "test" else self._train
         return next(self._batches(source, [Pass(rows, positions, drawn)], len(rows)))
 
     def one_batch(self) -> Batch:
@@ -77,11 +77,8 @@ class ClassificationTask(SampledTask):
 
     def _passes(self, rows: Tensor, seed: int, augmented: bool) -> Iterator[Pass]:
         order_of, random = generator(seed, "order", augmented), generator(seed, "augmentation")
-        if not len(rows):
-            raise ValueError(f"{self.card.data_set}: nothing is left to train on beside {self.card.validation} validation samples")
         batch_size = self.card.recipe.batch_size
-        # an incomplete last batch is dropped in training, unless it is the only one
-        kept = len(rows) // batch_size * batch_size if augmented and len(rows) >= batch_size else len(rows)
+        kept = samples_a_pass(len(rows), batch_size, augmented)
         # small sets: several epochs of whole batches are drawn at once, since the calls cost more than the work
         epochs = max(1, DRAWN_VALUES // (self._values * kept)) if kept % batch_size == 0 else 1
         while True:
@@ -91,30 +88,30 @@ class ClassificationTask(SampledTask):
     def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int) -> Iterator[Batch]:
         return batches(source, passes, batch_size, self._values, self._inputs, self.device)
 
-    def targets(self, seed: int, protocol: str) -> Tensor:
+    def targets(self, split: Split) -> Tensor:
         """See :meth:`Task.targets`."""
-        return self.part_targets("train", seed, protocol).to(self.device)
+        return self.part_targets("train", split).to(self.device)
 
-    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """Labels of a part [P] on the CPU, in the order of :meth:`part_batches`."""
-        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self.part_rows(part, seed, protocol)]
+    def part_targets(self, part: Part, split: Split) -> Tensor:
+        """Labels of a part [P] on the CPU, in the order of :meth:`part_batches`; no image is read."""
+        return torch.from_numpy(self._data.test_labels if part == "test" else self._data.train_labels)[self.parts.rows(part, split)]
 
-    def auxiliary(self, seed: int) -> Iterator[Tensor]:
+    def auxiliary(self, split: Split) -> Iterator[Tensor]:
         """See :meth:`Task.auxiliary`; as many inputs a batch as training has."""
         name = outliers.auxiliary_of(self._data.name, self.setting.data_root)
         if name is None:
             raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
-        source, rows = self._images_beside(f"auxiliary/{name}", lambda: outliers.auxiliary_images(name, self.setting.data_root))
-        passes = self._passes(rows, int(derive(seed, "auxiliary")), True)
+        source, rows = self._further_images(f"auxiliary/{name}", lambda: outliers.auxiliary_images(name, self.setting.data_root))
+        passes = self._passes(rows, derive(split.seed, "auxiliary"), True)
         return (batch.inputs for batch in self._batches(source, passes, self.card.recipe.batch_size))
 
-    def _images_beside(self, key: str, read: Callable[[], np.ndarray]) -> tuple[Source, Tensor]:
+    def _further_images(self, key: str, read: Callable[[], np.ndarray]) -> tuple[Source, Tensor]:
         """Images without labels, read once, and their rows."""
-        if key not in self._beside:
+        if key not in self._further:
             images = read()
-            self._beside[key] = Resident(images, np.zeros(len(images), np.int64), self.device)
+            self._further[key] = Resident(images, np.zeros(len(images), np.int64), self.device)
             self._sizes[key] = len(images)
-        return self._beside[key], torch.arange(self._sizes[key])
+        return self._further[key], torch.arange(self._sizes[key])
 
     @property
     def pixel_std(self) -> Tensor:
@@ -137,7 +134,7 @@ class ClassificationTask(SampledTask):
         return network
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :meth:`SampledTask.answer`; a network that declares no ``taps`` and ``head`` gives logits alone.
+        """See :meth:`Task.answer`; a network that declares no ``taps`` and ``head`` gives logits alone.
 
         A network may answer with its logits, or with ``(logits, exits, exit_embeddings)``, the tuples shallow to deep.
         """
@@ -150,35 +147,22 @@ class ClassificationTask(SampledTask):
         return cut(network, after, blocks)
 
     # evaluation
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
-        """See :meth:`Task.evaluate`: ``top1``, ``top5``, ``nll``, ``ece``; with a reference teacher ``agreement`` and ``teacher_kl``.
-
-        Raises:
-            ValueError: the part is empty.
-        """
-        logits = outputs_of(self, network, self.part_batches(part, seed, protocol)).logits
-        return all_metrics(logits, self.part_targets(part, seed, protocol), self.reference_logits(reference, part, seed, protocol))
-
-    def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: Scores | None = None) -> dict[str, float]:
+    def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
         """See :meth:`Task.detection`: ``prr/SCORE``, ``auroc/SET/SCORE`` and ``aupr/SET/SCORE``."""
         root = self.setting.data_root
-        found = {}
+        foreign = {}
         for name in outliers.outliers_of(self._data.name, root):
-            source, rows = self._images_beside(f"outliers/{name}", lambda name=name: outliers.outlier_images(name, root))  # type: ignore[misc]
-            found[name] = outputs_of(self, network, self._batches(source, [Pass(rows, rows, None)], self.evaluation_batch))
-        return detection(self.evaluation(part, seed, protocol), network, found, scores)
+            source, rows = self._further_images(f"outliers/{name}", lambda name=name: outliers.outlier_images(name, root))  # type: ignore[misc]
+            foreign[name] = self.outputs_of(network, self._batches(source, [Pass(rows, rows, None)], self.evaluation_batch))
+        return detection(self.evaluation(part, split), network, foreign, scores)
 
-    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
-        """See :meth:`Task.further_metrics`: ``gap``, ``uncertainty`` or ``robustness``."""
-        if group == "gap":
-            return gap(self, network, seed, protocol)
+    def further_metrics(self, group: str, network: nn.Module, split: Split) -> dict[str, float]:
+        """See :meth:`Task.further_metrics`; also ``robustness``."""
         if group != "robustness":
-            return super().further_metrics(group, network, seed, protocol)
+            return super().further_metrics(group, network, split)
         images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
         with evaluating(network, gradients=True):
-            return robustness_metrics(self._predictor(network), images, self.part_targets("test", seed, protocol).to(self.device), generator(0, "robustness"))
+            return robustness_metrics(self._predictor(network), images, self.part_targets("test", split).to(self.device), generator(0, "robustness"))
 
     def _predictor(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """A network as a function of raw images in [0, 1]: normalisation belongs to it."""

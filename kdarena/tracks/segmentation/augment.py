@@ -20,7 +20,7 @@ def draw(count: int, random: torch.Generator) -> Tensor:
 def affine(how: Augmentation, size: tuple[int, int], drawn: Tensor) -> tuple[Tensor, Tensor]:
     """The maps from a crop's normalised coordinates to an image's [N, 2, 3], and the scales s [N].
 
-    The image is enlarged by s, log-uniform in ``how.scale``; the crop lies anywhere within it, or it within the crop where it
+    The image is enlarged by s, log-uniform in ``how.scale``; the crop is anywhere within it, or it within the crop where it
     is smaller, beyond the edges by ``how.margin`` pixels at most; at half of all times it is mirrored.
     """
     low, high = how.scale

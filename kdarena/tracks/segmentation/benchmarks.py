@@ -36,24 +36,24 @@ CITYSCAPES_CLASSES = (
 
 
 def voc_missing(data_root: str | None) -> str | None:
-    """What of Pascal VOC is missing and how to mend it, in one line; None where it is there."""
-    mend = "give --data-root DIR with VOCdevkit/VOC2012 (torchvision.datasets.VOCSegmentation(DIR, download=True) fetches it)"
+    """What of Pascal VOC is missing and how to get it, in one line; None where it is there."""
+    remedy = "give --data-root DIR with VOCdevkit/VOC2012 (torchvision.datasets.VOCSegmentation(DIR, download=True) fetches it)"
     if data_root is None:
-        return f"no data root for {VOC_FOLDER}: {mend}"
+        return f"no data root for {VOC_FOLDER}: {remedy}"
     folder = Path(data_root) / VOC_FOLDER
     wanted = (folder / "JPEGImages", folder / "SegmentationClass", *(folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in VOC_PARTS))
     absent = [path for path in wanted if not path.exists()]
-    return f"{absent[0]} is missing: {mend}" if absent else None
+    return f"{absent[0]} is missing: {remedy}" if absent else None
 
 
 def cityscapes_missing(data_root: str | None) -> str | None:
-    """What of Cityscapes is missing and how to mend it, in one line; None where it is there."""
-    mend = "give --data-root DIR with cityscapes/leftImg8bit and cityscapes/gtFine of www.cityscapes-dataset.com, unpacked"
+    """What of Cityscapes is missing and how to get it, in one line; None where it is there."""
+    remedy = "give --data-root DIR with cityscapes/leftImg8bit and cityscapes/gtFine of www.cityscapes-dataset.com, unpacked"
     if data_root is None:
-        return f"no data root for {CITYSCAPES_FOLDER}: {mend}"
+        return f"no data root for {CITYSCAPES_FOLDER}: {remedy}"
     wanted = [Path(data_root) / CITYSCAPES_FOLDER / kind / part for kind in ("leftImg8bit", "gtFine") for part in CITYSCAPES_PARTS]
     absent = [path for path in wanted if not path.is_dir()]
-    return f"{absent[0]} is missing: {mend}" if absent else None
+    return f"{absent[0]} is missing: {remedy}" if absent else None
 
 
 def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
@@ -63,8 +63,8 @@ def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     files.require(voc_missing(data_root))
     pairs = {}
     for part, size in VOC_PARTS.items():
-        found = import_torchvision().datasets.VOCSegmentation(data_root, year="2012", image_set=part)
-        every = [Pair(Path(image), Path(mask), f"{part}.txt") for image, mask in zip(found.images, found.masks, strict=True)]
+        listing = import_torchvision().datasets.VOCSegmentation(data_root, year="2012", image_set=part)
+        every = [Pair(Path(image), Path(mask), f"{part}.txt") for image, mask in zip(listing.images, listing.masks, strict=True)]
         pairs[part] = files.complete(every, size, f"{data_root}/{VOC_FOLDER}, {part}.txt")
     return pairs
 
@@ -76,8 +76,8 @@ def cityscapes_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
     files.require(cityscapes_missing(data_root))
     folder, pairs = str(Path(str(data_root)) / CITYSCAPES_FOLDER), {}
     for part, size in CITYSCAPES_PARTS.items():
-        found = import_torchvision().datasets.Cityscapes(folder, split=part, mode="fine", target_type="semantic")
-        every = [Pair(Path(image), Path(targets[0]), f"leftImg8bit/{part}") for image, targets in zip(found.images, found.targets, strict=True)]
+        listing = import_torchvision().datasets.Cityscapes(folder, split=part, mode="fine", target_type="semantic")
+        every = [Pair(Path(image), Path(targets[0]), f"leftImg8bit/{part}") for image, targets in zip(listing.images, listing.targets, strict=True)]
         pairs[part] = files.complete(sorted(every, key=lambda pair: pair.image), size, f"{folder}/leftImg8bit/{part}")
     return pairs
 

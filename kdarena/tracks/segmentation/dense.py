@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.sampled import SampledTask, Split
 from kdarena.tracks.segmentation import augment
 from kdarena.tracks.segmentation.data import DenseSet
 from kdarena.tracks.segmentation.models import create
 from kdarena.tracks.segmentation.models.resample import upsampled
 from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
-from kdarena.tracks.task import Batch, Outputs, Part, Setting
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
 
 AUXILIARY_WEIGHT = 0.4
 """Of the auxiliary head's loss (Zhao et al. 2017, arXiv 1612.01105)."""
@@ -30,7 +30,7 @@ KEPT_SCORES = 2**29
 """Bytes of a reference teacher's score maps that are kept; of larger parts they are computed anew."""
 
 
-class DenseTask(SampledTask):
+class DenseTask(Task):
     """Data and networks of one data set and one pair of architectures on one device; the loss and the metrics are a subclass's.
 
     Args:
@@ -49,21 +49,21 @@ class DenseTask(SampledTask):
         self.evaluation_batch = max(1, EVALUATED_PIXELS // (height * width))
         self._streamed = not (fits(data.train) and fits(data.test))
         kind = Decoded if self._streamed else Resident
-        self._sources: dict[Split, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
+        self._sources: dict[Half, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
         self._mean, self._std = (torch.tensor(values, device=setting.device).view(-1, 1, 1) for values in (data.mean, data.std))
         # bytes to inputs in one multiplication and one addition
         self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
-        self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, int, str], list[Tensor]]] = WeakKeyDictionary()
+        self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], list[Tensor]]] = WeakKeyDictionary()
 
     # data
-    def batches(self, seed: int, protocol: str, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
+    def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; files are decoded ahead."""
-        found = super().batches(seed, protocol, data)
-        return ahead(found, PREFETCHED) if self._streamed else found
+        every = super().batches(split, data)
+        return ahead(every, PREFETCHED) if self._streamed else every
 
-    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :meth:`SampledTask.batch`."""
-        images, targets = self._sources[split].take(rows)
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`Task.batch`."""
+        images, targets = self._sources[half].take(rows)
         inputs = torch.addcmul(self._shift, images.float(), self._factor)
         if random is not None:
             inputs, targets = augment.apply(self.data.augmentation, inputs, targets, augment.draw(len(rows), random), self.unknown)
@@ -100,7 +100,7 @@ class DenseTask(SampledTask):
         return network
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :meth:`SampledTask.answer`.
+        """See :meth:`Task.answer`.
 
         A network may answer with its scores [B, C, h, w], with ``(scores, auxiliary scores or None)``, with torchvision's
         mapping of ``out`` and ``aux``, or with ``(scores, exits, …)``, the exits a tuple of scores.
@@ -108,10 +108,10 @@ class DenseTask(SampledTask):
         answer, features, _ = self.captured(network, inputs, **arguments)
         if isinstance(answer, Tensor):
             return Outputs(answer.float(), features)
-        scores, beside, *_ = (answer["out"], answer.get("aux")) if isinstance(answer, Mapping) else answer
-        if isinstance(beside, tuple):
-            return Outputs(scores.float(), features, exits=tuple(one.float() for one in beside))
-        return Outputs(scores.float(), features, auxiliary=None if beside is None else beside.float())
+        scores, further, *_ = (answer["out"], answer.get("aux")) if isinstance(answer, Mapping) else answer
+        if isinstance(further, tuple):
+            return Outputs(scores.float(), features, exits=tuple(one.float() for one in further))
+        return Outputs(scores.float(), features, auxiliary=None if further is None else further.float())
 
     # losses and scores
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
@@ -127,30 +127,32 @@ class DenseTask(SampledTask):
     def pixel_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The mean over pixels that count, of scores [B, C, H, W] and targets [B, H, W]; 0 where none does."""
 
-    def scored(self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def scored(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """A part batch by batch: scores and targets at the targets' size, and the reference teacher's scores [B, C, H, W]."""
-        kept = None if reference is None else self._kept_maps(reference, part, seed, protocol)
-        for number, (batch, outputs) in enumerate(self.outputs_on(network, part, seed, protocol)):
+        kept = None if reference is None else self._kept_maps(reference, part, split)
+        for number, batch in enumerate(self.part_batches(part, split)):
             size, theirs = self._size(batch.targets), None
+            own = upsampled(self._map(network, batch), size)
             if reference is not None:
                 theirs = upsampled(self._map(reference, batch) if kept is None else kept[number].to(self.device), size)
-            yield upsampled(outputs.logits, size), batch.targets, theirs
+            yield own, batch.targets, theirs
 
-    def _kept_maps(self, reference: nn.Module, part: Part, seed: int, protocol: str) -> list[Tensor] | None:
+    def _kept_maps(self, reference: nn.Module, part: Part, split: Split) -> list[Tensor] | None:
         """A reference teacher's score maps of a part, batch by batch on the CPU, or None where they are too many to keep.
 
         They are kept for as long as the module lives, so it may not change.
         """
-        kept, key = self._reference_maps.setdefault(reference, {}), self.part_key(part, seed, protocol)
+        kept, key = self._reference_maps.setdefault(reference, {}), self.parts.key(part, split)
         if key not in kept:
-            if self.size(part, seed, protocol) * math.prod(self.shapes(reference).logits) * 4 > KEPT_SCORES:
+            if self.size(part, split) * math.prod(self.shapes(reference).logits) * 4 > KEPT_SCORES:
                 return None
-            kept[key] = [self._map(reference, batch).cpu() for batch in self.part_batches(part, seed, protocol)]
+            kept[key] = [self._map(reference, batch).cpu() for batch in self.part_batches(part, split)]
         return kept[key]
 
-    def _map(self, reference: nn.Module, batch: Batch) -> Tensor:
-        with evaluating(reference):
-            return self.answered(reference, batch).logits
+    def _map(self, network: nn.Module, batch: Batch) -> Tensor:
+        """A network's score map of one batch; its mode is put back before the next, since two networks may be scored in turn."""
+        with evaluating(network):
+            return self.answered(network, batch).logits
 
     @staticmethod
     def _size(targets: Tensor) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdarena.tracks.segmentation.dense import DenseTask
 from kdarena.tracks.segmentation.metrics import DistanceErrors
-from kdarena.tracks.task import Outputs, Part
+from kdarena.tracks.values import Outputs, Part, Split
 
 BERHU_SHARE = 0.2
 """Of the largest error of a batch: where the loss turns from linear to quadratic."""
@@ -56,14 +56,12 @@ class DepthTask(DenseTask):
         """Raises ``ValueError``: distances are no classes."""
         raise ValueError(f"task {self.card.name} has distances and no labels")
 
-    def _together(self, members: list[Outputs]) -> Outputs:
+    def together(self, members: list[Outputs]) -> Outputs:
         """An ensemble's outputs: the mean distance, each member's as an exit."""
         mean = torch.stack([member.logits for member in members]).mean(dim=0)
         return Outputs(mean, exits=tuple(member.logits for member in members))
 
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
         """See :meth:`Task.evaluate`: ``absrel``, ``rmse`` and ``delta1`` at the size of the targets; with a reference teacher
         ``teacher_rmse``, the distance from its predictions over pixels with a known distance.
 
@@ -71,13 +69,13 @@ class DepthTask(DenseTask):
             ValueError: the part is empty.
         """
         errors, distance = DistanceErrors(), DistanceErrors()
-        for scores, targets, theirs in self.scored(network, part, seed, protocol, reference):
+        for scores, targets, theirs in self.scored(network, part, split, reference):
             errors.add(scores[:, 0], targets)
             if theirs is not None:
                 distance.add(scores[:, 0], theirs[:, 0].masked_fill(targets.isnan(), float("nan")))
-        found = errors.metrics()
-        return found if reference is None else {**found, "teacher_rmse": distance.metrics()["rmse"]}
+        own = errors.metrics()
+        return own if reference is None else {**own, "teacher_rmse": distance.metrics()["rmse"]}
 
-    def detection(self, network: nn.Module, part: Part, seed: int, protocol: str, scores: object = None) -> dict[str, float]:
+    def detection(self, network: nn.Module, part: Part, split: Split, scores: object = None) -> dict[str, float]:
         """None: a distance has no uncertainty."""
         return {}

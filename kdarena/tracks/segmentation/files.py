@@ -37,7 +37,7 @@ class Labels:
     """How a picture of labels is read.
 
     Attributes:
-        known: the label that each value in the files stands for.
+        known: the label that each value in the files means.
         ignored: the label of what doesn't count, with which masks are filled up.
     """
 
@@ -60,7 +60,7 @@ class Labels:
         present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
         strangers = [int(value) for value in present if int(value) not in self.known]
         if strangers:
-            raise ValueError(f"{path}: unknown label {strangers[0]}; known: {spans(self.known)}; mend the mask, or map the label to the one that is ignored")
+            raise ValueError(f"{path}: unknown label {strangers[0]}; known: {spans(self.known)}; fix the mask, or map the label to the one that is ignored")
         labels: np.ndarray = table[values]
         return labels
 
@@ -70,7 +70,7 @@ class Distances:
     """How a picture of distances is read.
 
     Attributes:
-        unit: metres a step; 0 stands for an unknown distance.
+        unit: metres a step; 0 means an unknown distance.
         largest: of a distance that is believed, in metres.
         window: rows and columns outside which distances count as unknown, or None.
     """
@@ -138,8 +138,8 @@ class Files:
             if self._bytes < KEPT_BYTES:
                 self._kept[row] = sample
                 self._bytes += sum(array.nbytes for array in sample)
-        found = [fresh[row] if row in fresh else self._kept[row] for row in wanted]
-        return np.stack([image for image, _ in found]), np.stack([target for _, target in found])
+        samples = [fresh[row] if row in fresh else self._kept[row] for row in wanted]
+        return np.stack([image for image, _ in samples]), np.stack([target for _, target in samples])
 
     @staticmethod
     def _each(work: Callable[[Pair], T], pairs: Iterable[Pair]) -> list[T]:
@@ -213,13 +213,13 @@ def _by(shape: Sequence[int]) -> str:
 
 def spans(values: Iterable[int]) -> str:
     """Numbers as people write them: ``0-11, 255``."""
-    found: list[list[int]] = []
+    runs: list[list[int]] = []
     for value in sorted(values):
-        if found and value == found[-1][1] + 1:
-            found[-1][1] = value
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
         else:
-            found.append([value, value])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def require(problem: str | None) -> None:
@@ -241,13 +241,13 @@ def digest(data_root: str | None, parts: Mapping[str, Sequence[Pair]]) -> str:
     Raises:
         ValueError: in one line: a file is missing.
     """
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for pair in (pair for part in parts.values() for pair in part):
         _present(pair)
         names = [path.relative_to(str(data_root)).as_posix() for path in (pair.image, pair.target)]
-        found.update(f"{names} {pair.image.stat().st_size}\n".encode())
-        found.update(pair.target.read_bytes())
-    return found.hexdigest()[:16]
+        hashed.update(f"{names} {pair.image.stat().st_size}\n".encode())
+        hashed.update(pair.target.read_bytes())
+    return hashed.hexdigest()[:16]
 
 
 def _present(pair: Pair) -> None:

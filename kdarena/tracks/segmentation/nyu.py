@@ -1,6 +1,6 @@
 """NYU Depth v2 in the layout of its official parts, as depth networks read it: 795 and 654 labelled images with distances.
 
-Below the data root ``nyu_depth_v2/official_splits/{train,test}/SCENE/rgb_NUMBER.jpg`` with ``sync_depth_NUMBER.png`` beside it,
+Below the data root ``nyu_depth_v2/official_splits/{train,test}/SCENE/rgb_NUMBER.jpg`` with ``sync_depth_NUMBER.png`` next to it,
 16 bits in millimetres, 480 x 640 pixels: what ``extract_official_train_test_set_from_mat.py`` of the public BTS code (Lee et al. 2019,
 arXiv 1907.10326) writes from the labelled file of Silberman et al. (2012). Nothing here imports torch.
 """
@@ -25,12 +25,12 @@ CROP = (416, 544)
 
 
 def missing(data_root: str | None) -> str | None:
-    """What is missing and how to mend it, in one line; None where the folders are there."""
-    mend = f"give --data-root DIR with {FOLDER}/{{train,test}}/SCENE/rgb_*.jpg and sync_depth_*.png"
+    """What is missing and how to get it, in one line; None where the folders are there."""
+    remedy = f"give --data-root DIR with {FOLDER}/{{train,test}}/SCENE/rgb_*.jpg and sync_depth_*.png"
     if data_root is None:
-        return f"no data root for {FOLDER}: {mend}"
+        return f"no data root for {FOLDER}: {remedy}"
     absent = [path for part in PARTS if not (path := Path(data_root) / FOLDER / part).is_dir()]
-    return f"{absent[0]} is missing: {mend}" if absent else None
+    return f"{absent[0]} is missing: {remedy}" if absent else None
 
 
 def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
@@ -53,8 +53,8 @@ def digest(data_root: str | None) -> str:
 
 def read(data_root: str | None) -> DenseSet:
     """The data set below a data root, every file of it checked; raises ``ValueError`` in one line that names the file or folder."""
-    found = listed(data_root)
-    train, test = Files(found["train"], Distances(UNIT, LARGEST), SIZE), Files(found["test"], Distances(UNIT, LARGEST, EIGEN_WINDOW), SIZE)
+    pairs = listed(data_root)
+    train, test = Files(pairs["train"], Distances(UNIT, LARGEST), SIZE), Files(pairs["test"], Distances(UNIT, LARGEST, EIGEN_WINDOW), SIZE)
     train.check()
     test.check()
     return DenseSet("nyuv2", train, test, False, (), IMAGENET_MEAN, IMAGENET_STD, Augmentation(CROP, (1.0, 1.5), nearer=True))

@@ -1,7 +1,7 @@
 """Embedded scenes: scikit-learn's handwritten digits float over the two photographs that it carries.
 
 The camera looks down on a sloping ground, a patch of a photograph, and lights it by a flash. Each digit floats at a height of its
-own above the ground: the nearer to the camera, the larger and the lighter it is, and it hides what lies below. So one picture has
+own above the ground: the nearer to the camera, the larger and the lighter it is, and it hides what is below. So one picture has
 labels (background and ten classes) and distances, and both can be read from it. Around each digit runs a border of one pixel that has neither.
 
 Digits, and the columns of the photographs, are divided among train, validation and test for ever. All arithmetic is elementwise
@@ -52,7 +52,7 @@ INKS = (
 )
 """Each class is written in a colour of its own …"""
 SPREAD = 45.0
-"""… from which a digit's channels differ by up to so much, so that the colour alone does not tell the class."""
+"""… from which a digit's channels differ by up to so much, so that the colour alone does not give the class away."""
 HALF_LIGHT = 6.0
 """Distance in metres at which half of the camera's flash is left."""
 NOISE = 12.0
@@ -98,11 +98,11 @@ def load_scenes() -> Mapping[str, Scenes]:
 @functools.cache
 def digest() -> str:
     """16 hexadecimal digits of the sha256 of all pixels, labels and distances."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for scenes in load_scenes().values():
         for array in (scenes.images, scenes.masks, scenes.distances):
-            found.update(array.tobytes())
-    return found.hexdigest()[:16]
+            hashed.update(array.tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def _part(random: np.random.RandomState, part: str, photographs: np.ndarray, digits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Scenes:
@@ -124,7 +124,7 @@ def _part(random: np.random.RandomState, part: str, photographs: np.ndarray, dig
 
 
 def _window(random: np.random.RandomState, shape: tuple[int, ...], columns: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Photograph, first row, first column and side of a patch that lies within the columns."""
+    """Photograph, first row, first column and side of a patch that is within the columns."""
     side = random.randint(CROP[0], CROP[1] + 1)
     return random.randint(shape[0]), random.randint(shape[1] - side + 1), random.randint(columns[0], columns[1] - side + 1), side
 
@@ -151,9 +151,9 @@ def bilinear(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     down, right = rows - top, columns - left
     total: np.ndarray = np.zeros(rows.shape + picture.shape[2:])
     for below in (0, 1):
-        for beside in (0, 1):
-            weight = (down if below else 1 - down) * (right if beside else 1 - right)
-            y, x = top + below, left + beside
+        for right_of in (0, 1):
+            weight = (down if below else 1 - down) * (right if right_of else 1 - right)
+            y, x = top + below, left + right_of
             weight = weight * ((y >= 0) & (y < height) & (x >= 0) & (x < width))
             corner = picture[y.clip(0, height - 1), x.clip(0, width - 1)]
             total += corner * (weight[..., None] if picture.ndim == 3 else weight)
@@ -200,7 +200,7 @@ class _Scene:
         known[inside], known[border] = distance, np.nan
 
     def _places(self, window: tuple[slice, ...], centre: np.ndarray, side: float, tilt: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the digit each pixel of a window lies, for a digit turned by an angle whose tangent is the tilt."""
+        """Where in the digit each pixel of a window is, for a digit turned by an angle whose tangent is the tilt."""
         import numpy as np
 
         down, right = self._positions[window[0], None] - centre[0], self._positions[None, window[1]] - centre[1]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from kdarena.tracks.segmentation.data import IGNORED
 from kdarena.tracks.segmentation.dense import DenseTask
 from kdarena.tracks.segmentation.metrics import Confusion, TeacherDistance
-from kdarena.tracks.task import Outputs, Part
+from kdarena.tracks.values import Outputs, Part, Split
 
 NO_LABEL = -100
 
@@ -49,19 +49,17 @@ class SegmentationTask(DenseTask):
         labels = targets[:, rows[:, None], columns].flatten()
         return labels.masked_fill(labels == IGNORED, NO_LABEL)
 
-    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
-        """See :meth:`SampledTask.part_targets`: labels on the grid of the student's score map."""
+    def part_targets(self, part: Part, split: Split) -> Tensor:
+        """See :meth:`Task.part_targets`: labels on the grid of the student's score map."""
         like = Outputs(torch.empty(1, *self._score_map))
-        return torch.cat([self.row_targets(like, batch.targets).cpu() for batch in self.part_batches(part, seed, protocol)])
+        return torch.cat([self.row_targets(like, batch.targets).cpu() for batch in self.part_batches(part, split)])
 
     @functools.cached_property
     def _score_map(self) -> tuple[int, ...]:
         with torch.random.fork_rng(devices=[]):
             return self.shapes(self.new_network(self.card.student)).logits
 
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
         """See :meth:`Task.evaluate`: ``miou``, ``pixel_accuracy`` and ``iou/CLASS`` at the masks' size; with a reference teacher
         ``agreement`` and ``teacher_kl`` over the labelled pixels.
 
@@ -69,18 +67,11 @@ class SegmentationTask(DenseTask):
             ValueError: the part is empty.
         """
         confusion, distance = Confusion(self.data.classes, IGNORED), TeacherDistance()
-        for scores, targets, theirs in self.scored(network, part, seed, protocol, reference):
+        for scores, targets, theirs in self.scored(network, part, split, reference):
             confusion.add(scores.argmax(dim=1), targets)
             if theirs is not None:
                 distance.add(scores, theirs, targets != IGNORED)
         return {**confusion.metrics(), **(distance.metrics() if reference is not None else {})}
-
-    def further_metrics(self, group: str, network: nn.Module, seed: int, protocol: str) -> dict[str, float]:
-        """See :meth:`Task.further_metrics`: ``gap`` (``train_miou``, and how far test lies below it) beside those of the base."""
-        if group == "gap":
-            train, test = (self.evaluate(network, part, seed, protocol)["miou"] for part in ("train", "test"))  # type: ignore[arg-type]
-            return {"train_miou": train, "generalisation": train - test}
-        return super().further_metrics(group, network, seed, protocol)
 
 
 def _pixels(scores: Tensor) -> Tensor:

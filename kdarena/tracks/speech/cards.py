@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.speech import librispeech_layout
 from kdarena.tracks.speech.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.speech.task import SpeechTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "speech"
 
@@ -67,6 +69,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         teacher_dropout=True,
         parallel=True,
         decodes=True,
+        one_row_a_sample=False,
         # a student of another size can't take the teacher's weights
         start="teacher" if teacher == student else None,
         fast_bf16=False,
@@ -84,7 +87,6 @@ def _tones(data_root: str | None) -> dict[str, Any]:
         "missing": lambda data_root: None,
         "digest": lambda data_root: _data("tones", data_root).digest,
         "embedded": True,
-        "notes": ("strings of two to five spoken digits from a formant synthesiser, close-talk and in simulated rooms with noise",),
     }
 
 
@@ -97,7 +99,6 @@ def _fsdd(data_root: str | None) -> dict[str, Any]:
         "recipe": FSDD_RECIPE,
         "missing": _missing_fsdd,
         "digest": lambda data_root: _data("fsdd", data_root).digest,
-        "notes": ("strings of two to five recorded digits, speakers split, far-field simulated",),
     }
 
 
@@ -111,7 +112,6 @@ def _librispeech(data_root: str | None) -> dict[str, Any]:
         "recipe": LIBRISPEECH_RECIPE,
         "missing": librispeech_layout.missing,
         "digest": _librispeech_digest,
-        "notes": ("train-clean-100, dev-clean and test-clean in characters, far-field simulated or from the twin folder LibriSpeech-far",),
     }
 
 
@@ -133,7 +133,7 @@ def _data(data_set: str, data_root: str | None) -> Any:
     return {"tones": lambda: tones.load(), "fsdd": lambda: fsdd.load(data_root), "librispeech": lambda: librispeech.load(data_root)}[data_set]()
 
 
-def _load(card: TaskCard, setting: Setting) -> Task:
+def _load(card: TaskCard, setting: Setting) -> SpeechTask:
     from kdarena.tracks.speech.task import SpeechTask
 
     return SpeechTask(card, setting, _data(card.data_set, setting.data_root))

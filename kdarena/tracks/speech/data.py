@@ -54,7 +54,7 @@ class Frames:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Utterances:
     """Utterances: ``close`` and ``far`` are of the same ones in the same order, as ``transcripts``, ``speakers``, ``rooms`` and ``noises`` are."""
 
     close: Frames
@@ -83,9 +83,9 @@ class SpeechData:
 
     name: str
     vocabulary: Vocabulary
-    train: Split
+    train: Utterances
     validation: int
-    test: Split
+    test: Utterances
     digest: str
 
     def deviation(self) -> np.ndarray:
@@ -98,7 +98,7 @@ class SpeechData:
         return found.astype(np.float32)
 
 
-def gather(utterances: Iterable[Utterance], rate: int, bands: int, digest: hashlib._Hash | None = None) -> Split:
+def gather(utterances: Iterable[Utterance], rate: int, bands: int, digest: hashlib._Hash | None = None) -> Utterances:
     """Features of utterances; their transcripts and audio go into ``digest`` where one is given."""
     close, far, facts = [], [], []
     for utterance in utterances:
@@ -111,7 +111,7 @@ def gather(utterances: Iterable[Utterance], rate: int, bands: int, digest: hashl
                 # of samples in fp64 to 12 bits, so that the last bit of another processor's Fourier transform makes no other data set
                 digest.update(np.round(samples.astype(np.float64) * 2**11).astype(np.int16).tobytes())
     transcripts, speakers, rooms, noises = (tuple(column) for column in zip(*facts, strict=True))
-    return Split(_frames(close), _frames(far), transcripts, speakers, rooms, noises)
+    return Utterances(_frames(close), _frames(far), transcripts, speakers, rooms, noises)
 
 
 def _frames(every: list[np.ndarray]) -> Frames:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kdarena.losses import log_mean_probability
 from kdarena.tracks.speech.models import Memory, Recogniser, State
 from kdarena.tracks.speech.tokens import PADDING
 
@@ -23,11 +24,11 @@ class _Speakers:
 
     def advance(self, token: Tensor) -> Tensor:
         """Log-probabilities [B · beam, C] behind the last tokens [B · beam]."""
-        found = []
+        every = []
         for member, (network, memory) in enumerate(zip(self._networks, self._memories, strict=True)):
             logits, self._states[member] = network.advance(memory, token, self._states[member])
-            found.append(logits.float().log_softmax(dim=1))
-        return torch.stack(found).logsumexp(dim=0) - math.log(len(found))
+            every.append(logits.float())
+        return log_mean_probability(every, dim=1)
 
     def reorder(self, rows: Tensor) -> None:
         """Go on from other beams of the same utterances."""

@@ -1,7 +1,7 @@
 """Strings of real recorded digits: the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0).
 
 Its speakers in alphabetical order: the last one is the test, the last but one the validation part, all others are trained on.
-Recordings of one speaker stand one behind the other; the far-field version is simulated, in rooms and beside noises of the part's own.
+Recordings of one speaker are strung together; the far-field version is simulated, in rooms and with noises of the part's own.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ Recordings = Mapping[str, Mapping[int, tuple[Path, ...]]]
 
 def missing(data_root: str | None) -> str | None:
     """What is missing below the data root, in one line, or None."""
-    mend = "clone github.com/Jakobovski/free-spoken-digit-dataset into DIR and give --data-root DIR"
+    remedy = "clone github.com/Jakobovski/free-spoken-digit-dataset into DIR and give --data-root DIR"
     if data_root is None:
-        return f"no data root for {FOLDER}: {mend}"
+        return f"no data root for {FOLDER}: {remedy}"
     folder = Path(data_root) / FOLDER
-    return None if folder.is_dir() else f"{folder} is missing: {mend}"
+    return None if folder.is_dir() else f"{folder} is missing: {remedy}"
 
 
 def recordings(folder: Path) -> Recordings:
@@ -73,19 +73,19 @@ def recordings(folder: Path) -> Recordings:
     Raises:
         ValueError: in one line: a file's name is none of the data set, or a speaker lacks a digit, or there are fewer than three speakers.
     """
-    found: dict[str, dict[int, list[Path]]] = {}
+    recordings: dict[str, dict[int, list[Path]]] = {}
     for path in sorted(folder.glob("*.wav")):
         match = _FILE.fullmatch(path.name)
         if match is None:
             raise ValueError(f"{path}: its name is not DIGIT_SPEAKER_INDEX.wav: rename or remove it")
-        found.setdefault(match["speaker"], {}).setdefault(int(match["digit"]), []).append(path)
-    if len(found) < 3:
-        raise ValueError(f"{folder}: recordings of {len(found)} speakers, three are needed for train, validation and test")
-    for speaker, digits in found.items():
+        recordings.setdefault(match["speaker"], {}).setdefault(int(match["digit"]), []).append(path)
+    if len(recordings) < 3:
+        raise ValueError(f"{folder}: recordings of {len(recordings)} speakers, three are needed for train, validation and test")
+    for speaker, digits in recordings.items():
         absent = next((digit for digit in range(10) if digit not in digits), None)
         if absent is not None:
             raise ValueError(f"{folder}: no recording of digit {absent} by {speaker}: {absent}_{speaker}_0.wav is missing")
-    return {speaker: {digit: tuple(paths) for digit, paths in digits.items()} for speaker, digits in found.items()}
+    return {speaker: {digit: tuple(paths) for digit, paths in digits.items()} for speaker, digits in recordings.items()}
 
 
 def utterances(plan: Plan, known: Recordings, speakers: list[str]) -> Iterator[Utterance]:

@@ -1,6 +1,6 @@
 """LibriSpeech (Panayotov et al. 2015, openslr.org/12) in characters, close-talk and far-field.
 
-Far-field audio is simulated, in rooms and beside noises of each subset's own, where there is no twin folder.
+Far-field audio is simulated, in rooms and with noises of each subset's own, where there is no twin folder.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def utterances(subset: str, known: list[Row]) -> Iterator[Utterance]:
 
 def digest(data_root: str | None) -> str:
     """16 hexadecimal digits of the transcripts and of the audio files' names and sizes; raises as :func:`rows` does."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for subset in OFFICIAL:
         for row in _checked(data_root, subset):
-            found.update(f"{subset} {row.audio.name} {row.transcript} {row.audio.stat().st_size} {row.twin.stat().st_size if row.twin else ''}\n".encode())
-    return found.hexdigest()[:16]
+            hashed.update(f"{subset} {row.audio.name} {row.transcript} {row.audio.stat().st_size} {row.twin.stat().st_size if row.twin else ''}\n".encode())
+    return hashed.hexdigest()[:16]
 
 
 def load(data_root: str | None) -> SpeechData:

@@ -38,13 +38,13 @@ class Row:
 
 def missing(data_root: str | None) -> str | None:
     """What is missing below the data root, in one line, or None."""
-    mend = f"unpack {TRAIN}, {VALIDATION} and {TEST} of openslr.org/12 into DIR and give --data-root DIR"
+    remedy = f"unpack {TRAIN}, {VALIDATION} and {TEST} of openslr.org/12 into DIR and give --data-root DIR"
     if data_root is None:
-        return f"no data root for {FOLDER}: {mend}"
+        return f"no data root for {FOLDER}: {remedy}"
     folders = [Path(data_root) / FOLDER / subset for subset in OFFICIAL]
     absent = next((folder for folder in folders if not folder.is_dir()), None)
     if absent is not None:
-        return f"{absent} is missing: {mend}"
+        return f"{absent} is missing: {remedy}"
     return FLAC_MISSING if not flac_is_read() and next(folders[-1].glob("*/*/*.flac"), None) else None
 
 
@@ -69,7 +69,7 @@ def rows(data_root: Path, subset: str) -> list[Row]:
                     check_audio(path, RATE)
             found.append(row)
         if spoken:
-            raise ValueError(f"{transcripts}: no row for {min(spoken)}, whose audio lies beside it: add its transcript or remove the audio")
+            raise ValueError(f"{transcripts}: no row for {min(spoken)}, whose audio is next to it: add its transcript or remove the audio")
     if not found:
         raise ValueError(f"{folder}: no SPEAKER/CHAPTER/*.trans.txt with an utterance in it")
     return found

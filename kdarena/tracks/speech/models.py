@@ -19,7 +19,7 @@ from kdarena.tracks.speech.architectures import Architecture
 
 
 class Recognition(NamedTuple):
-    """What a network makes of audio and a history.
+    """What a network makes of audio and of the tokens before each position.
 
     Attributes:
         logits: [B, L, C].
@@ -98,10 +98,10 @@ class Recogniser(nn.Module):
         self.dropout = nn.Dropout(rate)
         self.classifier = nn.Linear(2 * width, classes)
 
-    def forward(self, inputs: Tensor, history: Tensor) -> Recognition:
+    def forward(self, inputs: Tensor, decoder_inputs: Tensor) -> Recognition:
         """Features [B, T, 1 + F], whose channel 0 is 1 at real frames, and the tokens before each position [B, L]."""
         memory, hidden = self.encode(inputs)
-        logits, _ = self._decode(memory, history, None)
+        logits, _ = self._decode(memory, decoder_inputs, None)
         return Recognition(logits, hidden, memory.real)
 
     def encode(self, inputs: Tensor) -> tuple[Memory, tuple[Tensor, ...]]:
@@ -131,9 +131,9 @@ class Recogniser(nn.Module):
         frames = nn.functional.pad(frames * real.unsqueeze(2), (0, 0, 0, missing))
         return frames.view(batch, -1, self.together * features), real[:, :: self.together]
 
-    def _decode(self, memory: Memory, history: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def _decode(self, memory: Memory, decoder_inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         before, behind = state if state is not None else (None, None)
-        queries, before = self.asking(self.dropout(self.embedding(history)), before)
+        queries, before = self.asking(self.dropout(self.embedding(decoder_inputs)), before)
         scores = queries @ memory.keys.transpose(1, 2) / math.sqrt(queries.shape[2])
         attention = scores.masked_fill(~memory.real.unsqueeze(1), -torch.inf).softmax(dim=2)
         context = attention @ memory.values

@@ -148,17 +148,17 @@ class Surroundings:
         self._samples = [noise_samples(noise, NOISE_SECONDS * rate, rate) for noise in self.noises]
 
     def hear(self, close: np.ndarray, random: np.random.RandomState) -> Heard:
-        """Close-talk samples as a far microphone hears them in one of the rooms beside one of the noises, at 0 to 20 dB."""
+        """Close-talk samples as a far microphone hears them in one of the rooms with one of the noises, at 0 to 20 dB."""
         room, noise = random.randint(len(self.rooms)), random.randint(len(self.noises))
         # its carrier has no seam and only its swell jumps, so it goes on as long as it is needed
         start = random.randint(len(self._samples[noise]))
-        beside = self._samples[noise].take(np.arange(start, start + len(close)), mode="wrap")
-        samples = far_field(close, self._responses[room], beside, random.uniform(*RATIO_DB))
+        heard = self._samples[noise].take(np.arange(start, start + len(close)), mode="wrap")
+        samples = far_field(close, self._responses[room], heard, random.uniform(*RATIO_DB))
         return Heard(samples, self.rooms[room].name, self.noises[noise].name)
 
 
 class Heard(NamedTuple):
-    """What a far microphone heard [n], in which room, beside which noise."""
+    """What a far microphone heard [n], in which room, with which noise."""
 
     samples: np.ndarray
     room: str

@@ -200,7 +200,7 @@ def _pulses(utterance: np.ndarray, voices: list[Voice], random: np.random.Random
     length = np.bincount(utterance)
     progress = (np.arange(len(utterance)) - first[utterance]) / length[utterance]
     melody = pitch * (1.1 - 0.2 * progress) * (1 + 0.03 * random.standard_normal(len(utterance)))
-    # cycles since the beginning at the edges of frames; a pulse stands wherever a cycle is full
+    # cycles since the beginning at the edges of frames; a pulse is wherever a cycle is full
     cycles = np.concatenate([[0.0], np.cumsum(melody * HOP / SAMPLE_RATE)])
     places = np.interp(np.arange(1, int(cycles[-1])), cycles, np.arange(len(cycles)) * HOP).astype(int)
     pulses = np.zeros(len(melody) * HOP)

@@ -11,24 +11,23 @@ from torch.nn import functional
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.evaluation import joined, rows_of
+from kdarena.tracks.evaluation import counted_rows, joined
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.sampled import SampledTask, Split
-from kdarena.tracks.speech.architectures import architecture
-from kdarena.tracks.speech.data import Frames, SpeechData
-from kdarena.tracks.speech.data import Split as Utterances
+from kdarena.tracks.speech.architectures import architecture as architecture_of
+from kdarena.tracks.speech.data import Frames, SpeechData, Utterances
 from kdarena.tracks.speech.decoding import decode
 from kdarena.tracks.speech.metrics import token_metrics, word_error_rate
 from kdarena.tracks.speech.models import Recogniser, Recognition
 from kdarena.tracks.speech.tokens import PADDING
-from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Part, Setting, Split
 
 EVALUATED_UTTERANCES = 500
 EVALUATED_FRAMES = 60_000
 """Stacked frames, padding included, that are evaluated at once: what the paper's encoder keeps of them is about 2 GB."""
 
 
-class SpeechTask(SampledTask):
+class SpeechTask(Task):
     """Data, networks, decoding, loss and evaluation of one data set on one device.
 
     Args:
@@ -44,14 +43,14 @@ class SpeechTask(SampledTask):
         self._deviation = torch.from_numpy(data.deviation()).to(setting.device)
         self._features = len(self._deviation)
         home = torch.device("cpu") if _too_large(data, setting.device) else setting.device
-        self._splits = {"train": _Parallel(data, data.train, home), "test": _Parallel(data, data.test, home)}
+        self._halves = {"train": _Parallel(data, data.train, home), "test": _Parallel(data, data.test, home)}
         longest = max(int(frames.lengths.max()) for split in (data.train, data.test) for frames in (split.close, split.far))
         self.evaluation_batch = max(1, min(EVALUATED_UTTERANCES, EVALUATED_FRAMES // longest))
 
     # data
-    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :meth:`SampledTask.batch`; nothing is augmented. The tensors are as long as the longest utterance."""
-        chosen = self._splits[split]
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`Task.batch`; nothing is augmented. The tensors are as long as the longest utterance."""
+        chosen = self._halves[half]
         far, close = (self._inputs(*frames.padded(rows)) for frames in (chosen.far, chosen.close))
         return Batch(far, chosen.targets_of(rows).to(self.device), positions.to(self.device), close)
 
@@ -70,24 +69,23 @@ class SpeechTask(SampledTask):
         first = torch.zeros(1, dtype=torch.long)
         return self.batch("train", first, first, None)
 
-    def part_targets(self, part: Part, seed: int, protocol: str) -> Tensor:
+    def part_targets(self, part: Part, split: Split) -> Tensor:
         """Tokens of a part in the order of its rows that count [P] on the CPU."""
-        every = [batch.targets.flatten() for batch in self.part_batches(part, seed, protocol)]
+        every = [batch.targets.flatten() for batch in self.part_batches(part, split)]
         return torch.cat([targets[targets != PADDING] for targets in every]).cpu()
 
     # networks
-    def new_network(self, architecture_: str, *, dropout: float = 0.0) -> nn.Module:
+    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
         """See :meth:`Task.new_network`; raises ``ValueError`` for an unknown architecture.
 
         It is initialised on the CPU, so that a seed gives the same network on every device.
         """
-        size = architecture(architecture_)
-        return Recogniser(size, self._features, self.classes, dropout or None).to(self.device)
+        return Recogniser(architecture_of(architecture), self._features, self.classes, dropout or None).to(self.device)
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :meth:`SampledTask.answer`; ``history`` [B, L] is what the decoder is fed. A network may answer with its logits alone."""
+        """See :meth:`Task.answer`; ``decoder_inputs`` [B, L] are what the decoder is fed. A network may answer with its logits alone."""
         answer = network(inputs, **arguments)
-        counted = self.counted(arguments["history"])
+        counted = self.counted(arguments["decoder_inputs"])
         if not isinstance(answer, Recognition):
             return Outputs(answer.float(), counted=counted)
         maps = {f"stage{number}": states.transpose(1, 2).unsqueeze(3) for number, states in enumerate(answer.hidden[1:], 1)}
@@ -95,15 +93,15 @@ class SpeechTask(SampledTask):
         return Outputs(answer.logits.float(), FeatureMaps(maps), hidden=hidden, tokens=answer.tokens, counted=counted)
 
     # sequences
-    def history(self, targets: Tensor) -> Tensor:
-        """See :meth:`Task.history`; behind the end of a sentence stands the end again."""
+    def decoder_inputs(self, targets: Tensor) -> Tensor:
+        """See :meth:`Task.decoder_inputs`; behind the end of a sentence the end is repeated."""
         end, start = self.vocabulary.end, self.vocabulary.start
         before = torch.cat([torch.full_like(targets[:, :1], start), targets[:, :-1]], dim=1)
         return before.masked_fill(before == PADDING, end)
 
-    def counted(self, history: Tensor) -> Tensor:
-        """Positions up to and with the end of the sentence [B, L]: those in whose history it has not come yet."""
-        return (history == self.vocabulary.end).cumsum(dim=1) == 0
+    def counted(self, decoder_inputs: Tensor) -> Tensor:
+        """Positions up to and with the end of the sentence [B, L]: those before which the decoder has not been fed the end yet."""
+        return (decoder_inputs == self.vocabulary.end).cumsum(dim=1) == 0
 
     def decode(self, network: nn.Module, inputs: Tensor, beam: int = 1) -> Tensor:
         """The token sequences that a network hears [B, L]; each ends with the end of the sentence and is padded with −100.
@@ -137,26 +135,25 @@ class SpeechTask(SampledTask):
         return targets.flatten()
 
     # evaluation
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
         """See :meth:`Task.evaluate`: ``word_accuracy`` = 100 − ``wer`` of greedy decoding; behind the true tokens ``token_accuracy``, ``nll``
         and, with a reference teacher, ``agreement`` and ``teacher_kl``.
 
         Raises:
             ValueError: the part is empty.
         """
-        said, recognised, found = list[str](), list[str](), list[Outputs]()
+        said, recognised, rows = list[str](), list[str](), list[Outputs]()
         with evaluating(network):
-            for batch in self.part_batches(part, seed, protocol):
+            for batch in self.part_batches(part, split):
                 seen = batch.seen_by_teacher() if teacher_inputs else batch
                 said += self._texts(batch.targets)
                 recognised += self._texts(self.decode(network, seen.inputs))
-                found.append(rows_of(self, self.answered(network, seen)))
+                outputs = self.answered(network, seen)
+                rows.append(counted_rows(outputs, self.exit_rows(outputs)))
         errors = word_error_rate(said, recognised)
-        logits, targets = joined(found).logits, self.part_targets(part, seed, protocol)
-        known = self.reference_logits(reference, part, seed, protocol)
-        return {"word_accuracy": 100 - errors, "wer": errors, **token_metrics(logits, targets, known)}
+        logits, targets = joined(rows).logits, self.part_targets(part, split)
+        theirs = self.reference_logits(reference, part, split)
+        return {"word_accuracy": 100 - errors, "wer": errors, **token_metrics(logits, targets, theirs)}
 
     def _texts(self, sequences: Tensor) -> list[str]:
         return [self.vocabulary.text(sequence) for sequence in sequences.tolist()]
@@ -175,7 +172,7 @@ class _Padding:
         self._starts = self._lengths.cumsum(0) - self._lengths
 
     def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, F] of the rows, and which frames are real [B, T]; what stands at the others means nothing."""
+        """[B, T, F] of the rows, and which frames are real [B, T]; the values at the others mean nothing."""
         rows = rows.to(self._lengths.device)
         lengths = self._lengths[rows].unsqueeze(1)
         positions = torch.arange(int(lengths.max()), device=rows.device)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 PADDING = -100
-"""Stands behind the end of a sentence in targets, as the field's cross-entropy ignores it."""
+"""Comes after the end of a sentence in targets, as the field's cross-entropy ignores it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Vocabulary:
 
     Attributes:
         tokens: words or characters.
-        separator: stands between the tokens of a transcript.
+        separator: between the tokens of a transcript.
     """
 
     tokens: tuple[str, ...]

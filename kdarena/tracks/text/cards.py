@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import Recipe, TaskCard, recipe_of_pair
-from kdarena.tracks.text import agreement, checkpoint, data, glue
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipe import Recipe, recipe_of_pair
+from kdarena.tracks.text import checkpoint, data, glue, grammar
 from kdarena.tracks.text.architectures import architecture
 
 if TYPE_CHECKING:
-    from kdarena.tracks.task import Setting, Task
+    from kdarena.tracks.text.task import TextTask
+    from kdarena.tracks.values import Setting
 
 TRACK = "text"
-DATA_SETS = ("agreement", *glue.LAYOUTS)
+DATA_SETS = ("grammar", *glue.LAYOUTS)
 METRIC_GROUPS = ("uncertainty",)
 LARGEST_VALIDATION = 5_000
 
 BERT: dict[str, Any] = {"momentum": 0.9, "batch_size": 32, "optimizer": "adamw", "decay": "linear", "warmup": 0.1, "clip": 1.0}
 """What BERT's fine-tuning and training from scratch have in common (arXiv 1810.04805, appendix A)."""
-AGREEMENT_RECIPE = Recipe(lr=5e-3, weight_decay=0.01, teacher_epochs=2.5, student_epochs=2, teacher_lr=2e-3, **BERT)
+GRAMMAR_RECIPE = Recipe(lr=5e-3, weight_decay=0.01, teacher_epochs=2.5, student_epochs=2, teacher_lr=2e-3, **BERT)
 SCRATCH_RECIPE = Recipe(lr=5e-4, weight_decay=0.01, teacher_epochs=10, student_epochs=10, **BERT)
 CHECKPOINT_RECIPE = Recipe(lr=5e-5, weight_decay=0.01, teacher_epochs=4, student_epochs=10, **BERT)
 
-AGREEMENT_PAIR = ("bert-4-32", "bert-2-32")
+GRAMMAR_PAIR = ("bert-4-32", "bert-2-32")
 PAIRS = (("bert-4-128", "bert-2-128"), ("bert-12", "bert-6"))
 """Of GLUE's data sets: small ones that train from scratch on a CPU, and the sizes of the internal representations' paper; the default first."""
 
 
 def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
     """The tasks that are listed; :func:`card` knows every other pair too."""
-    return (_agreement(), *(_glue(name, *pair, data_root) for name in glue.LAYOUTS for pair in PAIRS))
+    return (_grammar(), *(_glue(name, *pair, data_root) for name in glue.LAYOUTS for pair in PAIRS))
 
 
 def card(name: str, data_root: str | None = None) -> TaskCard:
-    """The task of that name: ``agreement``, ``cola`` (its default pair) or ``cola:TEACHER:STUDENT``.
+    """The task of that name: ``grammar``, ``cola`` (its default pair) or ``cola:TEACHER:STUDENT``.
 
     Each of the two is an architecture (``bert-4-128``) or the folder of a local checkpoint (``/models/bert-base``).
 
@@ -42,8 +44,8 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
     """
     data_set, _, pair = name.partition(":")
     data_set = data_set.lower()
-    if data_set == "agreement" and not pair:
-        return _agreement()
+    if data_set == "grammar" and not pair:
+        return _grammar()
     if data_set not in glue.LAYOUTS:
         raise ValueError(f"unknown task {name!r}; known: {', '.join(DATA_SETS)}, and {', '.join(f'{known}:TEACHER:STUDENT' for known in glue.LAYOUTS)}")
     networks = tuple(pair.split(":")) if pair else PAIRS[0]
@@ -52,29 +54,28 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
     return _glue(data_set, networks[0], networks[1], data_root)
 
 
-def _agreement() -> TaskCard:
-    teacher, student = AGREEMENT_PAIR
+def _grammar() -> TaskCard:
+    teacher, student = GRAMMAR_PAIR
     return TaskCard(
-        name="agreement",
+        name="grammar",
         track=TRACK,
-        data_set="agreement",
+        data_set="grammar",
         teacher=teacher,
         student=student,
         classes=2,
-        train=2 * agreement.TRAIN_PAIRS,
-        validation=2 * agreement.VALIDATION_PAIRS,
-        test=2 * agreement.TEST_PAIRS,
+        train=2 * grammar.TRAIN_PAIRS,
+        validation=2 * grammar.VALIDATION_PAIRS,
+        test=2 * grammar.TEST_PAIRS,
         metric="accuracy",
-        recipe=AGREEMENT_RECIPE,
+        recipe=GRAMMAR_RECIPE,
         missing=lambda data_root: None,
-        digest=lambda data_root: data.agreement_digest(),
-        load=_load_agreement,
+        digest=lambda data_root: data.grammar_digest(),
+        load=_load_grammar,
         embedded=True,
         attentions=layers_of(student),
         teacher_dropout=True,
         metric_groups=METRIC_GROUPS,
         fast_bf16=False,
-        notes=("generated English minimal pairs: subject and verb, reflexives, determiners, pronouns; no content word of test is in train",),
     )
 
 
@@ -88,7 +89,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         problems = (glue.missing_files(name, data_root), *map(checkpoint.missing, checkpoints))
         return next((problem for problem in problems if problem is not None), None)
 
-    def load(card: TaskCard, setting: Setting) -> Task:
+    def load(card: TaskCard, setting: Setting) -> TextTask:
         from kdarena.tracks.text.task import TextTask
 
         return TextTask(card, setting, data.load_glue(name, setting.data_root, checkpoints))
@@ -111,7 +112,6 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         attentions=layers_of(student),
         teacher_dropout=True,
         metric_groups=METRIC_GROUPS,
-        notes=("test is GLUE's dev, whose labels are public; validation is cut from train",),
     )
 
 
@@ -131,7 +131,7 @@ def layers_of(network: str) -> int:
     return int(checkpoint.config(network).get("num_hidden_layers", 12))
 
 
-def _load_agreement(card: TaskCard, setting: Setting) -> Task:
+def _load_grammar(card: TaskCard, setting: Setting) -> TextTask:
     from kdarena.tracks.text.task import TextTask
 
-    return TextTask(card, setting, data.load_agreement())
+    return TextTask(card, setting, data.load_grammar())

@@ -28,7 +28,7 @@ def is_folder(name: str) -> bool:
 
 
 def missing(folder: str) -> str | None:
-    """What is missing in a folder, and how to mend it, in one line; None where all is there."""
+    """What is missing in a folder, and how to get it, in one line; None where all is there."""
     place = Path(folder)
     absent = next((file for file in (CONFIG, WEIGHTS) if not (place / file).is_file()), None)
     if absent is None and not any((place / file).is_file() for file in TOKENIZERS):
@@ -62,13 +62,13 @@ def config(folder: str) -> dict[str, Any]:
 
 def digest(folder: str) -> str:
     """The sha256 of configuration, weights and tokenizer."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for file in (CONFIG, WEIGHTS, *TOKENIZERS, "tokenizer_config.json"):
         path = Path(folder).resolve() / file
         if path.is_file():
             stat = path.stat()
-            found.update(f"{file} {_digest(str(path), stat.st_size, stat.st_mtime_ns)}".encode())
-    return found.hexdigest()
+            hashed.update(f"{file} {_digest(str(path), stat.st_size, stat.st_mtime_ns)}".encode())
+    return hashed.hexdigest()
 
 
 @functools.lru_cache(maxsize=32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdarena.tracks.text import agreement, checkpoint, glue
+from kdarena.tracks.text import checkpoint, glue, grammar
 from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
 
 if TYPE_CHECKING:
@@ -48,25 +48,25 @@ class TextData:
 
 
 @functools.cache
-def load_agreement() -> TextData:
+def load_grammar() -> TextData:
     """The generated minimal pairs."""
-    found, vocabulary = agreement.sentences(), Morphemes()
+    sentences, vocabulary = grammar.sentences(), Morphemes()
 
     def tokens(*parts: str) -> Tokens:
-        chosen = [sentence for part in parts for sentence in found[part]]
+        chosen = [sentence for part in parts for sentence in sentences[part]]
         labels = [int(sentence.acceptable) for sentence in chosen]
         return _tokens(vocabulary.encode(sentence.morphemes for sentence in chosen), labels)
 
     return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, fixed_validation=True)
 
 
-def agreement_digest() -> str:
+def grammar_digest() -> str:
     """16 hexadecimal digits of the sha256 of all sentences and labels."""
-    found = hashlib.sha256()
-    for part, sentences in agreement.sentences().items():
+    hashed = hashlib.sha256()
+    for part, sentences in grammar.sentences().items():
         for sentence in sentences:
-            found.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
-    return found.hexdigest()[:16]
+            hashed.update(f"{part}\t{sentence.acceptable:d}\t{' '.join(sentence.morphemes)}\n".encode())
+    return hashed.hexdigest()[:16]
 
 
 def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> TextData:

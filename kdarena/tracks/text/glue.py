@@ -86,7 +86,7 @@ class Rows:
 
 
 def folder_of(name: str, data_root: str | None) -> Path | None:
-    """Where a data set lies below the data root, or None."""
+    """Where a data set is below the data root, or None."""
     if data_root is None:
         return None
     places = (Path(data_root) / root / LAYOUTS[name].folder for root in ROOTS)
@@ -94,7 +94,7 @@ def folder_of(name: str, data_root: str | None) -> Path | None:
 
 
 def missing_files(name: str, data_root: str | None) -> str | None:
-    """What is missing below the data root, and how to mend it, in one line; None where all is there."""
+    """What is missing below the data root, and how to get it, in one line; None where all is there."""
     folder = LAYOUTS[name].folder
     if data_root is None:
         return f"no data root for {folder}: give --data-root DIR with {folder}/train.tsv and {folder}/dev.tsv as GLUE publishes them (gluebenchmark.com)"
@@ -140,7 +140,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _read(name: str, path: str, stamp: tuple[int, int]) -> Rows:
     layout = LAYOUTS[name]
     wanted = [layout.columns.index(column) for column in (layout.label, *layout.texts)]
-    found: list[list[str]] = []
+    rows: list[list[str]] = []
     problems: list[str] = []
     try:
         # as GLUE is read everywhere: without quoting, and MRPC's dev.tsv begins with a byte order mark
@@ -153,16 +153,16 @@ def _read(name: str, path: str, stamp: tuple[int, int]) -> Rows:
                 if problem is not None:
                     problems.append(f"row {reader.line_num}: {problem}")
                 else:
-                    found.append([row[column] for column in wanted])
+                    rows.append([row[column] for column in wanted])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: no tsv file in UTF-8: {error}") from None
     if problems:
         more = f" and {len(problems) - NAMED_ROWS} more" if len(problems) > NAMED_ROWS else ""
-        raise ValueError(f"{path}: {'; '.join(problems[:NAMED_ROWS])}{more}: mend or remove them")
-    if not found:
+        raise ValueError(f"{path}: {'; '.join(problems[:NAMED_ROWS])}{more}: fix or remove them")
+    if not rows:
         raise ValueError(f"{path}: it has no rows")
-    names, first, *second = zip(*found, strict=True)
-    digest = hashlib.sha256("\n".join("\t".join(row) for row in found).encode()).hexdigest()
+    names, first, *second = zip(*rows, strict=True)
+    digest = hashlib.sha256("\n".join("\t".join(texts) for texts in rows).encode()).hexdigest()
     return Rows(first, second[0] if second else None, tuple(layout.labels.index(name) for name in names), digest)
 
 

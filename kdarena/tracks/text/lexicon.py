@@ -1,6 +1,6 @@
-"""Words of the ``agreement`` sentences: the open classes of each part, and the closed classes that all parts share.
+"""Words of the ``grammar`` sentences: the open classes of each part, and the closed classes that all parts share.
 
-No content word stands in two parts. All of them inflect regularly, as stem and ending, without a doubled consonant; nouns
+No content word is in two parts. All of them inflect regularly, as stem and ending, without a doubled consonant; nouns
 for persons are of no one gender, so that both ``himself`` and ``herself`` may follow.
 """
 
@@ -15,7 +15,7 @@ class Lexicon:
 
     Attributes:
         persons: nouns that walk and blame themselves.
-        things: nouns that stand behind a preposition.
+        things: nouns that follow a preposition.
         intransitive, transitive: verbs.
         adjectives: of both kinds of nouns.
     """
@@ -70,12 +70,12 @@ TEST = _lexicon(
 
 PREPOSITIONS = ("near", "behind", "beside", "by")
 DETERMINERS = (("this", "that"), ("these", "those"))
-"""Of one, and of more."""
+"""Singular, and plural."""
 PRONOUNS = (("he", "she"), ("they",))
 """As subjects."""
 REFLEXIVES = (("himself", "herself"), ("themselves",))
 AUXILIARIES = (("is", "was"), ("are", "were"))
-"""In front of an adjective: of one, and of more."""
+"""In front of an adjective: singular, and plural."""
 HELPERS = ("has", "have")
 """In front of a past participle."""
 ADVERBS = ("often", "never", "always")

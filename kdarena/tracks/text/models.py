@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdarena.tracks.torchvision import import_torchvision
 
-import_torchvision()  # transformers imports it where it is installed, and would fail beside a CPU build of torch
+import_torchvision()  # transformers imports it where it is installed, and would fail with a CPU build of torch
 
 from transformers import AttentionInterface, BertConfig, BertModel  # noqa: E402
 
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
     Args:
         bert: embeddings, layers and pooler.
         classes: C.
-        separator: id of the token that ends each sentence; what stands behind the first one is the second segment.
+        separator: id of the token that ends each sentence; what comes after the first is the second segment.
     """
 
     head = "classifier"
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         separators = ids == self.separator
         segments = ((separators.cumsum(dim=1) > separators) & (ids != PADDING)).long()
         states = self.bert.embeddings(input_ids=ids, token_type_ids=segments)
-        # the smallest number and not -inf: a sentence of padding alone has no NaN, and beside real keys it is exactly zero as well
+        # the smallest number and not -inf: a sentence of padding alone has no NaN, and among real keys it is exactly zero as well
         mask = torch.zeros(ids.shape, device=ids.device).masked_fill(ids == PADDING, torch.finfo(torch.float32).min)[:, None, None]
         hidden, attentions = [states], list[Tensor]()
         for layer in self.bert.encoder.layer:

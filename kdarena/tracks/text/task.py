@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdarena.tracks.capture import plain_outputs
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.sampled import SampledTask, Split, plain_outputs
-from kdarena.tracks.task import Batch, FeatureMaps, Outputs, Part, Setting
+from kdarena.tracks.task import Task
 from kdarena.tracks.text import architectures, checkpoint
 from kdarena.tracks.text.data import TextData, Tokens
 from kdarena.tracks.text.metrics import all_metrics
 from kdarena.tracks.text.models import Encoding, load_encoder, new_encoder
 from kdarena.tracks.text.vocabulary import PADDING
+from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Setting, Split
 
 SHORTEST, MULTIPLE = 16, 8
 """Of padded lengths: a softmax over fewer than 16 keys is not vectorised on CPUs (8 times slower at 14 than at 16), and tensor cores want multiples of 8."""
@@ -61,7 +62,7 @@ class Sentences:
         return self._lengths.argsort(stable=True)[len(self) // 2 : len(self) // 2 + 1]
 
 
-class TextTask(SampledTask):
+class TextTask(Task):
     """Data, networks, loss and evaluation of one data set and one pair of encoders on one device.
 
     Args:
@@ -75,22 +76,22 @@ class TextTask(SampledTask):
     def __init__(self, card: TaskCard, setting: Setting, data: TextData):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
         self._vocabulary, self._separator = data.vocabulary, data.separator
-        self._splits: dict[Split, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
+        self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
 
     # data
-    def batch(self, split: Split, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :class:`SampledTask`; nothing is augmented, and a batch is little longer than its longest sentence."""
-        ids, labels = self._splits[split].padded(rows)
+    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
+        """See :meth:`Task.batch`; nothing is augmented, and a batch is little longer than its longest sentence."""
+        ids, labels = self._halves[half].padded(rows)
         return Batch(ids, labels, positions.to(self.device))
 
     def one_batch(self) -> Batch:
         """A training sentence of median length."""
-        row = self._splits["train"].typical()
+        row = self._halves["train"].typical()
         return self.batch("train", row, row, None)
 
-    def targets(self, seed: int, protocol: str) -> Tensor:
+    def targets(self, split: Split) -> Tensor:
         """See :meth:`Task.targets`."""
-        return self.part_targets("train", seed, protocol).to(self.device)
+        return self.part_targets("train", split).to(self.device)
 
     # networks
     def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
@@ -107,7 +108,7 @@ class TextTask(SampledTask):
         return new_encoder(architectures.architecture(architecture), self.classes, self._vocabulary, self._separator, rate).to(self.device)
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
-        """See :class:`SampledTask`; a network that is no encoder answers with logits, or with (logits, exits, exit embeddings)."""
+        """See :meth:`Task.answer`; a network that is no encoder answers with logits, or with (logits, exits, exit embeddings)."""
         answer, _, embedding = self.captured(network, inputs, **arguments)
         if not isinstance(answer, Encoding):
             return plain_outputs(answer, FeatureMaps({}), embedding)
@@ -117,9 +118,6 @@ class TextTask(SampledTask):
         return Outputs(answer.logits.float(), LayerMaps(hidden, tokens), embedding, attentions, hidden=hidden, tokens=tokens)
 
     # evaluation
-    def evaluate(
-        self, network: nn.Module, part: Part, seed: int, protocol: str, reference: nn.Module | None = None, *, teacher_inputs: bool = False
-    ) -> dict[str, float]:
-        """See :meth:`Task.evaluate` and :func:`~kdarena.tracks.text.metrics.all_metrics`."""
-        evaluation = self.evaluation(part, seed, protocol)
-        return all_metrics(evaluation.outputs(network).logits, evaluation.targets, self.reference_logits(reference, part, seed, protocol))
+    def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
+        """See :func:`~kdarena.tracks.text.metrics.all_metrics`."""
+        return all_metrics(logits, targets, reference)

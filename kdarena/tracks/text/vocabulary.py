@@ -1,4 +1,4 @@
-"""From sentences to token ids: hashed stems for ``agreement``, a WordPiece vocabulary of the training split for the others.
+"""From sentences to token ids: hashed stems for ``grammar``, a WordPiece vocabulary of the training split for the others.
 
 In both, id 0 is padding, a sentence (pair) begins with [CLS], and each sentence ends with [SEP].
 """
@@ -15,9 +15,9 @@ from kdarena.tracks.text import lexicon
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 PADDING, UNKNOWN, BEGIN, SEPARATOR = range(len(SPECIAL))
 STEM_TOKENS = 16
-"""Tokens that all content words of ``agreement`` share."""
+"""Tokens that all content words of ``grammar`` share."""
 WORDPIECES = 8000
-"""Pieces that are learnt, beside the single characters."""
+"""Pieces that are learnt, in addition to the single characters."""
 LONGEST = 128
 """Tokens of a sentence or pair; the longer sentence of a pair is cut first."""
 
@@ -61,8 +61,8 @@ class WordPieces:
 
     def tokens(self) -> dict[str, int]:
         """All tokens and their ids."""
-        found: dict[str, int] = self._tokenizer.get_vocab()
-        return found
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
 
 
 @functools.lru_cache(maxsize=2)

@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional
 
 from kdarena.testing.run import make_run
-from kdarena.tracks.card import Recipe, TaskCard
-from kdarena.tracks.sampled import SampledTask
-from kdarena.tracks.task import Batch, Outputs, Setting
+from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipe import Recipe
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Outputs, Setting, Split
 
 END, START, WORDS, LONGEST = 0, 1, range(2, 7), 6
 CLASSES = 7
@@ -31,7 +32,7 @@ class Speller(nn.Module):
         return self.head(self.dropout(states))
 
 
-class SpellingTask(SampledTask):
+class SpellingTask(Task):
     """Strings of 1 to 5 words; ``garbage`` replaces every label by another string's tokens, drawn anew."""
 
     def __init__(self, card, setting, garbage=False):
@@ -50,8 +51,8 @@ class SpellingTask(SampledTask):
         if garbage:
             self.targets_of = self.targets_of[torch.randperm(total, generator=random)]
 
-    def batch(self, split, rows, positions, random):
-        rows = rows + (0 if split == "train" else self.card.train + self.card.validation)
+    def batch(self, half, rows, positions, random):
+        rows = rows + (0 if half == "train" else self.card.train + self.card.validation)
         targets = self.targets_of[rows]
         return Batch(self.far[rows], targets[:, : int((targets != -100).sum(1).max())], positions, self.close[rows])
 
@@ -62,12 +63,12 @@ class SpellingTask(SampledTask):
         return Speller()
 
     def answer(self, network, inputs, **arguments):
-        history = arguments["history"]
+        history = arguments["decoder_inputs"]
         self.calls.append((network, inputs, history))
         ended = (history == END).cumsum(dim=1) > 0
         return Outputs(network(inputs, history).float(), counted=~ended)
 
-    def history(self, targets):
+    def decoder_inputs(self, targets):
         return torch.cat([torch.full_like(targets[:, :1], START), targets[:, :-1].where(targets[:, :-1] >= 0, END)], dim=1)
 
     def rows(self, outputs):
@@ -79,7 +80,7 @@ class SpellingTask(SampledTask):
     def loss(self, outputs, targets):
         return functional.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
 
-    def evaluate(self, network, part, seed, protocol, reference=None, *, teacher_inputs=False):
+    def evaluate(self, network, part, split, reference=None, *, teacher_inputs=False):
         raise NotImplementedError
 
     @torch.no_grad()
@@ -110,11 +111,11 @@ def trained_speller():
     """State of a teacher that spells close frames mostly right."""
     torch.manual_seed(0)
     task = spelling_task()
-    network, batches = Speller(), task.batches(0, "validated", "augmented")
+    network, batches = Speller(), task.batches(Split(0), "augmented")
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(150):
         batch = next(batches)
-        loss = task.loss(task.forward(network, batch.teacher_inputs, history=task.history(batch.targets)), batch.targets)
+        loss = task.loss(task.forward(network, batch.teacher_inputs, decoder_inputs=task.decoder_inputs(batch.targets)), batch.targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

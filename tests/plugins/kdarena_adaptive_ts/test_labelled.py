@@ -10,11 +10,11 @@ from kdarena_adaptive_ts import variants
 from kdarena_adaptive_ts.labelled import adaptive_weights, conditional_weights, interpolated
 from torch.nn import functional
 
-from kdarena.params import tunables
+from kdarena.params import ImpossibleValue, tunables
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 _, _, ITS, CTS, ATS = variants
 LABELLED = pytest.mark.parametrize("plugin", [ITS, CTS, ATS], ids=["its", "cts", "ats"])
@@ -147,8 +147,8 @@ class TestTargets:
         torch.testing.assert_close(smoothed, functional.cross_entropy(z, y, label_smoothing=0.1))
 
 
-def term(plugin, step):
-    return plugin.loss(step)[plugin.method.name]
+def term(step):
+    return step.run.loss(step)[step.run.method.name]
 
 
 def weight_by_hand(plugin, p_t, label, lam=2.0, w=0.3):
@@ -174,13 +174,13 @@ class TestTokens:
                 ln_p_s = torch.log_softmax(run.learner.student(step.inputs[utterance][None], prefix)[0, -1].double(), dim=0)
                 w = weight_by_hand(plugin, p_t, label)
                 values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label])
-        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+        torch.testing.assert_close(term(step).double(), torch.stack(values).mean(), **CLOSE)
 
     @LABELLED
     def test_the_gradient_on_a_tokens_logits_is_softmax_minus_target(self, spelling_run, plugin):
         run = spelling_run(plugin, PARAMS[plugin.method.name])
         step = new_step(run)
-        value, student = term(plugin, step), step.student
+        value, student = term(step), step.student
         found = torch.autograd.grad(value, student.logits)[0]
         p_t = torch.softmax(step.teacher.logits, dim=2)
         expected = torch.zeros_like(found)
@@ -201,25 +201,25 @@ class TestTokens:
             p_t, ln_p_s = torch.softmax(z_t, dim=0), torch.log_softmax(z_s, dim=0)
             w = weight_by_hand(plugin, p_t, label)
             values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * (0.9 * ln_p_s[label] + 0.1 / 7 * ln_p_s.sum()))
-        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+        torch.testing.assert_close(term(step).double(), torch.stack(values).mean(), **CLOSE)
 
     @LABELLED
     def test_a_teacher_that_is_one_hot_at_the_labels_makes_it_the_tasks_cross_entropy(self, spelling_run, plugin):
         run = spelling_run(plugin, PARAMS[plugin.method.name])
         step = new_step(run)
         step.teacher.logits = 100.0 * functional.one_hot(step.targets.clamp(min=0), 7)
-        torch.testing.assert_close(term(plugin, step), step.task.loss(step.student, step.targets), **CLOSE)
+        torch.testing.assert_close(term(step), step.task.loss(step.student, step.targets), **CLOSE)
 
     def test_at_w_0_its_is_the_tasks_cross_entropy(self, spelling_run):
         step = new_step(spelling_run(ITS, {"w": 0.0}))
-        torch.testing.assert_close(term(ITS, step), step.task.loss(step.student, step.targets), **CLOSE)
+        torch.testing.assert_close(term(step), step.task.loss(step.student, step.targets), **CLOSE)
 
     def test_towards_lambda_0_ats_is_its_with_one_half(self, spelling_run):
         its, ats = spelling_run(ITS, {"w": 0.5}), spelling_run(ATS, {"lam": 1e-7})
         batch = next(its.augmented)
         for run in (its, ats):
             run.learner.student.eval()
-        torch.testing.assert_close(term(ATS, new_step(ats, batch=batch)), term(ITS, new_step(its, batch=batch)), **CLOSE)
+        torch.testing.assert_close(term(new_step(ats, batch=batch)), term(new_step(its, batch=batch)), **CLOSE)
 
     @LABELLED
     def test_the_posteriors_of_which_the_weight_is_made_have_no_gradient(self, spelling_run, plugin):
@@ -243,7 +243,7 @@ class TestOnOtherTracks:
             p_t, ln_p_s = torch.softmax(z_t, dim=0), torch.log_softmax(z_s, dim=0)
             w = weight_by_hand(plugin, p_t, label)
             values.append(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label])
-        torch.testing.assert_close(term(plugin, step).double(), torch.stack(values).mean(), **CLOSE)
+        torch.testing.assert_close(term(step).double(), torch.stack(values).mean(), **CLOSE)
 
     def test_its_on_samples_is_hintons_distillation_at_temperature_1_but_for_the_teachers_entropy(self):
         run = make_run(ITS, toy_task(), {"w": 0.3})
@@ -252,17 +252,17 @@ class TestOnOtherTracks:
         entropy = torch.distributions.Categorical(probs=p_t).entropy().mean()
         divergence = functional.kl_div(step.student.logits.log_softmax(dim=1), p_t, reduction="batchmean")
         expected = 0.7 * functional.cross_entropy(step.student.logits, step.targets) + 0.3 * (divergence + entropy)
-        torch.testing.assert_close(term(ITS, step), expected, **CLOSE)
+        torch.testing.assert_close(term(step), expected, **CLOSE)
 
     @LABELLED
     def test_of_a_student_with_earlier_exits_every_exit_has_the_loss(self, plugin, digits):
         run = make_run(plugin, digits(), PARAMS[plugin.method.name])
         step = new_step(run)
         z_t = step.teacher.logits
-        target = interpolated(z_t, step.targets, plugin.weights(step.params, z_t, step.targets))
+        target = interpolated(z_t, step.targets, run.instance.weights(z_t, step.targets))
         every = [*step.student.exits, step.student.logits]
         assert len(every) == 3
-        torch.testing.assert_close(term(plugin, step), sum(-(target * z.log_softmax(dim=1)).sum(dim=1).mean() for z in every), **CLOSE)
+        torch.testing.assert_close(term(step), sum(-(target * z.log_softmax(dim=1)).sum(dim=1).mean() for z in every), **CLOSE)
         take_steps(run, 1)
 
     @LABELLED
@@ -272,10 +272,10 @@ class TestOnOtherTracks:
         step = new_step(run)
         kept = step.targets % 2 == 0
         monkeypatch.setattr(run.task, "row_targets", lambda outputs, targets: targets.where(kept, -100), raising=False)
-        found = term(plugin, step)
+        found = term(step)
         monkeypatch.undo()
         z_s, z_t, y = step.student.logits[kept], step.teacher.logits[kept], step.targets[kept]
-        target = interpolated(z_t, y, plugin.weights(step.params, z_t, y))
+        target = interpolated(z_t, y, run.instance.weights(z_t, y))
         torch.testing.assert_close(found, -(target * z_s.log_softmax(dim=1)).sum(dim=1).mean(), **CLOSE)
 
     @LABELLED
@@ -298,7 +298,7 @@ class TestOnOtherTracks:
                     w = weight_by_hand(plugin, p_t, label)
                     values.append(float(-w * (p_t * ln_p_s).sum() - (1 - w) * ln_p_s[label]))
         assert ignored > 0
-        assert float(term(plugin, step).detach()) == pytest.approx(sum(values) / len(values), rel=1e-4)
+        assert float(term(step).detach()) == pytest.approx(sum(values) / len(values), rel=1e-4)
 
     @LABELLED
     def test_the_tracks_to_which_it_is_extended_each_say_what_a_row_is(self, plugin):
@@ -319,12 +319,18 @@ def test_defaults_and_ranges_are_as_documented():
 
 @pytest.mark.parametrize(
     ("plugin", "params", "reason"),
-    [(ITS, {"w": -0.1}, "[0, 1]"), (ITS, {"w": 1.1}, "[0, 1]"), (ATS, {"lam": 0.0}, "positive"), (ATS, {"lam": -1.0}, "positive")],
+    [
+        (ITS, {"w": -0.1}, "at least 0 and at most 1"),
+        (ITS, {"w": 1.1}, "at least 0 and at most 1"),
+        (ATS, {"lam": 0.0}, "above 0"),
+        (ATS, {"lam": -1.0}, "above 0"),
+    ],
 )
 def test_parameters_without_meaning_are_refused(plugin, params, reason):
-    assert reason in plugin.method.applies(toy_task().card, plugin.method.Params(**params))
+    with pytest.raises(ImpossibleValue, match=reason):
+        plugin.method.Params(**params)
 
 
 @pytest.mark.parametrize("w", [0.0, 0.5, 1.0])
 def test_a_weight_from_0_to_1_is_not(w):
-    assert ITS.method.applies(toy_task().card, ITS.method.Params(w=w)) is None
+    assert ITS.method.reason_against(toy_task().card, ITS.method.Params(w=w)) is None

@@ -15,15 +15,17 @@ def test_a_sequence_is_read_as_it_was_written_whatever_the_order_and_the_lengths
     assert transcripts[torch.arange(4)].tolist() == [[9, _, _], [8, 9, _], [6, 7, 9], [5, 9, _]]
 
 
-def test_a_batch_is_padded_to_its_own_longest_sequence():
+def test_every_batch_is_padded_to_the_longest_sequence_of_all_so_that_no_length_is_read_back():
     transcripts = Transcripts(3, CPU)
-    transcripts.add(torch.arange(3), torch.tensor([[1, 2, 3, 9], [1, 9, _, _], [9, _, _, _]]))
-    assert transcripts[torch.tensor([2, 1])].tolist() == [[9, _], [1, 9]]
+    transcripts.add(torch.arange(3), torch.tensor([[1, 2, 9], [1, 9, _], [9, _, _]]))
+    transcripts.complete()
+    assert transcripts[torch.tensor([2, 1])].tolist() == [[9, _, _], [1, 9, _]]
 
 
-def test_columns_that_are_padding_in_the_whole_batch_cost_nothing_later():
+def test_columns_that_are_padding_of_all_utterances_cost_nothing_once_it_is_complete():
     transcripts = Transcripts(2, CPU)
     transcripts.add(torch.arange(2), torch.tensor([[1, 9, _, _], [9, _, _, _]]))
+    transcripts.complete()
     assert transcripts[torch.arange(2)].shape == (2, 2)
 
 
@@ -34,7 +36,7 @@ def test_an_utterance_that_is_decoded_again_has_its_last_sequence():
     assert transcripts[torch.arange(2)].tolist() == [[9, _, _], [3, 4, 9]]
 
 
-def test_completing_lends_sequences_to_those_without_and_changes_no_other():
+def test_completing_gives_those_without_a_sequence_that_of_another_and_changes_no_other():
     transcripts = Transcripts(5, CPU)
     transcripts.add(torch.tensor([1, 4]), torch.tensor([[1, 9], [9, _]]))
     transcripts.complete()

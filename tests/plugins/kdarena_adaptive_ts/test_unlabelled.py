@@ -1,5 +1,6 @@
 """T/S on posteriors and on sequences, against independent derivations."""
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,8 @@ import torch
 from kdarena_adaptive_ts import variants
 from torch.distributions import Categorical
 
-from kdarena.execute.hooks import Hooks
 from kdarena.execute.profile import profile
-from kdarena.method.discovery import Plugin
-from kdarena.method.student import plugin as plain_student
+from kdarena.method.student import Student
 from kdarena.testing.run import new_step, take_phases, take_steps
 from kdarena.testing.task import toy_task
 
@@ -24,7 +23,7 @@ def decoded_run(spelling_run, plugin, **arguments):
     """A run after its phase ``decode``."""
     run = spelling_run(plugin, **arguments)
     take_steps(run, run.steps_per_pass, "decode")
-    run.phases[1].begin(run)
+    run.phases[1].prepare(run)
     return run
 
 
@@ -32,8 +31,8 @@ def decoded_step(run, **arguments):
     return new_step(run, phase="train", **arguments)
 
 
-def term(plugin, step):
-    return plugin.loss(step)[plugin.method.name]
+def term(step):
+    return step.run.loss(step)[step.run.method.name]
 
 
 def prefixes(sequence):
@@ -66,17 +65,17 @@ class TestDecoding:
     @UNLABELLED
     def test_each_utterance_has_what_the_teacher_alone_decodes_from_its_close_talk_audio(self, spelling_run, plugin):
         run = decoded_run(spelling_run, plugin)
-        transcripts = run.store["transcripts"]
+        transcripts = run.instance.transcripts
         assert bool(transcripts.known.all())
         for batch in (next(run.augmented) for _ in range(3)):
             for audio, index in zip(batch.teacher_inputs, batch.index, strict=True):
-                expected = run.task.decode(run.teacher, audio[None])
-                assert transcripts[index[None]].tolist() == expected.tolist()
+                (kept,), (expected,) = transcripts[index[None]], run.task.decode(run.teacher, audio[None])
+                assert kept[kept != -100].tolist() == expected.tolist()
 
     def test_the_teacher_is_right_about_most_and_wrong_about_some_so_that_these_tests_tell_y_t_from_y_g(self, spelling_run):
         run = decoded_run(spelling_run, TS)
         batch = next(run.augmented)
-        decoded = run.store["transcripts"][batch.index]
+        decoded = run.instance.transcripts[batch.index]
         right = [prefixes(ours) == prefixes(truth) for ours, truth in zip(decoded, batch.targets, strict=True)]
         assert 0 < sum(right) < len(right)
 
@@ -85,7 +84,7 @@ class TestDecoding:
         run = spelling_run(plugin)
         decode, train = run.phases
         assert (decode.name, decode.steps, decode.data) == ("decode", 3, "plain")
-        assert decode.work is not None
+        assert decode.process is not None
         assert (train.steps, train.data) == (None, "augmented")
 
     @UNLABELLED
@@ -105,7 +104,7 @@ class TestDecoding:
         run = spelling_run(plugin)
         take_steps(run, 3, "decode")
         take_steps(run, 1, "decode")
-        assert int(run.store["transcripts"].known.sum()) == 16
+        assert int(run.instance.transcripts.known.sum()) == 16
 
 
 class TestTokenLevel:
@@ -113,19 +112,19 @@ class TestTokenLevel:
         run = decoded_run(spelling_run, TS)
         run.learner.student.eval()
         step = decoded_step(run)
-        expected = naive(run, step, run.store["transcripts"][step.index], lambda p_t, token: p_t)
-        torch.testing.assert_close(term(TS, step).double(), expected, **CLOSE)
+        expected = naive(run, step, run.instance.transcripts[step.index], lambda p_t, token: p_t)
+        torch.testing.assert_close(term(step).double(), expected, **CLOSE)
 
     def test_student_and_teacher_are_fed_the_same_history_which_is_the_start_and_then_y_t_but_for_its_last_token(self, spelling_run):
         run = decoded_run(spelling_run, TS)
         step = decoded_step(run)
         run.task.calls.clear()
-        TS.loss(step)
+        step.run.loss(step)
         (student, far, student_history), (teacher, close, teacher_history) = run.task.calls
         assert student is run.learner.student and far is step.inputs
         assert teacher is run.teacher and close is step.teacher_inputs
         assert torch.equal(student_history, teacher_history)
-        y_t = run.store["transcripts"][step.index]
+        y_t = run.instance.transcripts[step.index]
         assert bool((student_history[:, 0] == START).all())
         shifted = y_t[:, :-1]
         assert torch.equal(student_history[:, 1:][shifted != -100], shifted[shifted != -100])
@@ -133,8 +132,8 @@ class TestTokenLevel:
     def test_the_gradient_on_a_tokens_logits_is_softmax_minus_posterior(self, spelling_run):
         run = decoded_run(spelling_run, TS)
         step = decoded_step(run)
-        value = term(TS, step)
-        history = run.task.history(run.store["transcripts"][step.index])
+        value = term(step)
+        history = run.task.decoder_inputs(run.instance.transcripts[step.index])
         (student,) = [outputs for outputs, network, _ in step._calls.values() if network is run.learner.student]
         found = torch.autograd.grad(value, student.logits)[0]
         p_t = torch.softmax(run.teacher(step.teacher_inputs, history), dim=2)
@@ -146,12 +145,12 @@ class TestTokenLevel:
         run.learner.student.eval()
         step = decoded_step(run)
         step = decoded_step(run, batch=replace(step._batch, inputs=step.teacher_inputs))
-        value = term(TS, step)
+        value = term(step)
         gradients = torch.autograd.grad(value, list(run.learner.student.parameters()))
         assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-6
         entropies = [
             Categorical(probs=posterior(run.teacher, audio, prefix)).entropy()
-            for audio, sequence in zip(step.teacher_inputs, run.store["transcripts"][step.index], strict=True)
+            for audio, sequence in zip(step.teacher_inputs, run.instance.transcripts[step.index], strict=True)
             for prefix, _ in prefixes(sequence)
         ]
         torch.testing.assert_close(value.detach().double(), torch.stack(entropies).mean(), **CLOSE)
@@ -161,12 +160,12 @@ class TestTokenLevel:
         run = decoded_run(spelling_run, TS)
         run.learner.student.eval()
         step = decoded_step(run)
-        before = float(term(TS, step).detach())
-        transcripts = run.store["transcripts"]
+        before = float(term(step).detach())
+        transcripts = run.instance.transcripts
         padded = torch.nn.functional.pad(transcripts[step.index], (0, 3), value=-100)
-        run.store["transcripts"] = {step.index: padded}
+        run.instance.transcripts = {step.index: padded}
         again = decoded_step(run, batch=step._batch)
-        assert float(term(TS, again).detach()) == pytest.approx(before, rel=1e-6)
+        assert float(term(again).detach()) == pytest.approx(before, rel=1e-6)
 
 
 class TestSequenceLevel:
@@ -174,24 +173,24 @@ class TestSequenceLevel:
         run = decoded_run(spelling_run, TS_SEQ)
         run.learner.student.eval()
         step = decoded_step(run)
-        sequences = run.store["transcripts"][step.index]
+        sequences = run.instance.transcripts[step.index]
         assert all(END in sequence for sequence in sequences.tolist())
-        torch.testing.assert_close(term(TS_SEQ, step).double(), naive(run, step, sequences, one_hot), **CLOSE)
+        torch.testing.assert_close(term(step).double(), naive(run, step, sequences, one_hot), **CLOSE)
 
     def test_training_calls_no_teacher(self, spelling_run):
         run = decoded_run(spelling_run, TS_SEQ)
         step = decoded_step(run)
         run.task.calls.clear()
-        TS_SEQ.loss(step)
+        step.run.loss(step)
         assert [network for network, _, _ in run.task.calls] == [run.learner.student]
 
     def test_a_sequence_that_was_cut_before_its_end_counts_in_full(self, spelling_run):
         run = decoded_run(spelling_run, TS_SEQ)
         run.learner.student.eval()
         step = decoded_step(run)
-        run.store["transcripts"] = {step.index: torch.full((len(step.index), 4), 3)}
-        expected = naive(run, step, run.store["transcripts"][step.index], one_hot)
-        torch.testing.assert_close(term(TS_SEQ, step).double(), expected, **CLOSE)
+        run.instance.transcripts = {step.index: torch.full((len(step.index), 4), 3)}
+        expected = naive(run, step, run.instance.transcripts[step.index], one_hot)
+        torch.testing.assert_close(term(step).double(), expected, **CLOSE)
 
     def test_token_level_with_one_hot_posteriors_is_the_sequence_level(self, spelling_run):
         # a teacher whose logits are scaled up decodes the same and is sure of it
@@ -202,7 +201,7 @@ class TestSequenceLevel:
             sure.teacher.head.bias.mul_(1e4)
         for run in (sure, sequence):
             run.learner.student.eval()
-        found, expected = term(TS, decoded_step(sure, batch=batch)), term(TS_SEQ, decoded_step(sequence, batch=batch))
+        found, expected = term(decoded_step(sure, batch=batch)), term(decoded_step(sequence, batch=batch))
         torch.testing.assert_close(found, expected, **CLOSE)
 
 
@@ -231,11 +230,11 @@ class TestInTheHarness:
     @UNLABELLED
     @pytest.mark.parametrize("timed", [False, True])
     def test_profile_measures_both_phases_though_it_cuts_the_pass_short(self, spelling_run, plugin, timed):
-        def hooks_of(one):
-            return Hooks(Plugin(one.method.name, one, one.method))
+        def built(method_class):
+            run = spelling_run(method_class)
+            return run.hooks, run
 
-        builds = (lambda: spelling_run(plugin), lambda: spelling_run(plain_student))
-        measures, _ = profile(hooks_of(plugin), builds[0], hooks_of(plain_student), builds[1], timed=timed, once=True)
+        measures, _ = profile(lambda: built(plugin), lambda: built(Student), timed=timed, once=True)
         assert [measure.phase for measure in measures] == ["decode", "train"]
         assert all(measure.flops > 0 for measure in measures)
         assert all((measure.relative is not None) is timed for measure in measures)
@@ -248,7 +247,8 @@ class TestInTheHarness:
 
     @UNLABELLED
     def test_a_task_whose_networks_are_no_decoders_is_refused_with_the_reason(self, plugin):
-        assert "no decoders" in plugin.method.applies(toy_task().card, plugin.method.Params())
+        card = dataclasses.replace(toy_task().card, track="speech")
+        assert plugin.method.reason_against(card, plugin.method.Params()) == "it needs decoders, which the task 'toy' does not offer"
 
     @UNLABELLED
     @pytest.mark.parametrize("track", ["classification", "text", "segmentation"])

@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import Learner
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 
@@ -122,7 +123,7 @@ class TestLogits:
 
     def test_identical_networks_have_the_loss_and_gradient_of_cross_entropy_alone(self):
         run = make_run(PAIR, toy_task())
-        run.learner.helpers["peer1"].load_state_dict(run.learner.student.state_dict())
+        run.instance.peers[0].load_state_dict(run.learner.student.state_dict())
         _, terms = turn(run, "logit")
         assert abs(float(terms["kl0"].detach())) < 1e-6
         weight = run.learner.student.head.weight
@@ -135,7 +136,7 @@ class TestAdversary:
     def test_real_is_the_map_of_the_network_before_and_fake_its_own(self, plugin, count):
         run = make_run(plugin, toy_task())
         for k in range(count):
-            run.learner.helpers[f"critic{k}"] = Linear(0.3 + 0.2 * k)
+            run.instance.critics[k] = Linear(0.3 + 0.2 * k)
         step, terms = turn(run, "critic")
         maps = [step.forward(network).feature_map.detach() for network in networks(run, count)]
         seen = [f[:, 0].mean(dim=(1, 2)) for f in maps]
@@ -148,7 +149,7 @@ class TestAdversary:
     def test_a_network_wants_its_own_critic_to_take_its_map_for_real(self, plugin, count):
         run = make_run(plugin, toy_task())
         for k in range(count):
-            run.learner.helpers[f"critic{k}"] = Linear(0.3 + 0.2 * k)
+            run.instance.critics[k] = Linear(0.3 + 0.2 * k)
         step, terms = turn(run, "adversarial")
         for k, network in enumerate(networks(run, count)):
             value = (0.3 + 0.2 * k) * step.forward(network).feature_map.detach()[:, 0].mean(dim=(1, 2))
@@ -158,7 +159,7 @@ class TestAdversary:
     def test_a_critic_that_cannot_tell_has_loss_one_half_and_the_network_one_quarter(self, plugin, count):
         run = make_run(plugin, toy_task())
         for k in range(count):
-            run.learner.helpers[f"critic{k}"] = Constant(0.5)
+            run.instance.critics[k] = Constant(0.5)
         assert [float(term) for term in turn(run, "critic")[1].values()] == [0.5] * count
         assert [float(term) for term in turn(run, "adversarial")[1].values()] == [0.25] * count
 
@@ -167,7 +168,7 @@ class TestAdversary:
         step = new_step(run, update="critic")
         maps = [step.forward(network).feature_map.detach() for network in networks(run, 2)]
         for k in range(2):
-            run.learner.helpers[f"critic{k}"] = Perfect(maps[1 - k])
+            run.instance.critics[k] = Perfect(maps[1 - k])
         assert [float(term) for term in run.hooks.loss(step).values()] == [0.0, 0.0]
         step.update = "adversarial"
         assert [float(term) for term in run.hooks.loss(step).values()] == [1.0, 1.0]
@@ -185,9 +186,9 @@ class TestAdversary:
             def forward(self, feature_map):
                 return feature_map.flatten(1) @ self.values
 
-        run.learner.helpers["critic0"] = table = Table()
-        run.learner.helpers["critic1"] = Linear(1.0)
-        monkeypatch.setattr(PAIR, "_maps", lambda step: maps)
+        run.instance.critics[0] = table = Table()
+        run.instance.critics[1] = Linear(1.0)
+        monkeypatch.setattr(run.instance, "maps", lambda step: maps)
         (gradient,) = torch.autograd.grad(turn(run, "critic")[1]["d0"], table.values)
         assert float(gradient.abs().max()) < 1e-6
         table.values.data += 0.1
@@ -316,16 +317,16 @@ class TestNetworks:
             return sorted(float(term) for update in ("logit", "adversarial", "critic") for term in turn(run, update, batch)[1].values())
 
         before = all_terms()
-        names = [run.learner.student, *(run.learner.helpers[name] for name in ("peer1", "peer2"))]
-        critics = [run.learner.helpers[f"critic{k}"] for k in range(3)]
-        moved = {"peer1": names[2], "peer2": names[0], "critic0": critics[1], "critic1": critics[2], "critic2": critics[0]}
-        run.learner = Learner(names[1], moved)
+        first, second, third = run.learner.student, *run.instance.peers
+        run.learner = Learner(second)
+        run.instance.peers = [third, first]
+        run.instance.critics = run.instance.critics[1:] + run.instance.critics[:1]
         assert all_terms() == pytest.approx(before, rel=1e-5)
 
     def test_transfer_layers_bring_unequal_maps_to_one_shape_and_learn_from_the_adversarial_loss(self):
         run = make_run(PAIR, toy_task(), {"peer": "teacher", "lr_d": 0.0, "lr_adv": 1e-3}, recipe={"lr": 0.0})
         step = new_step(run, update="adversarial")
-        assert {f.shape for f in PAIR._maps(step)} == {torch.Size([16, 6, 4, 4])}
+        assert {f.shape for f in run.instance.maps(step)} == {torch.Size([16, 6, 4, 4])}
         before = states(run)
         take_steps(run, 1)
         assert {"transfer0", "transfer1"} <= {name.split(".")[0] for name in changed(before, run)}
@@ -333,7 +334,7 @@ class TestNetworks:
 
     def test_unequal_maps_are_seen_transferred_by_the_critic(self):
         run = make_run(PAIR, toy_task(), {"peer": "teacher"})
-        run.learner.helpers["critic0"] = Linear(0.7)
+        run.instance.critics[0] = Linear(0.7)
         step, terms = turn(run, "critic")
         own, peer = (
             run.learner.helpers[f"transfer{k}"](step.forward(network).feature_map).detach()[:, 0].mean(dim=(1, 2)) for k, network in enumerate(networks(run, 2))
@@ -346,7 +347,7 @@ class TestNetworks:
         step = new_step(run, update="adversarial")
         own, peer = (step.forward(network).feature_map for network in networks(run, 2))
         assert {own.shape[2:], peer.shape[2:]} == {(2, 2), (4, 4)}
-        for found, feature_map, transfer in zip(PAIR._maps(step), (own, peer), (run.learner.helpers[f"transfer{k}"] for k in range(2)), strict=True):
+        for found, feature_map, transfer in zip(run.instance.maps(step), (own, peer), (run.learner.helpers[f"transfer{k}"] for k in range(2)), strict=True):
             assert found.shape == (16, 6, 2, 2)
             torch.testing.assert_close(found, pooled(transfer.layers(feature_map), 2, 2), **CLOSE)
 
@@ -398,7 +399,34 @@ class TestNetworks:
     def test_there_is_no_teacher_and_a_task_without_feature_maps_is_refused(self, plugin, count):
         params = plugin.method.Params()
         assert plugin.method.teachers(toy_task().card, params) == ()
-        assert "feature maps" in plugin.method.applies(toy_task(feature_maps=False).card, params)
+        assert "it needs feature maps" in plugin.method.reason_against(toy_task(feature_maps=False).card, params)
+        assert plugin.method.reason_against(toy_task().card, params) is None
+
+
+@pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
+@pytest.mark.parametrize("networks", [2, 4])
+def test_any_number_of_networks_learn_together_in_one_cycle(plugin, networks):
+    run = make_run(plugin, toy_task(), {"networks": networks})
+    names = list(run.learner.helpers)
+    assert [sum(name.startswith(kind) for name in names) for kind in ("peer", "critic")] == [networks - 1, networks]
+    terms = take_steps(run, 1)[0]
+    assert [f"logit/kl{k}" in terms and f"adversarial/g{k}" in terms and f"critic/d{k}" in terms for k in range(networks + 1)] == [True] * networks + [False]
+    assert all(math.isfinite(value) for value in terms.values())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"networks": 1}, {"temperature": 0.0}, {"w_kl": -1.0}, {"lr_adv": -1e-5}, {"lr_d": -1e-5}, {"wd_adv": -0.1}, {"depth": 0}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_values_without_a_meaning_are_refused(wrong):
+    with pytest.raises(ImpossibleValue, match=next(iter(wrong))):
+        PAIR.method.Params(**wrong)
+
+
+@pytest.mark.parametrize(("plugin", "count"), [(PAIR, 2), (CYCLE, 3), (LARGE, 2)], ids=["pair", "cycle", "large"])
+def test_a_row_has_its_number_of_networks(plugin, count):
+    assert plugin.method.Params().networks == count
 
 
 @pytest.mark.parametrize(("plugin", "peer"), [(PAIR, "student"), (CYCLE, "student"), (LARGE, "teacher")], ids=["pair", "cycle", "large"])

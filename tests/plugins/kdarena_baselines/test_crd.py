@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from kdarena_baselines.crd import CRD, Memory, draw_negatives, l_nce
 
 from kdarena import NotApplicable
+from kdarena.params import ImpossibleValue, make_params
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
-PLUGIN = CRD()
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def begun(params=None, **task):
-    run = make_run(PLUGIN, toy_task(**task), params)
-    run.phases[0].begin(run)
+    run = make_run(CRD, toy_task(**task), params)
+    run.phases[0].prepare(run)
     return run
 
 
@@ -59,7 +59,7 @@ def naive_z(anchors, bank, columns, temperature, samples):
 def columns_of_next_loss(run, step):
     """Positives and the negatives that the next call of loss will draw, with the generator put back."""
     state = run.generator.get_state()
-    negatives = draw_negatives(run.targets, step.targets, run.store["negatives"], run.generator)
+    negatives = draw_negatives(run.targets, step.targets, run.instance.negatives, run.generator)
     run.generator.set_state(state)
     return torch.cat([step.index[:, None], negatives], dim=1).tolist()
 
@@ -72,7 +72,7 @@ def sides(run, step):
     helpers = run.learner.helpers
     v_s = projected(step.student.embedding.detach(), helpers["projection_student"])
     v_t = projected(step.teacher.embedding, helpers["projection_teacher"])
-    return {"nce_s": (v_s, run.store["m_t"].vectors.tolist()), "nce_t": (v_t, run.store["m_s"].vectors.tolist())}
+    return {"nce_s": (v_s, run.instance.m_t.vectors.tolist()), "nce_t": (v_t, run.instance.m_s.vectors.tolist())}
 
 
 def reached_by(run, term):
@@ -90,7 +90,7 @@ class TestLoss:
         run = begun({"negatives": 20, "dimension": 8, "temperature": temperature, "w": 0.3})
         step = new_step(run)
         columns, both = columns_of_next_loss(run, step), sides(run, step)
-        terms = detached(PLUGIN.loss(step))
+        terms = detached(run.loss(step))
         for name, (anchors, bank) in both.items():
             z = naive_z(anchors, bank, columns, temperature, 72)
             assert float(terms[name]) == pytest.approx(0.3 * naive_nce(anchors, bank, columns, temperature, z, 72), rel=1e-4)
@@ -99,14 +99,15 @@ class TestLoss:
         run = begun({"negatives": 20, "dimension": 8, "temperature": 0.5, "w": 1.0, "normalise": False})
         step = new_step(run)
         columns, both = columns_of_next_loss(run, step), sides(run, step)
-        terms = detached(PLUGIN.loss(step))
+        terms = detached(run.loss(step))
         for name, (anchors, bank) in both.items():
             assert float(terms[name]) == pytest.approx(naive_nce(anchors, bank, columns, 0.5, 1.0, 72), rel=1e-4)
 
     def test_the_label_term_is_the_whole_cross_entropy(self):
-        step = new_step(begun())
+        run = begun()
+        step = new_step(run)
         expected = torch.nn.functional.cross_entropy(step.student.logits, step.targets)
-        torch.testing.assert_close(PLUGIN.loss(step)["ce"], expected)
+        torch.testing.assert_close(run.loss(step)["ce"], expected)
 
     def test_the_gradient_on_a_score_is_the_error_of_the_probability_h(self):
         log_scores = torch.randn(5, 8, generator=generator(), dtype=torch.double, requires_grad=True)
@@ -131,27 +132,27 @@ class TestNormalisation:
         run = begun({"negatives": 20, "dimension": 8})
         step = new_step(run)
         columns, both = columns_of_next_loss(run, step), sides(run, step)
-        PLUGIN.loss(step)
-        found = {name: float(run.store[memory].log_z) for name, memory in (("nce_s", "m_t"), ("nce_t", "m_s"))}
+        run.loss(step)
+        log_z = {"nce_s": float(run.instance.m_t.log_z), "nce_t": float(run.instance.m_s.log_z)}
         for name, (anchors, bank) in both.items():
-            assert found[name] == pytest.approx(math.log(naive_z(anchors, bank, columns, 0.07, 72)), rel=1e-4)
-        assert abs(found["nce_s"] - found["nce_t"]) > 1e-4
-        PLUGIN.loss(new_step(run))
-        assert float(run.store["m_t"].log_z) == pytest.approx(found["nce_s"])
-        assert float(run.store["m_s"].log_z) == pytest.approx(found["nce_t"])
+            assert log_z[name] == pytest.approx(math.log(naive_z(anchors, bank, columns, 0.07, 72)), rel=1e-4)
+        assert abs(log_z["nce_s"] - log_z["nce_t"]) > 1e-4
+        run.loss(new_step(run))
+        assert float(run.instance.m_t.log_z) == pytest.approx(log_z["nce_s"])
+        assert float(run.instance.m_s.log_z) == pytest.approx(log_z["nce_t"])
 
     def test_z_is_a_constant_without_gradient(self):
         run = begun()
-        PLUGIN.loss(new_step(run))
-        assert not run.store["m_t"].log_z.requires_grad
+        run.loss(new_step(run))
+        assert not run.instance.m_t.log_z.requires_grad
 
     def test_a_phase_that_is_entered_again_starts_with_new_banks(self):
         run = begun()
-        PLUGIN.loss(new_step(run))
-        before = run.store["m_s"].vectors
-        run.phases[0].begin(run)
-        assert run.store["m_s"].log_z is None
-        assert run.store["m_s"].vectors is not before
+        run.loss(new_step(run))
+        before = run.instance.m_s.vectors
+        run.phases[0].prepare(run)
+        assert run.instance.m_s.log_z is None
+        assert run.instance.m_s.vectors is not before
 
 
 class TestNegatives:
@@ -176,12 +177,12 @@ class TestNegatives:
         torch.testing.assert_close(frequency[3:], torch.full((17,), 5 / 17), rtol=0, atol=0.016)
 
     def test_there_are_as_many_as_asked_for(self):
-        assert begun({"negatives": 9}).store["negatives"] == 9
+        assert begun({"negatives": 9}).instance.negatives == 9
 
     def test_there_are_at_most_as_many_as_every_class_can_have(self):
         run = begun({"negatives": 16384})
         labels = run.targets.tolist()
-        assert run.store["negatives"] == 72 - max(labels.count(number) for number in range(4))
+        assert run.instance.negatives == 72 - max(labels.count(number) for number in range(4))
 
     def test_rows_of_a_batch_have_draws_of_their_own(self):
         classes = torch.arange(50) % 5
@@ -216,41 +217,41 @@ class TestMemory:
         step = new_step(twin)
         expected = sides(twin, step)
         take_steps(run, 1)
-        for memory, (vectors, _) in (("m_s", expected["nce_s"]), ("m_t", expected["nce_t"])):
-            torch.testing.assert_close(run.store[memory].vectors[step.index], torch.tensor(vectors), **CLOSE)
+        for bank, (vectors, _) in ((run.instance.m_s, expected["nce_s"]), (run.instance.m_t, expected["nce_t"])):
+            torch.testing.assert_close(bank.vectors[step.index], torch.tensor(vectors), **CLOSE)
         seen = torch.zeros(72, dtype=torch.bool)
         seen[step.index] = True
-        assert not run.store["m_s"].vectors.requires_grad
-        fresh = run.store["m_s"].vectors[~seen].norm(dim=1)
+        assert not run.instance.m_s.vectors.requires_grad
+        fresh = run.instance.m_s.vectors[~seen].norm(dim=1)
         assert float((fresh - 1).abs().max()) > 1e-3
 
     def test_the_loss_alone_changes_no_bank(self):
         run = begun()
-        before = run.store["m_s"].vectors.clone(), run.store["m_t"].vectors.clone()
-        PLUGIN.loss(new_step(run))
-        assert torch.equal(run.store["m_s"].vectors, before[0])
-        assert torch.equal(run.store["m_t"].vectors, before[1])
+        before = run.instance.m_s.vectors.clone(), run.instance.m_t.vectors.clone()
+        run.loss(new_step(run))
+        assert torch.equal(run.instance.m_s.vectors, before[0])
+        assert torch.equal(run.instance.m_t.vectors, before[1])
 
 
 class TestGradients:
     def test_the_students_contrast_reaches_its_body_and_its_projection(self):
         run = begun()
-        found = reached_by(run, PLUGIN.loss(new_step(run))["nce_s"])
+        found = reached_by(run, run.loss(new_step(run))["nce_s"])
         assert {name.split(".")[0] for name in found} == {"student", "projection_student"}
         assert not any(name.startswith("student.head") for name in found)
 
     def test_the_teachers_contrast_reaches_the_teachers_projection_alone(self):
         run = begun()
-        found = reached_by(run, PLUGIN.loss(new_step(run))["nce_t"])
+        found = reached_by(run, run.loss(new_step(run))["nce_t"])
         assert {name.split(".")[0] for name in found} == {"projection_teacher"}
 
     def test_every_parameter_that_is_trained_has_a_part_in_the_loss(self):
         run = begun()
-        found = reached_by(run, sum(PLUGIN.loss(new_step(run)).values()))
+        found = reached_by(run, sum(run.loss(new_step(run)).values()))
         assert len(found) == len(run.learner.parameters())
 
     def test_the_teacher_is_bit_identical_after_training(self):
-        run = make_run(PLUGIN, toy_task())
+        run = make_run(CRD, toy_task())
         before = copy.deepcopy(run.teacher.state_dict())
         take_steps(run, 3)
         assert all(torch.equal(before[name], tensor) for name, tensor in run.teacher.state_dict().items())
@@ -258,14 +259,14 @@ class TestGradients:
 
 class TestRuns:
     def test_equal_seeds_give_equal_trainings(self):
-        first, second = (take_steps(make_run(PLUGIN, toy_task()), 3) for _ in range(2))
+        first, second = (take_steps(make_run(CRD, toy_task()), 3) for _ in range(2))
         assert first == second
 
     def test_training_beats_the_best_contrast_that_is_blind_to_its_anchor(self):
-        run = make_run(PLUGIN, toy_task(), {"w": 1.0})
+        run = make_run(CRD, toy_task(), {"w": 1.0})
         history = take_steps(run, 200)
         # one h for all columns, best at the share of positives
-        k = run.store["negatives"]
+        k = run.instance.negatives
         blind = math.log(1 + k) + k * math.log((1 + k) / k)
         for name in ("nce_s", "nce_t"):
             assert sum(one[f"train/{name}"] for one in history[-10:]) / 10 < blind
@@ -274,9 +275,9 @@ class TestRuns:
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_a_real_task_has_finite_terms_in_single_precision(self, precision):
         digits = find_card("digits")
-        run = make_run(PLUGIN, digits.load(digits, Setting(precision=precision)))
-        run.phases[0].begin(run)
-        terms = PLUGIN.loss(new_step(run))
+        run = make_run(CRD, digits.load(digits, Setting(precision=precision)))
+        run.phases[0].prepare(run)
+        terms = run.loss(new_step(run))
         assert all(term.dtype == torch.float32 and bool(term.isfinite()) for term in terms.values())
 
     def test_defaults_are_the_public_codes(self):
@@ -284,19 +285,36 @@ class TestRuns:
         assert (params.w, params.temperature, params.momentum, params.negatives, params.dimension) == (0.8, 0.07, 0.5, 16384, 128)
 
     def test_a_training_set_of_one_class_has_no_negatives(self):
-        run = make_run(PLUGIN, toy_task(classes=1))
+        run = make_run(CRD, toy_task(classes=1))
         with pytest.raises(NotApplicable, match="of one class"):
-            run.phases[0].begin(run)
+            run.phases[0].prepare(run)
 
 
 @pytest.mark.parametrize(
-    ("params", "reason"),
-    [({"temperature": 0.0}, "positive"), ({"momentum": 1.0}, "[0, 1)"), ({"negatives": 0}, "negative"), ({"dimension": 0}, "dimension")],
+    ("params", "bound"),
+    [
+        ({"w": -0.1}, "at least 0"),
+        ({"temperature": 0.0}, "above 0"),
+        ({"momentum": -0.1}, "at least 0 and below 1"),
+        ({"momentum": 1.0}, "at least 0 and below 1"),
+        ({"negatives": 0}, "at least 1"),
+        ({"dimension": 0}, "at least 1"),
+    ],
 )
-def test_parameters_without_meaning_are_refused(params, reason):
-    assert reason in PLUGIN.method.applies(toy_task().card, PLUGIN.method.Params(**params))
+def test_parameters_without_meaning_are_refused(params, bound):
+    with pytest.raises(ImpossibleValue, match=f"^{next(iter(params))}: .* {bound}"):
+        make_params(CRD.method.Params, params)
+
+
+def test_a_task_of_one_class_is_refused():
+    assert "negatives" in CRD.method.reason_against(toy_task(classes=1).card, CRD.method.Params())
+
+
+def test_a_task_without_one_embedding_a_sample_is_refused():
+    reason = CRD.method.reason_against(toy_task(one_row_a_sample=False).card, CRD.method.Params())
+    assert reason == "it needs one label a sample and one embedding a sample, which the task 'toy' does not offer"
 
 
 def test_it_applies_to_the_listed_tasks_with_its_defaults():
-    assert PLUGIN.method.applies(find_card("digits"), PLUGIN.method.Params()) is None
-    assert PLUGIN.method.applies(find_card("cifar100"), PLUGIN.method.Params()) is None
+    assert CRD.method.reason_against(find_card("digits"), CRD.method.Params()) is None
+    assert CRD.method.reason_against(find_card("cifar100"), CRD.method.Params()) is None

@@ -5,18 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_baselines.dist import DIST, l_inter_intra, pearson
-from kdarena_baselines.dkd import DKD, tckd_nckd
-from kdarena_baselines.warmup import warmup_factor
+from kdarena_baselines import dist, dkd
+from kdarena_baselines.dist import l_inter_intra, pearson
+from kdarena_baselines.dkd import tckd_nckd
 from scipy.stats import pearsonr
 from torch.distributions import Bernoulli, Categorical, kl_divergence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdarena.testing.run import make_run, new_step
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
-
-DECOUPLED, CORRELATION = DKD(), DIST()
+from kdarena.tracks.values import Setting
 
 
 def logits(seed=0, rows=6, classes=5, scale=3.0):
@@ -34,14 +33,6 @@ def naive_parts(z_s, z_t, y, temperature):
         others = [c for c in range(len(s)) if c != label]
         nckd.append(float(kl_divergence(Categorical(logits=t[others]), Categorical(logits=s[others]))))
     return np.array(tckd), np.array(nckd)
-
-
-class TestWarmUp:
-    def test_the_weight_rises_linearly_with_progress_and_stays(self):
-        assert [warmup_factor(progress, 0.2) for progress in (0, 0.05, 0.1, 0.2, 0.9)] == pytest.approx([0, 0.25, 0.5, 1, 1])
-
-    def test_without_warm_up_it_is_whole_from_the_first_step(self):
-        assert warmup_factor(0.0, 0.0) == 1.0
 
 
 class TestDecoupled:
@@ -85,18 +76,37 @@ class TestDecoupled:
         assert float(gradient.abs().max()) > 0.5
 
     def test_the_total_has_the_squared_temperature_the_weights_and_the_warm_up(self):
-        run = make_run(DECOUPLED, toy_task(), {"alpha": 2.0, "beta": 3.0, "temperature": 5.0, "warmup": 0.2})
+        run = make_run(dkd, toy_task(), {"alpha": 2.0, "beta": 3.0, "temperature": 5.0, "warmup": 0.2})
         batch = next(run.augmented)
         step = new_step(run, batch=batch, progress=0.6)
         tckd, nckd = naive_parts(step.student.logits.detach(), step.teacher.logits, step.targets, 5.0)
         for progress, factor in ((0.6, 1.0), (0.05, 0.25), (0.0, 0.0)):
-            terms = DECOUPLED.loss(new_step(run, batch=batch, progress=progress))
+            terms = run.loss(new_step(run, batch=batch, progress=progress))
             assert float(terms["tckd"].detach()) == pytest.approx(factor * 25 * 2 * tckd.mean(), rel=1e-3, abs=1e-8)
             assert float(terms["nckd"].detach()) == pytest.approx(factor * 25 * 3 * nckd.mean(), rel=1e-3, abs=1e-8)
             assert float(terms["ce"].detach()) == pytest.approx(float(-Categorical(logits=step.student.logits).log_prob(step.targets).mean()), rel=1e-5)
 
-    def test_two_classes_have_nothing_beside_the_target_and_are_refused(self):
-        assert "classes" in DECOUPLED.method.applies(toy_task(classes=2).card, DECOUPLED.method.Params())
+    def test_without_warm_up_the_weight_is_whole_from_the_first_step(self):
+        run = make_run(dkd, toy_task(), {"warmup": 0.0})
+        batch = next(run.augmented)
+        first, late = (run.loss(new_step(run, batch=batch, progress=progress)) for progress in (0.0, 0.9))
+        assert torch.equal(first["tckd"], late["tckd"]) and torch.equal(first["nckd"], late["nckd"])
+        assert float(first["nckd"].detach()) > 0
+
+    def test_the_target_is_marked_without_reading_labels_back_to_the_host(self):
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                assert function._schema.name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")
+                return function(*args, **(kwargs or {}))
+
+        run = make_run(dkd, toy_task())
+        step = new_step(run, progress=0.5)
+        with Watch():
+            run.loss(step)
+
+    def test_two_classes_leave_too_few_but_the_target_and_are_refused(self):
+        reason = dkd.method.reason_against(toy_task(classes=2).card, dkd.method.Params())
+        assert reason == "it distils the classes other than the target, and the task has only 2 classes"
 
 
 class TestCorrelation:
@@ -139,9 +149,9 @@ class TestCorrelation:
         assert bool(torch.isfinite(gradient).all())
 
     def test_the_total_has_the_squared_temperature_and_the_weights(self):
-        run = make_run(CORRELATION, toy_task(), {"beta": 2.0, "gamma": 3.0, "temperature": 5.0})
+        run = make_run(dist, toy_task(), {"beta": 2.0, "gamma": 3.0, "temperature": 5.0})
         step = new_step(run)
-        terms = CORRELATION.loss(step)
+        terms = run.loss(step)
         y_s, y_t = (torch.softmax(z.detach().double() / 5, 1).numpy() for z in (step.student.logits, step.teacher.logits))
         rows, columns = (np.mean([1 - pearsonr(a, b).statistic for a, b in zip(one, other, strict=True)]) for one, other in ((y_s, y_t), (y_s.T, y_t.T)))
         assert float(terms["inter"].detach()) == pytest.approx(50 * rows, rel=1e-3)
@@ -149,11 +159,11 @@ class TestCorrelation:
 
     def test_on_segmentation_a_row_is_a_pixel_of_the_score_map_with_or_without_a_label(self):
         scenes = find_card("scenes")
-        assert "segmentation" in CORRELATION.method.tracks
-        run = make_run(CORRELATION, scenes.load(scenes, Setting()), {"beta": 1.0, "gamma": 1.0, "temperature": 1.0})
+        assert "segmentation" in dist.method.tracks
+        run = make_run(dist, scenes.load(scenes, Setting()), {"beta": 1.0, "gamma": 1.0, "temperature": 1.0})
         step = new_step(run)
         assert bool((step.targets == 255).any())
-        terms = CORRELATION.loss(step)
+        terms = run.loss(step)
 
         def probabilities(scores):
             return torch.softmax(torch.stack([image[:, i, j] for image in scores for i in range(image.shape[1]) for j in range(image.shape[2])]), dim=1).numpy()

@@ -6,15 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_baselines.rkd import RKD, l_rkd, relations
+from kdarena_baselines import rkd
+from kdarena_baselines.rkd import l_rkd, relations
 from kdarena_baselines.sp import SP, l_sp, similarity
 
-from kdarena.errors import NotApplicable
 from kdarena.testing.run import make_run, new_step
-from kdarena.testing.task import ToyTask, toy_task
-from kdarena.tracks.task import Outputs
-
-SIMILARITY, RELATIONAL = SP(), RKD()
+from kdarena.testing.task import toy_task
 
 
 def draw(*shape, seed=0):
@@ -78,19 +75,20 @@ class TestSimilarity:
         assert float(l_sp(turned, A)) == pytest.approx(0, abs=1e-9)
 
     def test_by_default_the_last_stage_alone_is_matched(self):
-        run = make_run(SIMILARITY, toy_task(), {"gamma": 3.0})
+        run = make_run(SP, toy_task(), {"gamma": 3.0})
         step = new_step(run)
-        terms = SIMILARITY.loss(step)
+        terms = step.run.loss(step)
         assert sorted(terms) == ["ce", "sp-stage3"]
         assert float(terms["sp-stage3"].detach()) == pytest.approx(3 * naive_sp(step.student.feature_map, step.teacher.feature_map), rel=1e-4)
 
     def test_further_stages_are_further_terms(self):
-        assert sorted(SIMILARITY.loss(new_step(make_run(SIMILARITY, toy_task(), {"stages": 3})))) == ["ce", "sp-stage1", "sp-stage2", "sp-stage3"]
+        run = make_run(SP, toy_task(), {"stages": 3})
+        assert sorted(run.loss(new_step(run))) == ["ce", "sp-stage1", "sp-stage2", "sp-stage3"]
 
     def test_unequal_grids_need_no_alignment(self):
-        step = new_step(make_run(SIMILARITY, toy_task(student="toy-coarse")))
+        step = new_step(make_run(SP, toy_task(student="toy-coarse")))
         expected = 3000 * naive_sp(step.student.feature_map, step.teacher.feature_map)
-        assert float(SIMILARITY.loss(step)["sp-stage3"].detach()) == pytest.approx(expected, rel=1e-4)
+        assert float(step.run.loss(step)["sp-stage3"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
 class TestRelations:
@@ -130,23 +128,13 @@ class TestRelations:
             assert float(gradient.abs().max()) < 10
 
     def test_both_relations_have_their_weights(self):
-        run = make_run(RELATIONAL, toy_task(batch_size=6), {"distance": 2.0, "angle": 5.0})
+        run = make_run(rkd, toy_task(batch_size=6), {"distance": 2.0, "angle": 5.0})
         step = new_step(run)
-        terms = RELATIONAL.loss(step)
+        terms = step.run.loss(step)
         l_d, l_a = naive_rkd(step.student.embedding.detach(), step.teacher.embedding)
         assert float(terms["distance"].detach()) == pytest.approx(2 * l_d, rel=1e-4)
         assert float(terms["angle"].detach()) == pytest.approx(5 * l_a, rel=1e-4)
 
-    def test_networks_without_embeddings_are_refused(self):
-        class Bare(ToyTask):
-            def forward(self, network, inputs, **arguments):
-                outputs = super().forward(network, inputs, **arguments)
-                return Outputs(outputs.logits, outputs.features)
-
-            def shapes(self, network):
-                shapes = ToyTask.forward(self, network, torch.zeros(2, 1, 8, 8))
-                return type("Shapes", (), {"embedding": None, "logits": tuple(shapes.logits.shape[1:])})()
-
-        task = toy_task()
-        with pytest.raises(NotApplicable, match="embeddings"):
-            make_run(RELATIONAL, Bare(task.card, task.setting))
+    def test_a_task_without_one_embedding_a_sample_is_refused(self):
+        reason = rkd.method.reason_against(toy_task(one_row_a_sample=False).card, rkd.method.Params())
+        assert reason == "it needs one embedding a sample, which the task 'toy' does not offer"

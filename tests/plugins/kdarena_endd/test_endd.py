@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kdarena_endd import variants
-from kdarena_endd.ensemble import one_cycle, temperature_at
+from kdarena_endd.ensemble import temperature_at
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
-from kdarena import Outputs, TeacherSpec
+from kdarena import Outputs, TeacherSpec, schedules
 from kdarena.method.step import LabelsForbidden
-from kdarena.params import tunables
+from kdarena.params import ImpossibleValue, tunables
 from kdarena.testing.run import make_run, new_step, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch, Split
 
 END, ENDD, END_AUX, ENDD_AUX = variants
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -36,18 +36,18 @@ class TestTemperature:
     @given(st.integers(10, 200), st.floats(1, 20), st.floats(0.05, HIGHEST["hold"]), st.floats(0.05, HIGHEST["anneal"]))
     def test_it_starts_at_t0_never_rises_and_is_exactly_one_in_the_last_step(self, steps, start, hold, anneal):
         params = dataclasses.replace(ENDD.method.Params(), temperature=start, hold=hold, anneal=anneal)
-        course = [temperature_at(step / steps, params) for step in range(steps)]
-        assert course[0] == start
+        course = [float(temperature_at(torch.tensor(step / steps), params)) for step in range(steps)]
+        assert course[0] == pytest.approx(start, rel=1e-6)
         assert course[-1] == 1.0
         assert all(later <= earlier for earlier, later in pairwise(course))
 
     @pytest.mark.parametrize(("progress", "expected"), [(0.0, 10.0), (0.33, 10.0), (0.5, 5.5), (0.6, 2.8), (0.67, 1.0), (0.999, 1.0)])
     def test_a_third_of_the_run_is_at_t0_a_third_falls_linearly_and_a_third_is_at_one(self, progress, expected):
-        assert temperature_at(progress, ENDD.method.Params()) == pytest.approx(expected)
+        assert float(temperature_at(torch.tensor(progress), ENDD.method.Params())) == pytest.approx(expected)
 
     @pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
     def test_unless_annealed_it_stays(self, progress):
-        assert temperature_at(progress, END.method.Params()) == 2.5
+        assert temperature_at(torch.tensor(progress), END.method.Params()) == 2.5
 
     @pytest.mark.parametrize("progress", [0.1, 0.5, 0.9])
     def test_it_divides_the_logits_of_members_and_student_in_a_step(self, progress):
@@ -57,7 +57,7 @@ class TestTemperature:
         z_m = torch.stack([teacher.logits for teacher in step.teachers], dim=1).double()
         dirichlet = Dirichlet((step.student.logits.double() / temperature).exp().unsqueeze(1))
         expected = -(temperature**2) * dirichlet.log_prob(smoothed(z_m, 1e-3, temperature)).mean()
-        torch.testing.assert_close(ENDD.loss(step)["nll"].double(), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(step.run.loss(step)["nll"].double(), expected, rtol=1e-3, atol=1e-3)
 
 
 class TestStep:
@@ -75,7 +75,7 @@ class TestStep:
         run = make_run(plugin, task)
         before = [copy.deepcopy(teacher.state_dict()) for teacher in run.teachers]
         take_steps(run, 3)
-        task.evaluate(run.learner.deploy["ensemble"], "test", 0, "validated")
+        task.evaluate(run.learner.deploy["ensemble"], "test", Split(0))
         run.check_teachers()
         for state, teacher in zip(before, run.teachers, strict=True):
             assert all(torch.equal(state[name], tensor) for name, tensor in teacher.state_dict().items())
@@ -109,9 +109,13 @@ class TestStep:
         assert isinstance(bound.optimizer, torch.optim.Adam)
         assert bound.optimizer.param_groups[0]["lr"] == pytest.approx(3e-4)
 
+    def test_that_cycle_is_the_rates_curve(self):
+        run = make_run(END, toy_task(), {"optimizer": "adam"})
+        assert [run.phases[0].updates(run)[0].curve(progress) for progress in (0.0, 1 / 3, 0.5)] == pytest.approx([0.1, 1.0, 0.55])
+
     @pytest.mark.parametrize(("progress", "expected"), [(0.0, 1e-3), (1 / 6, 5.5e-3), (1 / 3, 1e-2), (1 / 2, 5.5e-3), (2 / 3, 1e-3), (1.0, 1e-6)])
     def test_its_rate_goes_one_cycle_and_then_to_almost_nothing(self, progress, expected):
-        assert 1e-2 * one_cycle(progress) == pytest.approx(expected)
+        assert 1e-2 * schedules.curve(schedules.one_cycle)(progress) == pytest.approx(expected)
 
     def divergence(self, step, temperature):
         """KL [B] of the student from the members' mean."""
@@ -120,23 +124,23 @@ class TestStep:
 
     def test_the_mean_is_distilled_at_a_fixed_temperature_by_default(self):
         step = new_step(make_run(END, toy_task()), progress=0.9)
-        torch.testing.assert_close(END.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean(), **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean(), **CLOSE)
 
     @pytest.mark.parametrize(("progress", "temperature"), [(0.1, 2.5), (0.5, 1.75), (0.9, 1.0)])
     def test_the_mean_can_be_distilled_at_a_temperature_that_falls(self, progress, temperature):
         step = new_step(make_run(END, toy_task(), {"annealed": True}), progress=progress)
-        torch.testing.assert_close(END.loss(step)["kl"], temperature**2 * self.divergence(step, temperature).mean(), **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["kl"], temperature**2 * self.divergence(step, temperature).mean(), **CLOSE)
 
     def test_the_divergence_of_the_mean_can_be_averaged_over_classes(self):
         step = new_step(make_run(END, toy_task(classes=4), {"reduction": "mean"}))
-        torch.testing.assert_close(END.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean() / 4, **CLOSE)
+        torch.testing.assert_close(step.run.loss(step)["kl"], 2.5**2 * self.divergence(step, 2.5).mean() / 4, **CLOSE)
 
     @pytest.mark.parametrize("smoothing", [1e-5, 0.3])
     def test_members_are_smoothed_as_much_as_is_asked_for(self, smoothing):
         step = new_step(make_run(ENDD, toy_task(), {"smoothing": smoothing}), progress=0.9)
         z_m = torch.stack([teacher.logits for teacher in step.teachers], dim=1).double()
         expected = -Dirichlet(step.student.logits.double().exp().unsqueeze(1)).log_prob(smoothed(z_m, smoothing)).mean()
-        torch.testing.assert_close(ENDD.loss(step)["nll"].double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(step.run.loss(step)["nll"].double(), expected, rtol=1e-4, atol=1e-4)
 
     @BY_NAME
     def test_losses_fall(self, plugin):
@@ -144,10 +148,39 @@ class TestStep:
         assert sum(history[-5:]) < sum(history[:5])
 
 
+class TestEarlierExits:
+    @BY_NAME
+    def test_no_classifier_is_left_without_a_gradient(self, digits, plugin):
+        run = make_run(plugin, digits())
+        take_steps(run, 1)
+        before = [classifier.linear.weight.detach().clone() for classifier in run.learner.student.classifiers]
+        take_steps(run, 1)
+        assert len(before) == 3
+        assert all(not torch.equal(old, classifier.linear.weight) for old, classifier in zip(before, run.learner.student.classifiers, strict=True))
+
+    @pytest.mark.parametrize("plugin", [END, ENDD], ids=["end", "endd"])
+    def test_every_exit_has_the_loss_that_the_last_one_has_alone(self, digits, plugin):
+        run = make_run(plugin, digits())
+        step = new_step(run, progress=0.5)
+        exits = [step.student.logits, *step.student.exits]
+        z_m = torch.stack([teacher.logits for teacher in step.teachers], dim=1).double()
+        (found,) = step.run.loss(step).values()
+        total = 0.0
+        for z in exits:
+            if plugin is END:
+                mean = torch.softmax(z_m / 2.5, dim=2).mean(dim=1)
+                total += 2.5**2 * float(kl_divergence(Categorical(probs=mean), Categorical(logits=z.detach().double() / 2.5)).mean())
+            else:
+                dirichlet = Dirichlet((z.detach().double() / 5.5).exp().unsqueeze(1))
+                total -= 5.5**2 * float(dirichlet.log_prob(smoothed(z_m, 1e-3, 5.5)).mean())
+        assert len(exits) == 3
+        assert float(found.detach()) == pytest.approx(total, rel=1e-4)
+
+
 class TestAuxiliary:
     def batch_of(self, run):
         batch = next(run.augmented)
-        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(0)))
+        return dataclasses.replace(batch, auxiliary=next(run.task.auxiliary(run.split)))
 
     @pytest.mark.parametrize(("plugin", "plain"), [(END_AUX, END), (ENDD_AUX, ENDD)])
     def test_its_loss_is_that_of_one_batch_of_both(self, plugin, plain):
@@ -157,7 +190,7 @@ class TestAuxiliary:
         both = torch.cat([batch.inputs, batch.auxiliary])
         joined = Batch(both, torch.zeros(len(both), dtype=torch.long), torch.zeros(len(both), dtype=torch.long))
         assert len(both) == 32
-        found, expected = plugin.loss(new_step(run, batch=batch)), plain.loss(new_step(other, batch=joined))
+        found, expected = run.loss(new_step(run, batch=batch)), other.loss(new_step(other, batch=joined))
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
     @pytest.mark.parametrize("plugin", [END_AUX, ENDD_AUX])
@@ -166,7 +199,7 @@ class TestAuxiliary:
         calls = []
         for network in (run.learner.student, *run.teachers):
             network.register_forward_pre_hook(lambda module, inputs: calls.append((id(module), len(inputs[0]))))
-        plugin.loss(new_step(run, batch=self.batch_of(run)))
+        run.loss(new_step(run, batch=self.batch_of(run)))
         assert sorted(calls) == sorted((id(network), 32) for network in (run.learner.student, *run.teachers))
 
     def test_phases_ask_for_auxiliary_data_where_the_method_is_named_so(self):
@@ -174,8 +207,8 @@ class TestAuxiliary:
 
     @pytest.mark.parametrize("plugin", [END_AUX, ENDD_AUX])
     def test_a_task_without_an_auxiliary_set_is_refused_with_a_reason(self, plugin):
-        assert "auxiliary" in plugin.method.applies(toy_task(auxiliary=None).card, plugin.method.Params())
-        assert plugin.method.applies(toy_task(auxiliary="noise").card, plugin.method.Params()) is None
+        assert "auxiliary inputs" in plugin.method.reason_against(toy_task(auxiliary=None).card, plugin.method.Params())
+        assert plugin.method.reason_against(toy_task(auxiliary="noise").card, plugin.method.Params()) is None
 
 
 class TestDeclaration:
@@ -187,7 +220,7 @@ class TestDeclaration:
 
     @BY_NAME
     def test_a_task_without_auxiliary_set_suits_the_plain_rows(self, plugin):
-        refused = plugin.method.applies(toy_task(auxiliary=None).card, plugin.method.Params()) is not None
+        refused = plugin.method.reason_against(toy_task(auxiliary=None).card, plugin.method.Params()) is not None
         assert refused == plugin.method.name.endswith("-aux")
 
     @BY_NAME
@@ -197,24 +230,28 @@ class TestDeclaration:
             ({"teachers": 1}, "at least 2"),
             ({"temperature": 0.5}, "temperature"),
             ({"hold": 0.7, "anneal": 0.7}, "hold"),
+            ({"hold": -0.1}, "hold"),
+            ({"anneal": -0.1}, "anneal"),
             ({"clip": 0.0}, "clip"),
-            ({"peak_lr": 0.0}, "rate"),
+            ({"peak_lr": 0.0}, "peak_lr"),
         ],
     )
     def test_numbers_that_make_no_sense_are_refused_before_training(self, plugin, values, word):
-        assert word in plugin.method.applies(toy_task().card, plugin.method.Params(**values))
+        with pytest.raises(ImpossibleValue, match=word):
+            plugin.method.Params(**values)
 
     @BY_NAME
     @pytest.mark.parametrize("share", [0.5, 0.6])
     def test_a_course_without_a_step_at_one_is_refused_and_the_longest_that_is_searched_has_one(self, plugin, share):
-        assert "below 1" in plugin.method.applies(toy_task().card, plugin.method.Params(hold=0.5, anneal=share))
+        with pytest.raises(ImpossibleValue, match="below 1"):
+            plugin.method.Params(hold=0.5, anneal=share)
         longest = {name: tunables(plugin.method.Params)[name].high for name in ("hold", "anneal")}
-        assert plugin.method.applies(toy_task().card, plugin.method.Params(**longest)) is None
-        assert temperature_at(0.99, plugin.method.Params(annealed=True, **longest)) == 1.0
+        assert float(temperature_at(torch.tensor(0.99), plugin.method.Params(annealed=True, **longest))) == 1.0
 
     @pytest.mark.parametrize("smoothing", [0.0, 1.0, -0.1])
     def test_a_likelihood_without_smoothing_is_refused(self, smoothing):
-        assert "smoothing" in ENDD.method.applies(toy_task().card, ENDD.method.Params(smoothing=smoothing))
+        with pytest.raises(ImpossibleValue, match="smoothing"):
+            ENDD.method.Params(smoothing=smoothing)
 
     @BY_NAME
     def test_members_come_from_the_tasks_pool(self, plugin):
@@ -224,7 +261,7 @@ class TestDeclaration:
 
 
 class TestDeployed:
-    def test_the_ensemble_is_scored_beside_the_student_with_its_members_uncertainties(self):
+    def test_the_ensemble_is_scored_in_addition_to_the_student_with_its_members_uncertainties(self):
         task = toy_task()
         run = make_run(ENDD, task)
         inputs = next(run.augmented).inputs

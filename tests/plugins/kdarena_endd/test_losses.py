@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_endd.end import divergence
+from kdarena_endd import end
 from kdarena_endd.endd import mean_log_probability, negative_log_likelihood
 from torch.distributions import Categorical, Dirichlet, kl_divergence
+
+from kdarena import losses
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
@@ -34,6 +36,11 @@ def likelihood(z, z_m, temperature=1.0, epsilon=1e-3, tiny=0.0):
     """T² · nll, mean over samples, as the method composes it."""
     g = mean_log_probability(z_m, temperature, epsilon, tiny)
     return temperature**2 * negative_log_likelihood((z / temperature).exp(), g, tiny).mean()
+
+
+def divergence(z_m, z, temperature, reduction):
+    """EnD's loss as the method composes it."""
+    return end.divergence(losses.log_mean_probability((z_m / temperature).unbind(1), dim=1), z, temperature, reduction)
 
 
 def gradient(term, logits):

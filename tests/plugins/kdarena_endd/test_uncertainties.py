@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_endd.endd import uncertainties
+from kdarena_endd.endd import EnDD
 from kdarena_endd.ensemble import ensemble_uncertainties
 from scipy.special import rel_entr
 from torch.distributions import Categorical, Dirichlet, kl_divergence
@@ -26,7 +26,7 @@ def drawn(seed=0, samples=3, members=4, classes=5, scale=2.0):
 
 
 def of_student(z):
-    return uncertainties(Outputs(z))
+    return EnDD().uncertainties(Outputs(z))
 
 
 def of_members(z_m):

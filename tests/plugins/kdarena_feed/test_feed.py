@@ -13,8 +13,8 @@ from torch import nn
 
 from kdarena import TeacherSpec
 from kdarena.errors import NotApplicable
-from kdarena.method.student import Defaults
-from kdarena.params import tunables
+from kdarena.method.student import Student
+from kdarena.params import ImpossibleValue, tunables
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps, toy_teacher
 from kdarena.testing.task import toy_task
 
@@ -92,7 +92,7 @@ class TestParallel:
     def test_the_total_is_cross_entropy_and_beta_times_each_teachers_distance(self):
         run = make_run(PFEED, toy_task(), {"beta": 20.0})
         step = new_step(run)
-        terms = PFEED.loss(step)
+        terms = step.run.loss(step)
         assert sorted(terms) == ["ce", "feed0", "feed1", "feed2"]
         for n, teacher in enumerate(step.teachers):
             transformed = run.learner.helpers[f"ntl{n}"](step.student.feature_map)
@@ -105,7 +105,7 @@ class TestParallel:
         run, moved = make_run(PFEED, task, teachers=given), make_run(PFEED, task, teachers=[given[2], given[0], given[1]])
         for n, origin in enumerate((2, 0, 1)):
             moved.learner.helpers[f"ntl{n}"].load_state_dict(run.learner.helpers[f"ntl{origin}"].state_dict())
-        totals = [sum(PFEED.loss(new_step(one)).values()) for one in (run, moved)]
+        totals = [sum(one.loss(new_step(one)).values()) for one in (run, moved)]
         torch.testing.assert_close(*totals, **CLOSE)
 
     def test_equal_teachers_with_equal_transformations_count_n_times(self):
@@ -113,7 +113,7 @@ class TestParallel:
         run = make_run(PFEED, task, teachers=[toy_teacher(task) for _ in range(3)])
         for n in (1, 2):
             run.learner.helpers[f"ntl{n}"].load_state_dict(run.learner.helpers["ntl0"].state_dict())
-        terms = PFEED.loss(new_step(run))
+        terms = run.loss(new_step(run))
         torch.testing.assert_close(sum(terms.values()), terms["ce"] + 3 * terms["feed0"], **CLOSE)
 
     def test_each_teacher_has_a_transformation_of_its_own_that_learns(self):
@@ -126,9 +126,9 @@ class TestParallel:
             assert all(not torch.equal(before[name][inner], tensor) for inner, tensor in helper.state_dict().items())
 
     def test_with_beta_zero_the_student_is_trained_as_it_is_alone(self):
-        run, alone = make_run(PFEED, toy_task(), {"beta": 0.0}), make_run(Defaults(), toy_task())
+        run, alone = make_run(PFEED, toy_task(), {"beta": 0.0}), make_run(Student, toy_task())
         step = new_step(make_run(PFEED, toy_task(), {"beta": 0.0}))
-        gradients = torch.autograd.grad(sum(PFEED.loss(step).values()), list(step.learner.helpers["ntl0"].parameters()))
+        gradients = torch.autograd.grad(sum(step.run.loss(step).values()), list(step.learner.helpers["ntl0"].parameters()))
         assert all(float(gradient.abs().max()) == 0 for gradient in gradients)
         take_steps(run, 3)
         take_steps(alone, 3)
@@ -183,7 +183,19 @@ class TestParallel:
 
     def test_each_distance_reaches_its_own_transformation_and_the_students_map_and_nothing_else(self):
         run = make_run(PFEED, toy_task())
-        assert reached_by(run, PFEED.loss(new_step(run))["feed1"]) == {"student.stages", "ntl1.layers"}
+        assert reached_by(run, run.loss(new_step(run))["feed1"]) == {"student.stages", "ntl1.layers"}
+
+
+@pytest.mark.parametrize("plugin", [PFEED, SFEED], ids=["pfeed", "sfeed"])
+class TestDeclaration:
+    def test_a_task_without_feature_maps_is_refused(self, plugin):
+        assert "it needs feature maps" in plugin.method.reason_against(toy_task(feature_maps=False).card, plugin.method.Params())
+
+    def test_values_without_a_meaning_are_refused(self, plugin):
+        count = "teachers" if plugin is PFEED else "generations"
+        for name, value in {"beta": -1.0, "width": 0.0, count: 0}.items():
+            with pytest.raises(ImpossibleValue, match=name):
+                plugin.method.Params(**{name: value})
 
 
 class TestSequential:
@@ -191,7 +203,7 @@ class TestSequential:
         run = make_run(SFEED, toy_task())
         take_steps(run, 1, "generation0")
         take_steps(run, 0, "generation1")
-        assert reached_by(run, SFEED.loss(new_step(run))["feed"]) == {"student.stages", "ntl.layers"}
+        assert reached_by(run, run.loss(new_step(run))["feed"]) == {"student.stages", "ntl.layers"}
 
     def test_the_first_generation_is_trained_by_the_labels_alone(self):
         run = make_run(SFEED, toy_task())
@@ -207,7 +219,7 @@ class TestSequential:
         parallel.learner.student.load_state_dict(run.learner.student.state_dict())
         parallel.learner.helpers["ntl0"].load_state_dict(run.learner.helpers["ntl"].state_dict())
         batch = next(run.augmented)
-        one, other = SFEED.loss(new_step(run, batch=batch)), PFEED.loss(new_step(parallel, batch=batch))
+        one, other = run.loss(new_step(run, batch=batch)), parallel.loss(new_step(parallel, batch=batch))
         assert [float(one["ce"]), float(one["feed"])] == [float(other["ce"]), float(other["feed0"])]
 
     def test_the_teacher_is_the_generation_before_frozen_as_it_was(self):
@@ -229,7 +241,7 @@ class TestSequential:
         student, ntl = run.learner.student, run.learner.helpers["ntl"]
         assert all(torch.equal(one, other) for one, other in zip(student.parameters(), fresh.parameters(), strict=True))
         assert not torch.equal(student.head.weight, run.new_student(generation=0).head.weight)
-        run.phases[1].begin(run)
+        run.phases[1].prepare(run)
         student, ntl = run.learner.student, run.learner.helpers["ntl"]
         start = copy.deepcopy((student.state_dict(), ntl.state_dict()))
         stepped = take_steps(run, 2, "generation1")
@@ -242,7 +254,7 @@ class TestSequential:
         take_steps(run, 1, "generation0")
         seen = []
         for _ in range(3):
-            run.phases[1].begin(run)
+            run.phases[1].prepare(run)
             seen.append((run.teacher, run.learner.student.head.weight.detach().clone()))
             take_steps(run, 1, "generation1")
         assert all(teacher is seen[0][0] for teacher, _ in seen)
@@ -253,4 +265,4 @@ class TestSequential:
         run = make_run(SFEED, toy_task(), {"generations": 4})
         assert [(phase.name, phase.share, phase.steps) for phase in run.phases] == [(f"generation{k}", 1.0, None) for k in range(4)]
         take_phases(run, 1)
-        assert run.learner.student is run.store["students"][3]
+        assert run.learner.student is run.instance.students[3]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kdarena.testing.task import ToyTask, toy_task
-from kdarena.tracks.task import Batch, Outputs, Setting
+from kdarena.tracks.values import Outputs, Setting
 
 WORDS, LONGEST, WIDTH, HEADS = 20, 9, 8, 2
 PADDING, CLS, SEPARATOR = 0, 1, 2
@@ -65,31 +65,22 @@ class ToyEncoder(nn.Module):
 class ToyText(ToyTask):
     """Sentences of one to six words; the class says whether one of them is among the first."""
 
-    def __init__(self, card, setting):
-        self.card, self.setting = card, setting
-        random = torch.Generator().manual_seed(0)
-        self._parts = {}
-        for part, size in (("train", card.train), ("validation", card.validation), ("test", card.test)):
-            words = torch.randint(3, WORDS, (size, LONGEST), generator=random)
-            lengths = torch.randint(3, LONGEST + 1, (size, 1), generator=random)
-            positions = torch.arange(LONGEST)
-            words[:, 0] = CLS
-            words[positions == lengths - 1] = SEPARATOR
-            words[positions >= lengths] = PADDING
-            self._parts[part] = (words, ((words > SEPARATOR) & (words < 6)).any(dim=1).long())
+    def draw(self, count, random):
+        words = torch.randint(3, WORDS, (count, LONGEST), generator=random)
+        lengths = torch.randint(3, LONGEST + 1, (count, 1), generator=random)
+        positions = torch.arange(LONGEST)
+        words[:, 0] = CLS
+        words[positions == lengths - 1] = SEPARATOR
+        words[positions >= lengths] = PADDING
+        return words, ((words > SEPARATOR) & (words < 6)).any(dim=1).long()
 
-    def batches(self, seed, protocol, data):
-        inputs, targets = self._parts["train"]
-        random = torch.Generator().manual_seed(seed)
-        while True:
-            for index in torch.randperm(len(targets), generator=random).split(self.card.recipe.batch_size):
-                if data == "plain" or len(index) == self.card.recipe.batch_size:
-                    yield Batch(inputs[index], targets[index], index)
+    def batch(self, half, rows, positions, random):
+        return super().batch(half, rows, positions, None)  # nothing is augmented
 
     def new_network(self, architecture, *, dropout=0.0):
         return ToyEncoder(*ARCHITECTURES[architecture], self.classes)
 
-    def forward(self, network, inputs, **arguments):
+    def answer(self, network, inputs, **arguments):
         return network(inputs)
 
     def optimizer(self, parameters, *, lr, weight_decay):

@@ -1,5 +1,7 @@
 """All layers at once: what is matched with what, the loss of the classifier, and how the student starts."""
 
+import dataclasses
+
 import pytest
 import torch
 from kdarena_internal import variants
@@ -8,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from kdarena import Outputs
 from kdarena.errors import NotApplicable
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_phases
 from kdarena.testing.task import toy_task
 
@@ -20,9 +23,9 @@ def quiet(run):
     return run
 
 
-def terms_of(run, phase=None, plugin=INTERNAL):
+def terms_of(run, phase=None):
     step = new_step(run, phase=phase)
-    return plugin.loss(step), step
+    return run.loss(step), step
 
 
 class TestMatching:
@@ -38,7 +41,7 @@ class TestMatching:
         step = new_step(run)
         monkeypatch.setattr(run.task, "forward", lambda network, inputs: student if network is run.learner.student else teacher)
         monkeypatch.setattr(run.task, "loss", lambda outputs, targets: outputs.logits.sum())
-        terms = INTERNAL.loss(step)
+        terms = run.loss(step)
         for k in (1, 2):
             # the states of the embeddings are before those of layer 1, so that lists of attention begin one later
             expected = attention_kl(teacher.attentions[2 * k - 1], student.attentions[k - 1], student.tokens)
@@ -78,7 +81,7 @@ class TestMatching:
         run = quiet(make_run(INTERNAL, text_task()))
         batch = next(run.augmented)
         longer = type(batch)(torch.nn.functional.pad(batch.inputs, (0, 4)), batch.targets, batch.index)
-        before, after = (INTERNAL.loss(new_step(run, batch=one)) for one in (batch, longer))
+        before, after = (run.loss(new_step(run, batch=one)) for one in (batch, longer))
         for name, term in before.items():
             assert float(after[name].detach()) == pytest.approx(float(term.detach()), rel=1e-4, abs=1e-6)
 
@@ -99,7 +102,7 @@ class TestClassification:
         found = []
         for plugin in variants:
             run = quiet(make_run(plugin, task))
-            terms, _ = terms_of(run, plugin=plugin)
+            terms, _ = terms_of(run)
             found.append({name: float(terms[name].detach()) for name in ("ce", "kl")})
             if plugin is not INTERNAL:
                 assert run.phases[-1].name == "classification"
@@ -124,7 +127,7 @@ class TestStart:
         task = text_task()
         run = make_run(INTERNAL, task)
         state = torch.get_rng_state()
-        INTERNAL.build_student(task, run.teacher, run.params, run)
+        run.instance.build_student(task, run.teacher, run)
         assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -139,28 +142,30 @@ class TestTraining:
 
 class TestRefusals:
     def test_tasks_whose_networks_show_no_attention(self):
-        card = toy_task().card
-        assert "no attention" in INTERNAL.method.applies(card, INTERNAL.method.Params())
+        card = dataclasses.replace(toy_task().card, track="text")
+        assert INTERNAL.method.reason_against(card, INTERNAL.method.Params()) == "it needs attention layers, which the task 'toy' does not offer"
 
     @pytest.mark.parametrize("plugin", variants, ids=lambda plugin: plugin.method.name)
     def test_they_are_of_text_and_of_nothing_else(self, text_task, plugin):
         assert plugin.method.tracks == ("text",)
         assert not plugin.method.extended
         assert set(plugin.method.excluded) == {"classification", "segmentation", "speech"}
-        assert plugin.method.applies(text_task().card, plugin.method.Params()) is None
+        assert plugin.method.reason_against(text_task().card, plugin.method.Params()) is None
 
     @pytest.mark.parametrize(
         ("plugin", "params", "named"),
         [
-            (INTERNAL, {"a": 1.5}, "a=1.5"),
-            (INTERNAL, {"w_kl": -1.0}, "w_kl=-1"),
-            (SID, {"temperature": 0.0}, "T=0"),
-            (PID, {"share": 1.0}, "share=1"),
-            (SID, {"share": 0.0}, "share=0"),
+            (INTERNAL, {"a": 1.5}, "a: 1.5"),
+            (INTERNAL, {"w_kl": -1.0}, "w_kl: -1"),
+            (SID, {"temperature": 0.0}, "temperature: 0"),
+            (PID, {"share": 1.0}, "share: 1"),
+            (SID, {"share": 0.0}, "share: 0"),
+            (SID, {"threshold": -0.1}, "threshold: -0.1"),
         ],
     )
-    def test_numbers_that_make_no_sense(self, text_task, plugin, params, named):
-        assert named in plugin.method.applies(text_task().card, plugin.method.Params(**params))
+    def test_numbers_that_make_no_sense(self, plugin, params, named):
+        with pytest.raises(ImpossibleValue, match=f"{named} is not possible"):
+            plugin.method.Params(**params)
 
     @pytest.mark.parametrize(("student", "named"), [("three", "student has 3, the teacher 4"), ("many-headed", "heads"), ("wide", "hidden state")])
     def test_pairs_whose_layers_can_not_be_compared(self, text_task, student, named):

@@ -35,7 +35,7 @@ class TestLosses:
         found = {}
         for plugin in (PID, SID):
             run = make_run(plugin, text_task())
-            found[plugin.method.name] = [set(plugin.loss(new_step(run, phase=phase.name))) for phase in run.phases]
+            found[plugin.method.name] = [set(run.loss(new_step(run, phase=phase.name))) for phase in run.phases]
         first, second, last = {"attention1", "hidden1"}, {"attention2", "hidden2"}, {"ce", "kl"}
         assert found == {"pid": [first, second, last], "sid": [first, first | second, last]}
 
@@ -45,7 +45,7 @@ class TestLosses:
         for plugin in (PID, SID):
             run = make_run(plugin, task)
             run.learner.student.eval()
-            values.append({name: term.item() for name, term in plugin.loss(new_step(run, phase="layer1")).items()})
+            values.append({name: term.item() for name, term in run.loss(new_step(run, phase="layer1")).items()})
         assert values[0] == values[1]
 
     def test_the_first_steps_of_both_are_the_same_bit_by_bit(self, text_task):
@@ -62,7 +62,7 @@ class TestLosses:
         runs = [make_run(plugin, task) for plugin in (INTERNAL, SID)]
         for run in runs:
             run.learner.student.eval()
-        at_once, stacked = INTERNAL.loss(new_step(runs[0])), SID.loss(new_step(runs[1], phase="layer2"))
+        at_once, stacked = runs[0].loss(new_step(runs[0])), runs[1].loss(new_step(runs[1], phase="layer2"))
         assert {name: at_once[name].item() for name in stacked} == {name: term.item() for name, term in stacked.items()}
 
     def test_shares_are_those_of_the_layers_together_and_of_the_rest(self, text_task):
@@ -75,7 +75,7 @@ class TestGradients:
     @pytest.mark.parametrize(("phase", "reached"), [("layer1", {"embeddings", "layer1"}), ("layer2", {"embeddings", "layer1", "layer2"})])
     def test_they_reach_embeddings_and_layers_up_to_the_stages_and_nothing_above(self, text_task, plugin, phase, reached):
         run = make_run(plugin, text_task(), {"from_teacher": False})
-        total = sum(plugin.loss(new_step(run, phase=phase)).values())
+        total = sum(run.loss(new_step(run, phase=phase)).values())
         for part, module in parts(run.learner.student).items():
             gradients = torch.autograd.grad(total, list(module.parameters()), allow_unused=True, retain_graph=True)
             if part in reached:
@@ -179,17 +179,17 @@ class TestEnds:
             mean = sum(terms["student/attention2"] + terms["student/hidden2"] for terms in history[-4:]) / 4
             run = make_run(plugin, task, {"from_teacher": False, "threshold": mean + above})
             take_steps(run, 6, phase.name)
-            assert run.phases[1].until(run) is expected
+            assert run.phases[1].stop_when(run) is expected
 
     def test_before_a_whole_epoch_nothing_ends(self, text_task):
         run = make_run(PID, text_task(), {"threshold": 1e3})
         take_steps(run, 3, "layer1")
-        assert run.phases[0].until(run) is False
+        assert run.phases[0].stop_when(run) is False
         take_steps(run, 4, "layer1")
-        assert run.phases[0].until(run) is True
+        assert run.phases[0].stop_when(run) is True
 
     def test_a_stage_forgets_what_the_one_before_it_saw(self, text_task):
         run = make_run(PID, text_task(), {"threshold": 1e3})
         take_steps(run, 4, "layer1")
         take_steps(run, 3, "layer2")
-        assert run.phases[1].until(run) is False
+        assert run.phases[1].stop_when(run) is False

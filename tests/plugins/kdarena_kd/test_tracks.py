@@ -9,7 +9,7 @@ from torch import nn
 
 from kdarena.testing.run import make_run, new_step
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Batch, Setting
+from kdarena.tracks.values import Batch, Setting
 
 KD, ENSEMBLE, DML = variants
 T = 2.0
@@ -60,17 +60,17 @@ def naive_terms(plugin, run, step):
     return values
 
 
-def terms_of(plugin, step):
-    return {name: float(term.detach()) for name, term in plugin.loss(step).items()}
+def terms_of(step):
+    return {name: float(term.detach()) for name, term in step.run.loss(step).items()}
 
 
 @ROWS
 def test_each_term_is_the_mean_over_the_tokens_up_to_the_ends_of_the_sentences(plugin, name):
     run = run_without_dropout(plugin, name)
     step = new_step(run)
-    assert plugin.method.applies(run.task.card, run.params) is None
+    assert plugin.method.reason_against(run.task.card, run.params) is None
     assert bool((step.targets == -100).any())
-    assert terms_of(plugin, step) == pytest.approx(naive_terms(plugin, run, step), rel=1e-4)
+    assert terms_of(step) == pytest.approx(naive_terms(plugin, run, step), rel=1e-4)
 
 
 @ROWS
@@ -79,5 +79,5 @@ def test_padding_changes_no_term(plugin, name):
     batch = next(run.augmented)
     inputs, of_teacher = (nn.functional.pad(audio, (0, 0, 0, 6)) for audio in (batch.inputs, batch.teacher_inputs))
     padded = Batch(inputs, nn.functional.pad(batch.targets, (0, 3), value=-100), batch.index, of_teacher)
-    before, after = (terms_of(plugin, new_step(run, batch=one)) for one in (batch, padded))
+    before, after = (terms_of(new_step(run, batch=one)) for one in (batch, padded))
     assert after == pytest.approx(before, rel=1e-4)

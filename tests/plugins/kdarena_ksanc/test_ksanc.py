@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy
 from kdarena.testing.run import make_run, new_step, take_phases, take_steps
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 (PLUGIN,) = variants
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -35,14 +35,14 @@ class Constant(nn.Module):
 def training(**params):
     run = make_run(PLUGIN, toy_task(), params)
     take_steps(run, 2, "estimators")
-    run.phases[1].begin(run)
+    run.phases[1].prepare(run)
     return run
 
 
 def terms_of(run, update, step=None):
     step = step or new_step(run, update=update)
     step.update = update
-    return PLUGIN.loss(step), step
+    return step.run.loss(step), step
 
 
 def gradients(term, module):
@@ -105,7 +105,7 @@ class TestStudentsLoss:
     def test_a_copy_of_the_teacher_has_neither(self):
         task = toy_task(student="toy-teacher")
         run = make_run(PLUGIN, task)
-        run.phases[1].begin(run)
+        run.phases[1].prepare(run)
         run.learner.student.load_state_dict(run.teacher.state_dict())
         run.learner.student.eval()
         squeezer = run.learner.helpers["squeezer"]
@@ -153,7 +153,7 @@ class TestStudentsLoss:
         other = new_step(run, update="student", batch=step._present)
         assert set(terms) == {"b", "is", "adv", "class"}
         assert terms["class"].item() == 0
-        assert PLUGIN.loss(other)["b"].item() == pytest.approx(terms["b"].item(), rel=1e-5)
+        assert run.loss(other)["b"].item() == pytest.approx(terms["b"].item(), rel=1e-5)
 
     def test_it_reaches_student_and_squeezer_and_nothing_else(self):
         run = training()
@@ -192,7 +192,7 @@ class TestCriticsLoss:
     @pytest.mark.parametrize("mu", [0.0625, 0.25, 1.0])
     def test_the_best_answer_to_a_students_sample_is_mu_over_one_plus_mu(self, mu):
         run = training(mu3=mu)
-        critic = run.learner.helpers["critic"] = Constant(4)
+        critic = run.instance.critic = Constant(4)
         best = mu / (1 + mu)
         pulls = []
         for d in (0.5 * best, best, 1.5 * best):
@@ -205,7 +205,7 @@ class TestCriticsLoss:
 
     def test_an_undecided_critic_pays_log_two_twice_and_log_n_twice(self):
         run = training(mu3=0.5)
-        run.learner.helpers["critic"] = Constant(4)
+        run.instance.critic = Constant(4)
         terms, _ = terms_of(run, "critic")
         assert terms["real"].item() == pytest.approx(math.log(2), rel=1e-5)
         assert terms["fake"].item() == pytest.approx(math.log(2), rel=1e-5)
@@ -215,7 +215,7 @@ class TestCriticsLoss:
     @pytest.mark.parametrize("certain", [-300.0, 300.0])
     def test_a_critic_that_is_certain_has_finite_terms_and_gradients(self, certain):
         run = training()
-        critic = run.learner.helpers["critic"] = Constant(4)
+        critic = run.instance.critic = Constant(4)
         critic.answer.data[0] = certain
         for update, of in (("critic", critic.answer), ("student", run.learner.student.head.weight)):
             terms, _ = terms_of(run, update)
@@ -295,6 +295,39 @@ class TestParameters:
         assert {phase.name: phase.share for phase in run.phases} == {"estimators": 0.25, "train": 0.75}
 
 
+class TestEarlierExits:
+    def in_training(self, digits, **params):
+        run = make_run(PLUGIN, digits(), params)
+        run.phases[1].prepare(run)
+        return run
+
+    def test_no_classifier_is_left_without_a_gradient(self, digits):
+        run = make_run(PLUGIN, digits())
+        before = [classifier.linear.weight.detach().clone() for classifier in run.learner.student.classifiers]
+        take_phases(run, 1)
+        assert len(before) == 3
+        assert all(not torch.equal(old, classifier.linear.weight) for old, classifier in zip(before, run.learner.student.classifiers, strict=True))
+
+    def test_every_exit_is_regressed_on_the_teachers_logits_and_shown_to_the_critic(self, digits):
+        run = self.in_training(digits, lambda2=0.5)
+        terms, step = terms_of(run, "student")
+        exits = [one.detach() for one in (step.student.logits, *step.student.exits)]
+        assert len(exits) == 3
+        regressed = sum(float((one - step.teacher.logits).square().sum()) / len(one) for one in exits)
+        assert terms["b"].item() == pytest.approx(regressed, rel=1e-5)
+        said = [run.learner.helpers["critic"](one).detach() for one in exits]
+        assert terms["adv"].item() == pytest.approx(-0.5 * sum(float(one[:, 0].sigmoid().log().mean()) for one in said), rel=1e-4)
+        assert terms["class"].item() == pytest.approx(0.5 * sum(float(cross_entropy(one[:, 1:], step.targets)) for one in said), rel=1e-4)
+
+    def test_the_critic_sees_all_exits_alike_and_no_more_of_the_student_than_of_the_teacher(self, digits):
+        run = self.in_training(digits, mu3=0.5)
+        terms, step = terms_of(run, "critic")
+        said = [run.learner.helpers["critic"](one.detach()).detach() for one in (step.student.logits, *step.student.exits)]
+        assert terms["fake"].item() == pytest.approx(-sum(float((1 - one[:, 0].sigmoid()).log().mean()) for one in said) / 3, rel=1e-4)
+        assert terms["samples"].item() == pytest.approx(-0.5 * sum(float(one[:, 0].sigmoid().log().mean()) for one in said) / 3, rel=1e-4)
+        assert terms["class_student"].item() == pytest.approx(sum(float(cross_entropy(one[:, 1:], step.targets)) for one in said) / 3, rel=1e-4)
+
+
 class TestRun:
     def test_the_teachers_estimators_learn_by_the_task_and_then_rest(self):
         run = make_run(PLUGIN, toy_task())
@@ -312,12 +345,12 @@ class TestRun:
     def test_teacher_and_its_descriptors_are_bit_identical_over_steps(self):
         run = training()
         step = new_step(run, update="student")
-        before = PLUGIN._teacher_descriptor(step).clone()
+        before = run.instance.teacher_descriptor(step).clone()
         take_steps(run, 3, "train")
-        assert torch.equal(PLUGIN._teacher_descriptor(new_step(run, update="student", batch=step._present)), before)
+        assert torch.equal(run.instance.teacher_descriptor(new_step(run, update="student", batch=step._present)), before)
         run.check_teachers()
 
-    def test_the_critics_buffers_stand_still_in_the_students_turn(self):
+    def test_the_critics_buffers_do_not_move_in_the_students_turn(self):
         run = training()
         before = weights_of(run.learner.helpers["critic"])
         terms, _ = terms_of(run, "student")

@@ -1,12 +1,10 @@
 """The losses of MSD against torch.distributions, naive loops and closed forms."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_msd.method import annealed, loss_2, loss_3
+from kdarena_msd.method import loss_2, loss_3
 from torch.distributions import Categorical, kl_divergence
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -119,21 +117,3 @@ class TestFeatures:
         f = features()
         torch.testing.assert_close(loss_3([f[1], f[0], f[2], f[3]], True, "sum"), loss_3(f, True, "sum"), **CLOSE)
         assert abs(float(loss_3([f[3], f[1], f[2], f[0]], True, "sum") - loss_3(f, True, "sum"))) > 0.1
-
-
-class TestAnnealing:
-    def test_beta_runs_from_its_begin_to_its_end(self):
-        assert annealed(0.02, 0.001, 0.0) == pytest.approx(0.02)
-        assert annealed(0.02, 0.001, 0.5) == pytest.approx(0.0105)
-        assert annealed(0.02, 0.001, 1.0) == pytest.approx(0.001)
-
-    def test_it_follows_a_cosine(self):
-        # a third of the way cos is 1/2, so that three quarters of the difference are left
-        assert annealed(1.0, 0.2, 1 / 3) == pytest.approx(0.8)
-
-    @settings(max_examples=30, deadline=None)
-    @given(st.floats(1e-5, 0.1), st.floats(0, 1e-5), st.floats(0, 1))
-    def test_it_never_leaves_the_range_between_them_as_the_printed_form_does(self, begin, end, progress):
-        assert end - 1e-12 <= annealed(begin, end, progress) <= begin + 1e-12
-        printed = 0.5 * (1 + math.cos(0) * (begin - end)) + end
-        assert printed > 0.49

@@ -5,13 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from kdarena_msd import variants
-from kdarena_msd.networks import MultiExit, trunk
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from kdarena import NotApplicable
-from kdarena.params import make_params, tunables
+from kdarena.params import ImpossibleValue, make_params, tunables
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 
@@ -58,7 +57,7 @@ class TestTerms:
     def test_the_total_is_the_papers_weighted_sum(self, tau_squared, factor):
         run = make_run(MSD, toy_task(), {"alpha": 0.3, "beta_begin": 0.05, "beta_end": 0.01, "tau_squared": tau_squared})
         step = new_step(run, progress=0.5)
-        terms = MSD.loss(step)
+        terms = run.loss(step)
         a, f = by_hand(run, step)
         q = [Categorical(logits=one / 3) for one in a]
         label = sum(functional.cross_entropy(one, step.targets) for one in a)
@@ -71,35 +70,39 @@ class TestTerms:
         run = make_run(MSD, toy_task(), {"alpha": 0.0, "beta_begin": 0.0})
         step = new_step(run)
         a, _ = by_hand(run, step)
-        torch.testing.assert_close(sum(MSD.loss(step).values()), sum(functional.cross_entropy(one, step.targets) for one in a), **CLOSE)
+        torch.testing.assert_close(sum(run.loss(step).values()), sum(functional.cross_entropy(one, step.targets) for one in a), **CLOSE)
 
-    def test_the_weight_of_features_falls_over_the_run(self):
-        run = make_run(MSD, toy_task(), {"beta_begin": 0.1})
+    def test_the_weight_of_features_runs_from_its_begin_to_its_end_along_half_a_cosine(self):
+        run = make_run(MSD, toy_task(), {"beta_begin": 0.05, "beta_end": 0.01})
         batch = next(run.augmented)
-        start, middle, end = (MSD.loss(new_step(run, batch=batch, progress=progress))["feature"].item() for progress in (0.0, 0.5, 1.0))
-        assert (middle, end) == (pytest.approx(start / 2, rel=1e-4), pytest.approx(0, abs=1e-8))
+        steps = [new_step(run, batch=batch, progress=progress) for progress in (0.0, 1 / 3, 0.5, 1.0)]
+        features = [run.loss(step)["feature"].item() for step in steps]
+        # a third of the way cos is 1/2, so that three quarters of the difference are left
+        assert features == pytest.approx([features[0] / 0.05 * beta for beta in (0.05, 0.04, 0.03, 0.01)], rel=1e-4)
+        _, f = by_hand(run, steps[0])
+        assert features[0] == pytest.approx(0.05 * sum(((one - f[2]) ** 2).sum(dim=1).mean() for one in f[:2]).item(), rel=1e-4)
 
 
 class TestGradients:
     def test_labels_reach_their_own_exit_and_the_stages_before_it(self):
         run = make_run(MSD, toy_task())
-        terms = MSD.loss(new_step(run))
+        terms = run.loss(new_step(run))
         assert reached_by(run, terms["ce1"]) == {"student.stages.0", "exit1.stages", "exit1.head"}
         assert reached_by(run, terms["ce3"]) == {"student.stages.0", "student.stages.1", "student.stages.2", "student.head"}
 
     def test_detached_features_reach_nothing_that_only_the_last_exit_has(self):
         run = make_run(MSD, toy_task())
-        assert reached_by(run, MSD.loss(new_step(run))["feature"]) == {"student.stages.0", "student.stages.1", "exit1.stages", "exit2.stages"}
+        assert reached_by(run, run.loss(new_step(run))["feature"]) == {"student.stages.0", "student.stages.1", "exit1.stages", "exit2.stages"}
 
     def test_undetached_features_reach_the_last_stage_but_no_linear_layer(self):
         run = make_run(MSD, toy_task(), {"detach": False})
-        reached = reached_by(run, MSD.loss(new_step(run))["feature"])
+        reached = reached_by(run, run.loss(new_step(run))["feature"])
         assert "student.stages.2" in reached
         assert not {"student.head", "exit1.head", "exit2.head"} & reached
 
     def test_every_exit_learns_from_the_others_the_deepest_as_well(self):
         run = make_run(MSD, toy_task())
-        assert {"student.head", "student.stages.2", "exit1.head", "exit2.head"} <= reached_by(run, MSD.loss(new_step(run))["distillation"])
+        assert {"student.head", "student.stages.2", "exit1.head", "exit2.head"} <= reached_by(run, run.loss(new_step(run))["distillation"])
 
 
 class TestBranches:
@@ -146,7 +149,7 @@ class TestBranches:
     @pytest.mark.parametrize("student", ["digits-student", "small-msdnet"])
     def test_terms_are_finite_fp32_under_bf16(self, digits, student):
         run = make_run(MSD, digits(student, "bf16"))
-        terms = MSD.loss(new_step(run))
+        terms = run.loss(new_step(run))
         assert {term.dtype for term in terms.values()} == {torch.float32}
         assert all(bool(term.isfinite()) for term in terms.values())
         take_steps(run, 2)
@@ -156,12 +159,12 @@ class TestOwnExits:
     def test_a_student_with_exits_gets_no_branches(self, digits):
         run = make_run(MSD, digits())
         assert run.learner.helpers == {}
-        assert sorted(MSD.loss(new_step(run))) == ["ce1", "ce2", "ce3", "distillation", "feature"]
+        assert sorted(run.loss(new_step(run))) == ["ce1", "ce2", "ce3", "distillation", "feature"]
 
     def test_its_own_exits_and_their_embeddings_are_what_is_taught(self, digits):
         run = make_run(MSD, digits(), {"alpha": 0.3, "beta_begin": 0.05})
         step = new_step(run)
-        terms = MSD.loss(step)
+        terms = run.loss(step)
         student = run.learner.student
         embeddings: list[torch.Tensor] = []
         for classifier in student.classifiers:
@@ -183,7 +186,7 @@ class TestOwnExits:
     def test_each_is_reported_with_what_the_network_costs_up_to_it(self, digits):
         task = digits()
         run = make_run(MSD, task)
-        evaluation = task.evaluation("test", run.seed, run.protocol)
+        evaluation = task.evaluation("test", run.split)
         report = run.learner.report(evaluation)
         answer = evaluation.outputs(run.learner.student)
         for number, logits in enumerate((*answer.exits, answer.logits), start=1):
@@ -196,7 +199,7 @@ class TestOwnExits:
         run = make_run(MSD, task)
         whole = type(run.learner.student).forward
         monkeypatch.setattr(run.learner.student, "forward", lambda x: whole(run.learner.student, x))
-        report = run.learner.report(task.evaluation("test", run.seed, run.protocol))
+        report = run.learner.report(task.evaluation("test", run.split))
         assert sorted(report) == ["exit1/top1", "exit2/top1", "exit3/top1"]
 
 
@@ -221,7 +224,7 @@ class TestDeployed:
     def test_an_exit_costs_the_stages_up_to_it_and_all_branches_so_far(self):
         task = toy_task()
         run = make_run(MSD, task)
-        report = run.learner.report(task.evaluation("test", 0, ""))
+        report = run.learner.report(task.evaluation("test", run.split))
         stages, head = [2 * 64 * 9 * 1 * 3, 2 * 16 * 9 * 3 * 4, 2 * 16 * 9 * 4 * 6], 2 * 6 * 4
         branches = [stages[1] + stages[2] + head, stages[2] + head]
         first = stages[0] + branches[0]
@@ -232,21 +235,21 @@ class TestDeployed:
         task = toy_task()
         run = make_run(MSD, task)
         take_steps(run, 20)
-        evaluation = task.evaluation("test", 0, "")
+        evaluation = task.evaluation("test", run.split)
         report = run.learner.report(evaluation)
-        assert report["exit3/top1"] == pytest.approx(task.evaluate(run.learner.student, "test", 0, "")["top1"])
+        assert report["exit3/top1"] == pytest.approx(task.evaluate(run.learner.student, "test", run.split)["top1"])
         exits = evaluation.outputs(run.learner.deploy["multi-exit"]).exits
         assert report["exit1/top1"] == pytest.approx(100 * float((exits[0].argmax(dim=1) == evaluation.targets).double().mean()))
 
     def test_a_network_cut_for_counting_answers_as_the_whole_and_leaves_it_as_it_was(self, digits):
         task = digits("digits-student")
         run = make_run(MSD, task)
-        student, branches = run.learner.student, dict(zip(("stage1", "stage2"), run.learner.helpers.values(), strict=True))
+        student = run.learner.student
         image = torch.randn(2, 1, 8, 8)
         for module in run.learner.modules():
             module.eval()
         _, whole, _ = run.learner.deploy["multi-exit"](image)
-        _, cut, _ = MultiExit(task.forward, trunk(student, task.branch(student, after="stage2")), branches, last=False)(image)
+        _, cut, _ = run.instance.exits.up_to(2)(image)
         assert all(torch.equal(one, other) for one, other in zip(cut, whole[:2], strict=True))
         assert not any(isinstance(getattr(student, name), nn.Identity) for name in ("layer1", "layer2", "layer3", "fc"))
 
@@ -259,8 +262,8 @@ def test_defaults_are_those_of_the_first_authors_related_code_and_claimed_for_no
 
 
 class TestApplies:
-    def reason(self, values=(), **fields):
-        return MSD.method.applies(toy_task(**fields).card, make_params(MSD.method.Params, dict(values)))
+    def reason(self, **fields):
+        return MSD.method.reason_against(toy_task(**fields).card, MSD.method.Params())
 
     def test_a_student_with_exits_or_stages_to_cut_will_do(self):
         assert self.reason() is None
@@ -273,13 +276,14 @@ class TestApplies:
 
     @pytest.mark.parametrize("values", [{"alpha": 1.5}, {"alpha": -0.1}, {"tau": 0.0}, {"beta_begin": -1.0}, {"beta_end": -1.0}])
     def test_impossible_numbers_are_refused(self, values):
-        assert "it needs 0 <= alpha <= 1, tau > 0" in self.reason(values)
+        with pytest.raises(ImpossibleValue, match=f"{next(iter(values))}: .* is not possible"):
+            make_params(MSD.method.Params, values)
 
     def test_a_student_of_one_stage_is_refused(self):
         shapes = SimpleNamespace(features={"stage1": (3, 8, 8)})
         task = SimpleNamespace(card=toy_task().card, shapes=lambda network: shapes)
         with pytest.raises(NotApplicable, match="a branch needs a stage behind it"):
-            MSD.build_student(task, SimpleNamespace(new_student=lambda **_: nn.Identity()))
+            MSD().build_student(task, SimpleNamespace(new_student=lambda **_: nn.Identity()))
 
     def test_it_takes_no_teacher(self):
         assert MSD.method.teachers(toy_task().card, MSD.method.Params()) == ()

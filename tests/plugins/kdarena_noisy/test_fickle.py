@@ -1,4 +1,4 @@
-"""The fickle teacher: dropout alive, everything else as it was."""
+"""The fickle teacher: dropout active, everything else as it was."""
 
 import copy
 import math
@@ -6,17 +6,18 @@ import math
 import pytest
 import torch
 from kdarena_kd import variants as kd_variants
-from kdarena_noisy.fickle import Fickle
+from kdarena_noisy import fickle
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from kdarena import REFERENCE, TeacherSpec
 from kdarena.errors import NotApplicable
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.testing.task import toy_task
 
-FICKLE, KD = Fickle(), kd_variants[0]
+FICKLE, KD = fickle, kd_variants[0]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -54,7 +55,7 @@ def test_within_one_step_there_is_one_mask():
     step = new_step(fickle_run())
     assert torch.equal(step.teacher.logits, step.teacher.logits)
     expected = 0.9 * 16 * kl_divergence(soft(step.teacher.logits, 4), soft(step.student.logits, 4)).mean()
-    torch.testing.assert_close(FICKLE.loss(step)["kl"].double(), expected, **CLOSE)
+    torch.testing.assert_close(step.run.loss(step)["kl"].double(), expected, **CLOSE)
 
 
 def test_nothing_of_a_fickle_teacher_but_dropout_is_in_train_mode():
@@ -101,7 +102,7 @@ def test_the_mean_over_many_masks_approaches_the_logits_without_a_mask():
 
 
 class TwoRates(nn.Module):
-    """A linear network with dropout of its own beside that which was asked for."""
+    """A linear network with dropout of its own in addition to that which was asked for."""
 
     def __init__(self, own, asked=None):
         super().__init__()
@@ -159,10 +160,11 @@ def test_the_fickle_teacher_is_declared_with_its_dropout():
 
 def test_a_teacher_architecture_without_dropout_is_refused_by_name():
     card = toy_task(teacher_dropout=False).card
-    assert card.teacher in FICKLE.method.applies(card, FICKLE.method.Params())
-    assert FICKLE.method.applies(card, FICKLE.method.Params(dropout=0.0)) is None
+    assert card.teacher in FICKLE.method.reason_against(card, FICKLE.method.Params())
+    assert FICKLE.method.reason_against(card, FICKLE.method.Params(dropout=0.0)) is None
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 3.0])
 def test_a_dropout_that_is_no_probability_below_one_is_refused(dropout):
-    assert "dropout" in FICKLE.method.applies(toy_task().card, FICKLE.method.Params(dropout=dropout))
+    with pytest.raises(ImpossibleValue, match="dropout"):
+        FICKLE.method.Params(dropout=dropout)

@@ -9,6 +9,7 @@ from scipy import stats
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import TeacherSpec
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step
 from kdarena.testing.task import toy_task
 
@@ -33,7 +34,7 @@ def labels_heard(plugin, params, count, monkeypatch):
     for _ in range(count):
         step = new_step(run)
         true.append(step.targets.clone())
-        plugin.loss(step)
+        step.run.loss(step)
     return torch.cat(true), torch.cat(heard)
 
 
@@ -63,12 +64,12 @@ def test_wrong_labels_are_drawn_from_the_runs_own_generator_alone(plugin):
     run = make_run(plugin, toy_task(), {"p": 0.5})
     step = new_step(run)
     everyones, own = torch.random.get_rng_state(), run.generator.get_state()
-    first = plugin.loss(step)["ce"]
+    first = step.run.loss(step)["ce"]
     assert torch.equal(everyones, torch.random.get_rng_state())
     assert not torch.equal(own, run.generator.get_state())
     run.generator.set_state(own)
     torch.manual_seed(7)
-    assert torch.equal(plugin.loss(step)["ce"], first)
+    assert torch.equal(step.run.loss(step)["ce"], first)
 
 
 def test_true_labels_stay_as_they_are():
@@ -76,7 +77,7 @@ def test_true_labels_stay_as_they_are():
     before = run.targets.clone()
     step = new_step(run)
     targets = step.targets.clone()
-    MESSY_STUDENT.loss(step)
+    step.run.loss(step)
     assert torch.equal(step.targets, targets)
     assert torch.equal(run.targets, before)
 
@@ -87,7 +88,7 @@ def test_the_students_cross_entropy_is_that_of_the_wrong_labels_and_the_soft_ter
     heard = []
     loss = run.task.loss
     monkeypatch.setattr(run.task, "loss", lambda outputs, targets: heard.append(targets) or loss(outputs, targets))
-    terms = MESSY_STUDENT.loss(step)
+    terms = step.run.loss(step)
     assert not bool((heard[0] == step.targets).any())
     torch.testing.assert_close(terms["ce"].double(), 0.4 * cross_entropy(step.student.logits, heard[0]), **CLOSE)
     torch.testing.assert_close(terms["kl"].double(), 0.6 * 16 * kl_divergence(soft(step.teacher.logits, 4), soft(step.student.logits, 4)).mean(), **CLOSE)
@@ -113,4 +114,5 @@ def test_a_teacher_whose_true_class_may_be_redrawn_has_fewer_wrong_labels():
 @pytest.mark.parametrize("plugin", [MESSY_TEACHER, MESSY_STUDENT, MESSY], ids=lambda plugin: plugin.method.name)
 @pytest.mark.parametrize("p", [-0.1, 1.1])
 def test_a_rate_that_is_no_probability_is_refused(plugin, p):
-    assert "p is a probability" in plugin.method.applies(toy_task().card, plugin.method.Params(p=p))
+    with pytest.raises(ImpossibleValue, match="^p: "):
+        plugin.method.Params(p=p)

@@ -6,16 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdarena_noisy.soft_randomization import SoftRandomization, noise
+from kdarena_noisy import soft_randomization as SOFT
+from kdarena_noisy.soft_randomization import noise
 from scipy import stats
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from kdarena import losses
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, toy_teacher
 from kdarena.testing.task import toy_task
 
-SOFT = SoftRandomization()
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -56,7 +57,7 @@ def deltas(run, count):
     found = []
     for _ in range(count):
         step = new_step(run)
-        SOFT.loss(step)
+        step.run.loss(step)
         found.append(run.learner.student.seen[-1] - step.inputs)
     return torch.stack(found)
 
@@ -94,7 +95,7 @@ def test_the_noise_is_added_and_does_not_scale_with_the_input():
     for scale in (0.0, 100.0):
         scaled = type(batch)(scale * torch.ones_like(batch.inputs), batch.targets, batch.index)
         step = new_step(run, batch=scaled)
-        SOFT.loss(step)
+        step.run.loss(step)
         assert float((run.learner.student.seen[-1] - step.inputs).std()) == pytest.approx(0.4, rel=0.1)
 
 
@@ -102,7 +103,7 @@ def test_the_teacher_sees_the_clean_view_and_the_student_the_noisy_one_only():
     run = recorded({"sigma": 0.2})
     step = new_step(run)
     inputs = step.inputs.clone()
-    SOFT.loss(step)
+    step.run.loss(step)
     (seen,), (noisy,) = run.teacher.seen[-1:], run.learner.student.seen
     assert torch.equal(seen, inputs)
     assert torch.equal(step.inputs, inputs)
@@ -113,7 +114,7 @@ def test_the_teacher_sees_the_clean_view_and_the_student_the_noisy_one_only():
 def test_both_terms_are_those_of_the_students_logits_on_the_noisy_input(direction):
     run = recorded({"sigma": 0.3, "a": 0.7, "tau": 3.0, "kl_direction": direction})
     step = new_step(run)
-    terms = SOFT.loss(step)
+    terms = step.run.loss(step)
     z_s = run.task.forward(run.learner.student.network, run.learner.student.seen[-1]).logits
     pair = (soft(step.teacher.logits, 3), soft(z_s, 3))
     divergence = kl_divergence(*(pair if direction == "teacher-first" else pair[::-1])).mean()
@@ -140,7 +141,7 @@ def test_the_gradient_of_each_direction_is_the_printed_one(tau, seed):
         run = make_run(SOFT, task, {"tau": tau, "a": 1.0, "kl_direction": direction}, teachers=[Fixed(answer)])
         run.learner.student = Fixed(torch.randn(5, 4, generator=generator))
         z_s = run.learner.student.logits
-        found = gradient(SOFT.loss(new_step(run))["kl"], z_s)
+        found = gradient(run.loss(new_step(run))["kl"], z_s)
         s, t = torch.softmax(z_s.detach() / tau, 1), torch.softmax(answer / tau, 1)
         ratio = (s / t).log()
         printed = s - t if direction == "teacher-first" else s * (ratio - (s * ratio).sum(1, keepdim=True))
@@ -157,13 +158,15 @@ def test_noise_is_drawn_from_the_methods_own_generator_alone():
     run = recorded({"sigma": 0.2})
     step = new_step(run)
     before = torch.random.get_rng_state()
-    SOFT.loss(step)
+    step.run.loss(step)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_task_without_images_is_refused():
-    assert "image" in SOFT.method.applies(toy_task(pixels=False).card, SOFT.method.Params())
+    assert "it needs images" in SOFT.method.reason_against(toy_task(pixels=False).card, SOFT.method.Params())
+    assert SOFT.method.reason_against(toy_task().card, SOFT.method.Params()) is None
 
 
 def test_a_negative_sigma_is_refused():
-    assert "sigma" in SOFT.method.applies(toy_task().card, SOFT.method.Params(sigma=-0.1))
+    with pytest.raises(ImpossibleValue, match="sigma"):
+        SOFT.method.Params(sigma=-0.1)

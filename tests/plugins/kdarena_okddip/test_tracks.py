@@ -10,11 +10,11 @@ from torch.distributions import Categorical, kl_divergence
 
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 OKDDIP, BRANCHES = variants
 T = 2.0
-TASKS = pytest.mark.parametrize("name", ["scenes", "agreement"])
+TASKS = pytest.mark.parametrize("name", ["scenes", "grammar"])
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def test_everything_trains_there(name):
     assert OKDDIP.method.covers(task.card.track)
     run = make_run(OKDDIP, task)
     modules = {"leader": run.learner.student, **run.learner.helpers}
-    terms = OKDDIP.loss(new_step(run))
+    terms = run.loss(new_step(run))
     for module in modules.values():
         gradients = torch.autograd.grad(terms["dis1"] + terms["dis2"], list(module.parameters()), retain_graph=True, allow_unused=True)
         assert any(one is not None and float(one.abs().max()) > 0 for one in gradients)
@@ -41,20 +41,20 @@ def test_everything_trains_there(name):
 def test_the_peers_together_are_scored_and_their_diversity_is_recorded(name):
     task = loaded(name)
     run = make_run(OKDDIP, task, {"students": 3})
-    scored = task.evaluate(run.learner.deploy["ensemble"], "validation", 0, "validated")
+    scored = task.evaluate(run.learner.deploy["ensemble"], "validation", Split(0))
     assert 0 <= scored[task.card.metric] <= 100 or task.card.metric == "matthews"
-    assert run.learner.report(task.evaluation("validation", 0, "validated"))["diversity"] > 0
+    assert run.learner.report(task.evaluation("validation", Split(0)))["diversity"] > 0
 
 
 @pytest.mark.parametrize("mix", ["logit", "prob"])
 def test_all_pixels_of_an_image_have_the_attention_of_its_mean_map(mix):
     run = make_run(OKDDIP, loaded("scenes"), {"temperature": T, "ramp_up": 0.0, "mix": mix})
-    attention = run.store["attention"]
+    attention = run.instance.attention
     with torch.no_grad():
         for parameter in attention.parameters():
             parameter.mul_(20)
     step = new_step(run)
-    terms = OKDDIP.loss(step)
+    terms = run.loss(step)
     peers = [step.forward(helper) for name, helper in run.learner.helpers.items() if name.startswith("peer")]
     w_l, w_e = attention.query.weight.double(), attention.key.weight.double()
     dis1, dis2, spread = [], [], []

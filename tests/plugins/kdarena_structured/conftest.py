@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from kdarena.testing.task import toy_task
-from kdarena.tracks.sampled import SampledTask
-from kdarena.tracks.task import Batch, Outputs, Setting
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Batch, Outputs, Setting
 
 SIDE = 32
 WIDTHS = {"dense-teacher": 12, "dense-student": 6}
@@ -30,7 +30,7 @@ class DenseNetwork(nn.Module):
         return self.scores(self.pyramid(self.two(self.one(x))))
 
 
-class DenseTask(SampledTask):
+class DenseTask(Task):
     """Classes of pixels, or their depth: the class itself."""
 
     def __init__(self, card, setting, *, pyramid=True, batch_side=SIDE):
@@ -43,7 +43,7 @@ class DenseTask(SampledTask):
         painted = patterns[self.targets_of[:, ::4, ::4]].permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, SIDE, SIDE)
         self.images = painted + 0.3 * torch.randn(painted.shape, generator=draws)
 
-    def batch(self, split, rows, positions, random):
+    def batch(self, half, rows, positions, random):
         side = SIDE if random is None else self.batch_side
         targets = self.targets_of[rows, :side, :side]
         return Batch(self.images[rows, :, :side, :side], targets if self.card.output == "classes" else targets.float(), positions)
@@ -67,7 +67,7 @@ class DenseTask(SampledTask):
             raise ValueError("values have no rows of scores")
         return outputs.logits.permute(0, 2, 3, 1).flatten(0, 2), None
 
-    def evaluate(self, network, part, seed, protocol, reference=None, *, teacher_inputs=False):
+    def evaluate(self, network, part, split, reference=None, *, teacher_inputs=False):
         return {"miou": 0.0}
 
 

@@ -11,16 +11,17 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdarena.errors import NotApplicable
+from kdarena.params import ImpossibleValue
 from kdarena.testing.run import make_run, new_step, take_steps
 
 PI, PI_PA, STRUCTURED = variants
 SMALL = {"width": 8}
 
 
-def terms_of(plugin, run, update="student", step=None):
+def terms_of(run, update="student", step=None):
     step = step or new_step(run)
     step.update = update
-    return plugin.loss(step), step
+    return run.loss(step), step
 
 
 def weights_of(module):
@@ -39,7 +40,7 @@ def reached(term, module):
 class TestPixelWise:
     def test_each_pixels_cross_entropy_is_averaged_over_pixels_and_images(self, dense_task):
         run = make_run(PI, dense_task(), {"lambda_pi": 3.0})
-        terms, step = terms_of(PI, run)
+        terms, step = terms_of(run)
         z_s, z_t = step.student.logits.detach(), step.teacher.logits
         total = 0.0
         for image in range(4):
@@ -50,7 +51,7 @@ class TestPixelWise:
 
     def test_eighty_weighs_as_the_public_codes_ten_of_a_sum_over_eight_images(self, dense_task):
         run = make_run(PI, dense_task(batch=8), {"lambda_pi": 80.0})
-        terms, step = terms_of(PI, run)
+        terms, step = terms_of(run)
         z_s, z_t = step.student.logits.detach(), step.teacher.logits
         assert len(z_s) == 8
         summed = -(z_t.softmax(1) * z_s.log_softmax(1)).sum() / 8 / 8
@@ -61,19 +62,19 @@ class TestPixelWise:
 
     def test_its_gradient_is_the_difference_of_distributions(self, dense_task):
         run = make_run(PI, dense_task(), {"lambda_pi": 1.0})
-        terms, step = terms_of(PI, run)
+        terms, step = terms_of(run)
         (gradient,) = torch.autograd.grad(terms["pi"], step.student.logits)
         expected = (step.student.logits.softmax(1) - step.teacher.logits.softmax(1)) / (4 * 8 * 8)
         assert torch.allclose(gradient, expected, atol=1e-7)
 
     def test_as_printed_the_students_distribution_comes_first(self, dense_task):
         run = make_run(PI, dense_task(), {"lambda_pi": 1.0, "target": "student"})
-        terms, step = terms_of(PI, run)
+        terms, step = terms_of(run)
         p_s, p_t = step.student.logits.softmax(1), step.teacher.logits.softmax(1)
         assert terms["pi"].item() == pytest.approx(float((p_s * (p_s / p_t).log()).sum(1).mean().detach()), rel=1e-4)
 
     def test_the_tasks_loss_stays(self, dense_task):
-        terms, step = terms_of(PI, make_run(PI, dense_task()))
+        terms, step = terms_of(make_run(PI, dense_task()))
         full = interpolate(step.student.logits, (32, 32), mode="bilinear", align_corners=True)
         assert set(terms) == {"mc", "pi"}
         assert terms["mc"].item() == pytest.approx(cross_entropy(full, step.targets).item())
@@ -85,7 +86,7 @@ class TestPairWise:
     )
     def test_it_compares_patches_of_the_pyramids_map(self, dense_task, params, connected):
         run = make_run(PI_PA, dense_task(), {"lambda_pa": 2.0, **params})
-        terms, step = terms_of(PI_PA, run)
+        terms, step = terms_of(run)
         f_s, f_t = (nodes(one.features["psp"], 2, params.get("pool", "avg")) for one in (step.student, step.teacher))
         assert f_s.shape == (4, 12, 4, 4)
         assert f_t.shape == (4, 24, 4, 4)
@@ -95,7 +96,7 @@ class TestPairWise:
     @pytest.mark.parametrize("norm", ["cosine", "detached"])
     def test_its_gradient_passes_through_the_norms_unless_they_are_detached(self, dense_task, norm):
         run = make_run(PI_PA, dense_task(), {"lambda_pa": 2.0, "patch": 1, "norm": norm})
-        terms, step = terms_of(PI_PA, run)
+        terms, step = terms_of(run)
         compared = step.student.features["psp"]
         lengths = [one.flatten(2).norm(dim=1, keepdim=True) for one in (compared, step.teacher.features["psp"])]
         if norm == "detached":
@@ -107,15 +108,15 @@ class TestPairWise:
 
     def test_without_a_pyramid_it_compares_the_last_map(self, dense_task):
         run = make_run(PI_PA, dense_task(pyramid=False), {"lambda_pa": 1.0, "patch": 1})
-        terms, step = terms_of(PI_PA, run)
+        terms, step = terms_of(run)
         assert terms["pa"].item() == pytest.approx(pair_wise(step.student.features["stage2"], step.teacher.features["stage2"]).item(), rel=1e-5)
 
     def test_neighbours_are_found_once_a_run(self, dense_task):
         run = make_run(PI_PA, dense_task(), {"alpha": 5})
         take_steps(run, 2)
-        (kept,) = run.store["neighbours"].values()
+        (kept,) = run.instance.neighbours.values()
         take_steps(run, 1)
-        assert run.store["neighbours"] == {(4, 4): kept}
+        assert run.instance.neighbours == {(4, 4): kept}
 
     def test_a_patch_as_large_as_the_map_is_refused(self, dense_task):
         with pytest.raises(NotApplicable, match="one node of a map of 8 x 8"):
@@ -134,7 +135,7 @@ class TestPairWise:
 class TestHolistic:
     def test_the_student_wants_a_high_answer_of_the_critic(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "lambda_d": 0.3})
-        terms, step = terms_of(STRUCTURED, run)
+        terms, step = terms_of(run)
         critic = run.learner.helpers["critic"]
         image = interpolate(step.inputs, (8, 8), mode="bilinear", align_corners=True)
         assert set(terms) == {"mc", "pi", "pa", "ho"}
@@ -143,7 +144,7 @@ class TestHolistic:
     def test_the_critic_wants_it_high_for_the_teacher_and_low_for_the_student(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "lambda_d": 0.3})
         run.learner.helpers["critic"].eval()
-        terms, step = terms_of(STRUCTURED, run, "critic")
+        terms, step = terms_of(run, "critic")
         critic = run.learner.helpers["critic"]
         image = interpolate(step.inputs, (8, 8), mode="bilinear", align_corners=True)
         expected = critic(step.student.logits, image).mean() - critic(step.teacher.logits, image).mean()
@@ -153,39 +154,39 @@ class TestHolistic:
     def test_a_linear_critic_of_slope_three_pays_four_times_the_weights(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False})
         v = torch.ones(1, 5, 8, 8)
-        run.learner.helpers["critic"] = Linear(3 * v / v.norm())
-        terms, _ = terms_of(STRUCTURED, run, "critic")
+        run.instance.critic = run.learner.helpers["critic"] = Linear(3 * v / v.norm())
+        terms, _ = terms_of(run, "critic")
         assert terms["gp"].item() == pytest.approx(0.1 * 10 * 4, rel=1e-4)
 
     def test_the_penaltys_weight_is_the_parameters(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False, "lambda_gp": 2.5})
         v = torch.ones(1, 5, 8, 8)
-        run.learner.helpers["critic"] = Linear(3 * v / v.norm())
-        terms, _ = terms_of(STRUCTURED, run, "critic")
+        run.instance.critic = run.learner.helpers["critic"] = Linear(3 * v / v.norm())
+        terms, _ = terms_of(run, "critic")
         assert terms["gp"].item() == pytest.approx(0.1 * 2.5 * 4, rel=1e-4)
 
     def test_the_penalty_is_taken_where_each_images_own_draw_says(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "condition": False})
-        run.learner.helpers["critic"] = HalfSquare()
+        run.instance.critic = run.learner.helpers["critic"] = HalfSquare()
         replayed = torch.Generator()
         replayed.set_state(run.generator.get_state())
-        terms, step = terms_of(STRUCTURED, run, "critic")
+        terms, step = terms_of(run, "critic")
         q_s, q_t = step.student.logits.detach(), step.teacher.logits
         lengths = [(u * q_t[image] + (1 - u) * q_s[image]).norm() for image, u in enumerate(torch.rand(4, generator=replayed))]
         assert terms["gp"].item() == pytest.approx(0.1 * 10 * sum(float(one - 1) ** 2 for one in lengths) / 4, rel=1e-4)
 
     def test_with_the_hinge_there_is_no_penalty(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "adversarial": "hinge", "condition": False})
-        run.learner.helpers["critic"] = Linear(torch.zeros(1, 5, 8, 8))
-        terms, _ = terms_of(STRUCTURED, run, "critic")
+        run.instance.critic = run.learner.helpers["critic"] = Linear(torch.zeros(1, 5, 8, 8))
+        terms, _ = terms_of(run, "critic")
         assert set(terms) == {"hinge"}
         assert terms["hinge"].item() == pytest.approx(0.1 * 2)
 
     def test_the_hinge_wants_the_teacher_above_one_and_the_student_below_minus_one(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), {**SMALL, "adversarial": "hinge", "lambda_d": 0.3, "condition": False})
         v = torch.randn(1, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-        run.learner.helpers["critic"] = Linear(v)
-        terms, step = terms_of(STRUCTURED, run, "critic")
+        run.instance.critic = run.learner.helpers["critic"] = Linear(v)
+        terms, step = terms_of(run, "critic")
         d_s, d_t = ((v * one.logits.detach()).sum(dim=(1, 2, 3)).tolist() for one in (step.student, step.teacher))
         expected = sum(max(0, 1 - high) + max(0, 1 + low) for high, low in zip(d_t, d_s, strict=True)) / 4
         assert terms["hinge"].item() == pytest.approx(0.3 * expected, rel=1e-4)
@@ -236,8 +237,8 @@ class TestTurns:
     def test_each_term_reaches_its_own_network_only(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), SMALL)
         student, critic = run.learner.student, run.learner.helpers["critic"]
-        of_student, step = terms_of(STRUCTURED, run)
-        of_critic, _ = terms_of(STRUCTURED, run, "critic", step)
+        of_student, step = terms_of(run)
+        of_critic, _ = terms_of(run, "critic", step)
         assert all(reached(of_student[name], student) for name in ("mc", "pi", "pa", "ho"))
         assert not any(reached(of_student[name], critic) for name in of_student if of_student[name].requires_grad)
         assert all(reached(term, critic) for term in of_critic.values())
@@ -247,13 +248,13 @@ class TestTurns:
         run = make_run(STRUCTURED, dense_task(), SMALL)
         student, critic = run.learner.student, run.learner.helpers["critic"]
         of_critic = weights_of(critic)
-        terms, step = terms_of(STRUCTURED, run)
+        terms, step = terms_of(run)
         optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
         sum(terms.values()).backward(retain_graph=True)
         optimizer.step()
         assert changed(critic, of_critic) == set()
         of_student = weights_of(student)
-        terms, _ = terms_of(STRUCTURED, run, "critic", step)
+        terms, _ = terms_of(run, "critic", step)
         torch.optim.SGD(critic.parameters(), lr=0.1).zero_grad()
         sum(terms.values()).backward()
         torch.optim.SGD(critic.parameters(), lr=0.1).step()
@@ -329,16 +330,14 @@ class TestTurns:
 class TestDepth:
     def test_pixel_wise_alone_does_not_apply(self, dense_task):
         card = dense_task(output="values").card
-        assert "values" in PI.method.applies(card, PI.method.Params())
-        assert PI.method.outputs == ("classes",)
+        assert PI.method.reason_against(card, PI.method.Params()) == "it needs class scores, which the task 'dense' does not offer"
 
     @pytest.mark.parametrize("plugin", [PI_PA, STRUCTURED], ids=lambda plugin: plugin.method.name)
     def test_the_other_rows_drop_it(self, dense_task, plugin):
         task = dense_task(output="values")
-        assert plugin.method.applies(task.card, plugin.method.Params()) is None
-        assert "values" in plugin.method.outputs
+        assert plugin.method.reason_against(task.card, plugin.method.Params()) is None
         run = make_run(plugin, task, SMALL if plugin is STRUCTURED else {})
-        terms, _ = terms_of(plugin, run)
+        terms, _ = terms_of(run)
         assert set(terms) == ({"mc", "pa", "ho"} if plugin is STRUCTURED else {"mc", "pa"})
         assert all(math.isfinite(value) for step in take_steps(run, 3) for value in step.values())
 
@@ -349,13 +348,22 @@ class TestDepth:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("params", "named"), [({"patch": 0}, "patch=0"), ({"alpha": 1}, "alpha=1"), ({"alpha": -2}, "alpha=-2"), ({"width": 4}, "width=4")]
+        ("params", "named"),
+        [
+            ({"patch": 0}, "patch: 0"),
+            ({"alpha": 1}, "alpha: 1"),
+            ({"alpha": -2}, "alpha: -2"),
+            ({"width": 4}, "width: 4"),
+            ({"lambda_pi": -1.0}, "lambda_pi: -1"),
+            ({"lr_d": 0.0}, "lr_d: 0"),
+        ],
     )
-    def test_numbers_that_make_no_sense_are_refused(self, dense_task, params, named):
-        assert named in STRUCTURED.method.applies(dense_task().card, STRUCTURED.method.Params(**params))
+    def test_numbers_that_make_no_sense_are_refused(self, params, named):
+        with pytest.raises(ImpossibleValue, match=f"{named} is not possible"):
+            STRUCTURED.method.Params(**params)
 
     def test_tasks_without_maps_are_refused(self, dense_task):
-        assert "feature maps" in STRUCTURED.method.applies(dense_task(feature_maps=False).card, STRUCTURED.method.Params())
+        assert "feature maps" in STRUCTURED.method.reason_against(dense_task(feature_maps=False).card, STRUCTURED.method.Params())
 
     def test_values_have_no_softmax(self, dense_task):
         params = STRUCTURED.method.Params(scores="softmax")

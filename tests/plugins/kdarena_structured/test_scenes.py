@@ -6,8 +6,8 @@ import pytest
 from kdarena_structured import variants
 
 from kdarena.testing.run import make_run, take_steps
-from kdarena.tracks.segmentation.cards import card as find_card
-from kdarena.tracks.task import Setting
+from kdarena.tracks import find_card
+from kdarena.tracks.values import Setting
 
 PI, PI_PA, STRUCTURED = variants
 
@@ -15,7 +15,7 @@ PI, PI_PA, STRUCTURED = variants
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("name", "terms"), [("scenes", {"mc", "pi", "pa", "ho"}), ("scenes-depth", {"mc", "pa", "ho"})])
 def test_they_train_there(name, terms, precision):
-    card = find_card(name, None)
+    card = find_card(name)
     run = make_run(STRUCTURED, card.load(card, Setting(precision=precision)))
     history = take_steps(run, 2)
     assert set(history[0]) == {f"student/{term}" for term in terms} | {"critic/ho", "critic/gp"}
@@ -24,12 +24,15 @@ def test_they_train_there(name, terms, precision):
 
 
 def test_depth_has_two_of_the_three_rows():
-    card = find_card("scenes-depth", None)
-    assert [plugin.method.name for plugin in variants if plugin.method.applies(card, plugin.method.Params()) is None] == ["structured-pi-pa", "structured"]
+    card = find_card("scenes-depth")
+    assert [plugin.method.name for plugin in variants if plugin.method.reason_against(card, plugin.method.Params()) is None] == [
+        "structured-pi-pa",
+        "structured",
+    ]
 
 
 def test_the_pyramids_map_is_compared(monkeypatch):
-    card = find_card("scenes", None)
+    card = find_card("scenes")
     run = make_run(PI_PA, card.load(card, Setting()))
     from kdarena_structured import method
 

@@ -11,7 +11,7 @@ import pytest
 
 from kdarena.tracks.classification.cards import card
 from kdarena.tracks.classification.task import ClassificationTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture(scope="session")

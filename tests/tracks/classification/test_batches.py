@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kdarena.tracks.classification.batches import Pass, Resident, Streaming, batches
-from kdarena.tracks.task import Batch
+from kdarena.tracks.values import Batch
 
 CPU = torch.device("cpu")
 RANDOM = np.random.RandomState(0)

@@ -105,7 +105,7 @@ def test_a_damaged_file_is_refused_in_one_line(small_cifar: Path, content: bytes
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files_are_named_with_what_mends_it(tmp_path: Path, small_cifar: Path):
+def test_missing_files_are_named_with_how_to_get_them(tmp_path: Path, small_cifar: Path):
     assert data.missing_files("cifar100", str(small_cifar)) is None
     absent = data.missing_files("cifar10", str(tmp_path))
     assert absent is not None and "data_batch_1 is missing: give --data-root DIR" in absent and "download('cifar10', 'DIR')" in absent

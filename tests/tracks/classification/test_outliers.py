@@ -1,4 +1,4 @@
-"""Images beside a data set: which there are, that they fit its shape, and that none is both."""
+"""Further images for a data set: which there are, that they fit its shape, and that none is both."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def write_mnist(root: Path, content: bytes, name: str = "t10k-images-idx3-ubyte"
     return str(root)
 
 
-# photographs beside the digits
-def test_digits_learn_from_one_photograph_and_are_told_from_another():
+# photographs for the digits
+def test_digits_learn_from_one_photograph_and_are_distinguished_from_another():
     described = card("digits")
     assert (described.auxiliary, described.outliers) == ("china", ("flower",))
 
@@ -55,7 +55,7 @@ def test_a_patch_is_its_place_in_the_photograph_at_half_size(row: int, column: i
     assert outliers.photograph("china")[40 * row + column, :, :, 0].tolist() == expected
 
 
-# CIFAR beside CIFAR
+# CIFAR-100 for CIFAR-10, and the other way round
 def test_each_cifar_has_the_others_train_images_to_learn_from_and_its_test_images_as_outliers(tmp_path: Path, write: Callable[..., None]):
     root = str(tmp_path)
     for name in ("cifar10", "cifar100"):

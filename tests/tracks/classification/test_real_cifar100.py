@@ -15,7 +15,7 @@ import pytest
 
 from kdarena.tracks.classification.cards import card
 from kdarena.tracks.classification.data import load_cifar
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not the original files")
 
@@ -62,14 +62,14 @@ def test_a_student_learns_from_real_images(some_of_it: Path):
     network = task.new_network(chosen.student).train()
     optimizer = task.optimizer(network.parameters(), lr=0.05, weight_decay=5e-4)
     losses = []
-    for batch in islice(task.batches(0, "published", "augmented"), 20):
+    for batch in islice(task.batches(Split(0, "published"), "augmented"), 20):
         loss = task.loss(task.forward(network, batch.inputs), batch.targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
-    assert 0 <= task.evaluate(network, "test", 0, "published")["top1"] < 30
+    assert 0 <= task.evaluate(network, "test", Split(0, "published"))["top1"] < 30
 
 
 @pytest.mark.slow
@@ -80,4 +80,4 @@ def test_all_of_it_loads_with_its_balance_and_its_splits(shared: Path, tmp_path:
     mean = found.train_images.reshape(-1, 3).mean(axis=0) / 255
     assert np.abs(mean - found.mean).max() < 2e-4
     task = card("cifar100").load(card("cifar100"), Setting(data_root=str(tmp_path)))
-    assert [task.size(part, 0, "validated") for part in ("train", "validation", "test")] == [45_000, 5_000, 10_000]
+    assert [task.size(part, Split(0)) for part in ("train", "validation", "test")] == [45_000, 5_000, 10_000]

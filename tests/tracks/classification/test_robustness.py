@@ -29,6 +29,7 @@ from kdarena.tracks.classification.robustness import (
     shot_noise,
 )
 from kdarena.tracks.classification.task import ClassificationTask
+from kdarena.tracks.values import Split
 
 SHAPES = pytest.mark.parametrize("shape", [(5, 1, 8, 8), (4, 3, 32, 32), (2, 3, 7, 12), (1, 1, 1, 1)], ids=str)
 NAMES = pytest.mark.parametrize("name", list(CORRUPTIONS))
@@ -252,7 +253,7 @@ def test_metrics_are_named_percentages_with_the_mean_of_the_corruptions() -> Non
     assert found["corruption/mean"] == pytest.approx(sum(found[f"corruption/{name}"] for name in CORRUPTIONS) / len(CORRUPTIONS))
 
 
-def test_a_classifier_with_a_wide_margin_stands_everything_and_one_with_none_falls_to_the_attack() -> None:
+def test_a_classifier_with_a_wide_margin_withstands_everything_and_one_with_none_falls_to_the_attack() -> None:
     levels = torch.tensor([0.1, 0.9]).repeat(10)
     images = levels.view(-1, 1, 1, 1).expand(20, 1, 8, 8)
     assert set(robustness_metrics(lightness, images, torch.arange(20) % 2, draws(), batch=6).values()) == {100.0}
@@ -288,7 +289,7 @@ def test_every_network_gets_the_same_noise() -> None:
 def test_the_task_measures_robustness_of_a_network_with_its_own_normalisation(digits: ClassificationTask) -> None:
     torch.manual_seed(0)
     network = digits.new_network("digits-student").train()
-    first, again = (digits.further_metrics("robustness", network, 0, "validated") for _ in range(2))
+    first, again = (digits.further_metrics("robustness", network, Split(0)) for _ in range(2))
     assert first == again
     assert network.training
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -13,7 +13,7 @@ from PIL import Image
 from kdarena.tracks.segmentation import camvid, cards
 from kdarena.tracks.segmentation.depth import DepthTask
 from kdarena.tracks.segmentation.task import SegmentationTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture(scope="session")

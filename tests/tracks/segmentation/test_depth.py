@@ -12,7 +12,7 @@ from torch.nn import functional
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.segmentation import scenes
 from kdarena.tracks.segmentation.depth import DepthTask
-from kdarena.tracks.task import Outputs
+from kdarena.tracks.values import Outputs, Split
 
 
 def berhu(errors: list[float]) -> float:
@@ -48,7 +48,7 @@ def test_nothing_known_or_nothing_wrong_makes_no_loss(depth_task: DepthTask, tar
 
 
 def test_batches_carry_distances_that_are_unknown_at_borders(depth_task: DepthTask):
-    batch = next(depth_task.batches(0, "validated", "augmented"))
+    batch = next(depth_task.batches(Split(0), "augmented"))
     assert batch.targets.shape == (8, 48, 48) and batch.targets.dtype == torch.float32
     assert batch.targets.isnan().any() and batch.targets.nanmean() > 2
 
@@ -70,7 +70,7 @@ def test_distances_are_no_rows_of_classes(depth_task: DepthTask):
 
 def test_an_ensemble_answers_with_the_mean_distance(depth_task: DepthTask):
     members = [depth_task.new_network("pspnet-tiny").eval() for _ in range(3)]
-    images = next(depth_task.batches(0, "validated", "augmented")).inputs
+    images = next(depth_task.batches(Split(0), "augmented")).inputs
     with torch.no_grad():
         found = depth_task.forward(Ensemble(members), images)
         singly = torch.stack([depth_task.forward(member, images).logits for member in members])
@@ -81,12 +81,12 @@ def test_an_ensemble_answers_with_the_mean_distance(depth_task: DepthTask):
 def test_evaluation_is_that_of_all_known_pixels_at_once(depth_task: DepthTask):
     torch.manual_seed(0)
     network, teacher = (depth_task.new_network("pspnet-tiny").eval() for _ in range(2))
-    found = depth_task.evaluate(network, "test", 0, "validated", teacher)
+    found = depth_task.evaluate(network, "test", Split(0), teacher)
     truth = torch.from_numpy(scenes.load_scenes()["test"].distances)
     known = ~truth.isnan()
     predicted, theirs = [], []
     with torch.no_grad():
-        for batch in islice(depth_task.part_batches("test", 0, "validated"), 99):
+        for batch in islice(depth_task.part_batches("test", Split(0)), 99):
             for one, kept in ((network, predicted), (teacher, theirs)):
                 kept.append(functional.interpolate(depth_task.forward(one, batch.inputs).logits, size=(48, 48), mode="bilinear", align_corners=True)[:, 0])
     guess, truth, other = torch.cat(predicted)[known], truth[known], torch.cat(theirs)[known]
@@ -95,4 +95,4 @@ def test_evaluation_is_that_of_all_known_pixels_at_once(depth_task: DepthTask):
     assert found["delta1"] == pytest.approx(100 * float((torch.maximum(guess / truth, truth / guess) < 1.25).float().mean()), rel=1e-3)
     assert found["teacher_rmse"] == pytest.approx(float((guess - other).square().mean().sqrt()), rel=1e-4)
     assert "agreement" not in found
-    assert depth_task.detection(network, "test", 0, "validated") == {}
+    assert depth_task.detection(network, "test", Split(0)) == {}

@@ -16,7 +16,7 @@ from torch.nn import functional
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.segmentation import dense, scenes, sources
 from kdarena.tracks.segmentation.task import SegmentationTask
-from kdarena.tracks.task import Batch, Outputs
+from kdarena.tracks.values import Batch, Outputs, Split
 
 
 def network(task: SegmentationTask, architecture: str = "pspnet-tiny", seed: int = 0) -> nn.Module:
@@ -25,16 +25,16 @@ def network(task: SegmentationTask, architecture: str = "pspnet-tiny", seed: int
 
 
 def first(task: SegmentationTask, count: int = 1, seed: int = 0, data: str = "augmented") -> list[Batch]:
-    return list(islice(task.batches(seed, "validated", data), count))  # type: ignore[arg-type]
+    return list(islice(task.batches(Split(seed), data), count))  # type: ignore[arg-type]
 
 
 # data
 def test_parts_are_those_of_the_scenes_for_every_seed_and_protocol(scenes_task: SegmentationTask):
     found = scenes.load_scenes()
-    for seed, protocol in ((0, "validated"), (7, "published")):
-        assert scenes_task.size("train", seed, protocol) == scenes.SIZES["train"]
-        assert scenes_task.size("test", seed, protocol) == scenes.SIZES["test"]
-    validation = torch.cat([batch.targets for batch in scenes_task.part_batches("validation", 3, "validated")])
+    for split in (Split(0), Split(7, "published")):
+        assert scenes_task.size("train", split) == scenes.SIZES["train"]
+        assert scenes_task.size("test", split) == scenes.SIZES["test"]
+    validation = torch.cat([batch.targets for batch in scenes_task.part_batches("validation", Split(3))])
     assert np.array_equal(validation.numpy(), found["validation"].masks)
 
 
@@ -165,7 +165,7 @@ def test_labels_of_rows_are_those_of_the_nearest_pixels_when_corners_are_aligned
 
 
 def test_a_reports_targets_fit_its_rows(scenes_task: SegmentationTask):
-    evaluation = scenes_task.evaluation("validation", 0, "validated")
+    evaluation = scenes_task.evaluation("validation", Split(0))
     outputs = evaluation.outputs(network(scenes_task))
     assert outputs.logits.shape == (len(evaluation.targets), 11)
     assert (evaluation.targets == -100).any() and evaluation.targets.max() == 10
@@ -186,7 +186,7 @@ def test_evaluation_is_that_of_all_pixels_at_once_however_they_are_batched(scene
     counted = masks != 255
     ours, theirs = naive(scenes_task, net), naive(scenes_task, teacher)
     monkeypatch.setattr(scenes_task, "evaluation_batch", 50)
-    found = scenes_task.evaluate(net.train(), "test", 0, "validated", teacher)
+    found = scenes_task.evaluate(net.train(), "test", Split(0), teacher)
     predicted = ours.argmax(dim=1)
     ious = []
     for label in range(11):
@@ -204,19 +204,19 @@ def test_the_reference_teacher_is_run_once_for_a_part(scenes_task: SegmentationT
     net, teacher = network(scenes_task), network(scenes_task, seed=2).eval()
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    once = scenes_task.evaluate(net, "test", 0, "validated", teacher)
+    once = scenes_task.evaluate(net, "test", Split(0), teacher)
     count = len(calls)
-    assert scenes_task.evaluate(net, "test", 1, "validated", teacher) == once
+    assert scenes_task.evaluate(net, "test", Split(1), teacher) == once
     assert len(calls) == count > 0
     monkeypatch.setattr(dense, "KEPT_SCORES", 0)
     other = copy.deepcopy(teacher)
-    assert scenes_task.evaluate(net, "test", 0, "validated", other) == once
-    assert scenes_task.evaluate(net, "test", 0, "validated", other) == once
+    assert scenes_task.evaluate(net, "test", Split(0), other) == once
+    assert scenes_task.evaluate(net, "test", Split(0), other) == once
 
 
 def test_a_teacher_agrees_with_itself(scenes_task: SegmentationTask):
     teacher = network(scenes_task, seed=3).eval()
-    found = scenes_task.evaluate(teacher, "validation", 0, "validated", teacher)
+    found = scenes_task.evaluate(teacher, "validation", Split(0), teacher)
     assert found["agreement"] == 100 and abs(found["teacher_kl"]) < 1e-6
 
 
@@ -230,17 +230,17 @@ def test_the_divergence_weighs_by_the_teachers_probabilities(scenes_task: Segmen
             return self.scores.expand(len(x), 11, 12, 12)
 
     # the teacher's 1/2 and ten times 1/20 against 1/11
-    found = scenes_task.evaluate(Constant(1), "validation", 0, "validated", Constant(10))
+    found = scenes_task.evaluate(Constant(1), "validation", Split(0), Constant(10))
     assert found["teacher_kl"] == pytest.approx(math.log(11 / 2) / 2 + math.log(11 / 20) / 2, rel=1e-5)
 
 
 def test_uncertainty_and_gap_are_given_where_asked_for(scenes_task: SegmentationTask):
     net = network(scenes_task)
-    assert set(scenes_task.further_metrics("uncertainty", net, 0, "validated")) == {"prr/entropy", "prr/confidence"}
-    gap = scenes_task.further_metrics("gap", net, 0, "validated")
-    assert gap["generalisation"] == pytest.approx(gap["train_miou"] - scenes_task.evaluate(net, "test", 0, "validated")["miou"])
+    assert set(scenes_task.further_metrics("uncertainty", net, Split(0))) == {"prr/entropy", "prr/confidence"}
+    gap = scenes_task.further_metrics("gap", net, Split(0))
+    assert gap["generalisation"] == pytest.approx(gap["train_miou"] - scenes_task.evaluate(net, "test", Split(0))["miou"])
     with pytest.raises(ValueError, match="no group"):
-        scenes_task.further_metrics("robustness", net, 0, "validated")
+        scenes_task.further_metrics("robustness", net, Split(0))
 
 
 def test_an_ensemble_answers_with_the_mean_of_probabilities_at_every_pixel(scenes_task: SegmentationTask):

@@ -14,7 +14,7 @@ from kdarena.tracks.speech.architectures import Architecture
 from kdarena.tracks.speech.cards import card
 from kdarena.tracks.speech.models import Recogniser
 from kdarena.tracks.speech.task import SpeechTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture(scope="session")

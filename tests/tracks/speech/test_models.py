@@ -13,7 +13,7 @@ def test_padding_changes_nothing(small: Callable[..., Recogniser], audio: Callab
     network = small(together=together)
     alone = [network(audio([5, 3, 8])[row : row + 1, :length], HISTORY[row : row + 1]) for row, length in enumerate((5, 3, 8))]
     padded = audio([5, 3, 8], padding=3)
-    # whatever stands at padding
+    # whatever is at padding
     padded[..., 1:] += (1 - padded[..., :1]) * 7.0
     found = network(padded, HISTORY)
     for row, one in enumerate(alone):

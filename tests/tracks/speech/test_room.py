@@ -74,7 +74,7 @@ def test_noise_has_unit_power_and_its_own_spectrum():
 
 
 @pytest.mark.parametrize("ratio", [0.0, 10.0, 20.0])
-def test_noise_stands_at_its_ratio_beside_the_reverberant_speech(ratio: float, room: Room):
+def test_noise_is_at_its_ratio_to_the_reverberant_speech(ratio: float, room: Room):
     random = np.random.RandomState(0)
     close, noise, response = random.standard_normal(3000).astype(np.float32), random.standard_normal(3000), impulse_response(room, RATE)
     heard = far_field(close, response, noise, ratio)

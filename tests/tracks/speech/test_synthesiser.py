@@ -49,7 +49,7 @@ def test_a_faster_speaker_is_shorter():
     assert len(spoken([4] * 5, MAN)) / SAMPLE_RATE == pytest.approx(5 * DURATIONS[4] + 5 * 0.015 + 0.035, abs=0.15)
 
 
-def test_ten_digits_are_told_apart_and_speakers_differ_by_their_accent():
+def test_ten_digits_are_distinguished_and_speakers_differ_by_their_accent():
     _, noise = transfer_functions([MAN])
     pulses, _ = transfer_functions([MAN, Voice(110.0, 1.0, 1.0, 0.02, 2)])
     assert len(DIGITS) == 10 and noise.shape == (1, 10, 48, 129)

@@ -12,7 +12,7 @@ from kdarena.tracks.speech import tones
 from kdarena.tracks.speech.cards import card
 from kdarena.tracks.speech.metrics import word_error_rate
 from kdarena.tracks.speech.task import SpeechTask
-from kdarena.tracks.task import Setting
+from kdarena.tracks.values import Setting, Split
 
 
 def student(task: SpeechTask, seed: int = 0) -> nn.Module:
@@ -21,12 +21,12 @@ def student(task: SpeechTask, seed: int = 0) -> nn.Module:
 
 
 def first(task: SpeechTask):
-    return next(task.batches(0, "validated", "augmented"))
+    return next(task.batches(Split(0), "augmented"))
 
 
 # data
 def test_student_and_teacher_hear_the_same_utterances(tones_task: SpeechTask):
-    data, targets = tones.load().train, tones_task._splits["train"]._targets
+    data, targets = tones.load().train, tones_task._halves["train"]._targets
     batch = first(tones_task)
     assert batch.teacher_inputs is not None and batch.inputs.shape == batch.teacher_inputs.shape
     for row, utterance in enumerate(batch.index.tolist()):
@@ -46,7 +46,7 @@ def test_a_louder_or_muffled_microphone_changes_nothing(tones_task: SpeechTask):
 
 
 def test_training_inputs_of_teachers_have_deviation_1(tones_task: SpeechTask):
-    every = [batch.teacher_inputs for batch in tones_task.part_batches("train", 0, "validated")]
+    every = [batch.teacher_inputs for batch in tones_task.part_batches("train", Split(0))]
     frames = torch.cat([inputs[inputs[..., 0] > 0] for inputs in every if inputs is not None])[:, 1:].double()
     torch.testing.assert_close(frames.mean(dim=0), torch.zeros(60).double(), atol=1e-3, rtol=0)
     torch.testing.assert_close(frames.square().mean(dim=0), torch.ones(60).double(), atol=2e-3, rtol=0)
@@ -61,7 +61,7 @@ def test_long_utterances_are_evaluated_fewer_at_once(tones_task: SpeechTask, mon
     few = SpeechTask(card("tones"), Setting(), tones.load())
     assert few.evaluation_batch == 10
     network = student(few)
-    assert few.evaluate(network, "validation", 0, "validated") == pytest.approx(tones_task.evaluate(network, "validation", 0, "validated"), rel=1e-4)
+    assert few.evaluate(network, "validation", Split(0)) == pytest.approx(tones_task.evaluate(network, "validation", Split(0)), rel=1e-4)
 
 
 def test_targets_end_with_the_end_of_the_sentence_and_are_padded(tones_task: SpeechTask):
@@ -73,25 +73,25 @@ def test_targets_end_with_the_end_of_the_sentence_and_are_padded(tones_task: Spe
 
 def test_parts_are_those_of_the_data_set_whatever_the_seed(tones_task: SpeechTask):
     for seed in (0, 1):
-        assert tones_task.part_rows("train", seed, "validated").tolist() == list(range(1000))
-        assert tones_task.part_rows("validation", seed, "validated").tolist() == list(range(1000, 1150))
-    assert tones_task.size("test", 0, "validated") == 400
+        assert tones_task.parts.rows("train", Split(seed)).tolist() == list(range(1000))
+        assert tones_task.parts.rows("validation", Split(seed)).tolist() == list(range(1000, 1150))
+    assert tones_task.size("test", Split(0)) == 400
 
 
 def test_a_seed_decides_the_order(tones_task: SpeechTask):
     assert torch.equal(first(tones_task).index, first(tones_task).index)
-    assert not torch.equal(first(tones_task).index, next(tones_task.batches(1, "validated", "augmented")).index)
+    assert not torch.equal(first(tones_task).index, next(tones_task.batches(Split(1), "augmented")).index)
 
 
 # sequences
-def test_the_history_is_the_targets_behind_the_start_of_the_sentence(tones_task: SpeechTask):
+def test_decoder_inputs_are_the_targets_behind_the_start_of_the_sentence(tones_task: SpeechTask):
     targets = torch.tensor([[3, 4, 10, -100], [7, 10, -100, -100]])
-    assert tones_task.history(targets).tolist() == [[11, 3, 4, 10], [11, 7, 10, 10]]
+    assert tones_task.decoder_inputs(targets).tolist() == [[11, 3, 4, 10], [11, 7, 10, 10]]
 
 
 def test_positions_count_up_to_and_with_the_end_of_the_sentence(tones_task: SpeechTask):
     targets = torch.tensor([[3, 4, 10, -100], [7, 10, -100, -100], [1, 2, 3, 10]])
-    assert torch.equal(tones_task.counted(tones_task.history(targets)), targets != -100)
+    assert torch.equal(tones_task.counted(tones_task.decoder_inputs(targets)), targets != -100)
 
 
 def test_rows_are_positions_with_their_tokens(tones_task: SpeechTask):
@@ -124,8 +124,8 @@ def test_shapes_and_latency_are_measured_on_one_utterance(tones_task: SpeechTask
 
 def test_a_network_of_ones_own_gives_logits_alone_and_can_not_decode(tones_task: SpeechTask):
     class Counting(nn.Module):
-        def forward(self, inputs: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-            return nn.functional.one_hot(history.clamp(max=10), 11)
+        def forward(self, inputs: torch.Tensor, decoder_inputs: torch.Tensor) -> torch.Tensor:
+            return nn.functional.one_hot(decoder_inputs.clamp(max=10), 11)
 
     batch = first(tones_task)
     outputs = tones_task.answered(Counting(), batch)
@@ -149,7 +149,7 @@ def teacher(tones_task: SpeechTask) -> nn.Module:
     """Trained on close-talk audio for three epochs."""
     network = student(tones_task).train()
     optimizer = tones_task.optimizer(network.parameters(), lr=4e-3, weight_decay=0.0)
-    batches = tones_task.batches(0, "validated", "augmented")
+    batches = tones_task.batches(Split(0), "augmented")
     for _ in range(120):
         batch = next(batches).seen_by_teacher()
         optimizer.zero_grad()
@@ -160,16 +160,16 @@ def teacher(tones_task: SpeechTask) -> nn.Module:
 
 
 def test_a_teacher_learns_close_talk_and_far_field_is_another_domain(tones_task: SpeechTask, teacher: nn.Module):
-    close = tones_task.evaluate(teacher, "test", 0, "validated", teacher_inputs=True)
-    far = tones_task.evaluate(teacher, "test", 0, "validated")
+    close = tones_task.evaluate(teacher, "test", Split(0), teacher_inputs=True)
+    far = tones_task.evaluate(teacher, "test", Split(0))
     assert close["word_accuracy"] > 60 > 30 > far["word_accuracy"]
     assert close["word_accuracy"] == 100 - close["wer"] and close["token_accuracy"] > 70 and close["nll"] < 1
 
 
 def test_the_reference_hears_close_talk_whatever_the_network_hears(tones_task: SpeechTask, teacher: nn.Module):
-    own = tones_task.evaluate(teacher, "validation", 0, "validated", teacher, teacher_inputs=True)
+    own = tones_task.evaluate(teacher, "validation", Split(0), teacher, teacher_inputs=True)
     assert own["agreement"] == 100 and own["teacher_kl"] == pytest.approx(0, abs=1e-6)
-    other = tones_task.evaluate(teacher, "validation", 0, "validated", teacher)
+    other = tones_task.evaluate(teacher, "validation", Split(0), teacher)
     assert other["agreement"] < 70 and other["teacher_kl"] > 0.5
 
 
@@ -182,25 +182,25 @@ def test_the_divergence_weighs_by_the_teachers_probabilities(tones_task: SpeechT
         return network
 
     # the teacher's 1/2 and ten times 1/20 against 2/12 and ten times 1/12
-    found = tones_task.evaluate(constant(2), "validation", 0, "validated", constant(10))
+    found = tones_task.evaluate(constant(2), "validation", Split(0), constant(10))
     assert found["teacher_kl"] == pytest.approx(math.log(12 / 4) / 2 + math.log(12 / 20) / 2, rel=1e-5)
 
 
 def test_the_error_rate_is_that_of_the_decoded_sequences(tones_task: SpeechTask, teacher: nn.Module):
     said, heard = [], []
-    for batch in tones_task.part_batches("validation", 0, "validated"):
+    for batch in tones_task.part_batches("validation", Split(0)):
         with evaluating(teacher):
             decoded = tones_task.decode(teacher, batch.inputs)
         for target, sequence in zip(batch.targets.tolist(), decoded.tolist(), strict=True):
             said.append(" ".join(map(str, (token for token in target if 0 <= token < 10))))
             heard.append(" ".join(map(str, (token for token in sequence if 0 <= token < 10))))
-    assert tones_task.evaluate(teacher, "validation", 0, "validated")["wer"] == pytest.approx(word_error_rate(said, heard))
+    assert tones_task.evaluate(teacher, "validation", Split(0))["wer"] == pytest.approx(word_error_rate(said, heard))
 
 
-def test_the_decoded_sequence_is_what_its_own_history_makes_most_probable(tones_task: SpeechTask, teacher: nn.Module):
+def test_the_decoded_sequence_is_what_its_own_tokens_make_most_probable(tones_task: SpeechTask, teacher: nn.Module):
     inputs = first(tones_task).teacher_inputs
     decoded = tones_task.decode(teacher, inputs)
-    logits = tones_task.forward(teacher, inputs, history=tones_task.history(decoded)).logits
+    logits = tones_task.forward(teacher, inputs, decoder_inputs=tones_task.decoder_inputs(decoded)).logits
     counted = decoded != -100
     assert torch.equal(logits.argmax(dim=2)[counted], decoded[counted])
 
@@ -209,7 +209,7 @@ def test_a_beam_is_no_less_probable_on_the_whole(tones_task: SpeechTask, teacher
     inputs = first(tones_task).inputs
 
     def log_probability(decoded: torch.Tensor) -> torch.Tensor:
-        logits = tones_task.forward(teacher, inputs, history=tones_task.history(decoded)).logits.log_softmax(dim=2)
+        logits = tones_task.forward(teacher, inputs, decoder_inputs=tones_task.decoder_inputs(decoded)).logits.log_softmax(dim=2)
         return logits.gather(2, decoded.clamp(min=0).unsqueeze(2)).squeeze(2).masked_fill(decoded == -100, 0.0).sum(dim=1)
 
     assert log_probability(tones_task.decode(teacher, inputs, beam=4)).mean() > log_probability(tones_task.decode(teacher, inputs)).mean()
@@ -219,17 +219,17 @@ def test_an_ensemble_decodes_and_is_scored(tones_task: SpeechTask, teacher: nn.M
     twins = Ensemble([teacher, copy.deepcopy(teacher)]).eval()
     inputs = first(tones_task).teacher_inputs
     assert torch.equal(tones_task.decode(twins, inputs), tones_task.decode(teacher, inputs))
-    alone = tones_task.evaluate(teacher, "validation", 0, "validated", teacher_inputs=True)
-    assert tones_task.evaluate(twins, "validation", 0, "validated", teacher_inputs=True) == pytest.approx(alone, rel=1e-5)
+    alone = tones_task.evaluate(teacher, "validation", Split(0), teacher_inputs=True)
+    assert tones_task.evaluate(twins, "validation", Split(0), teacher_inputs=True) == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_report_sees_the_tokens_that_count(tones_task: SpeechTask, teacher: nn.Module):
-    evaluation = tones_task.evaluation("validation", 0, "validated")
+    evaluation = tones_task.evaluation("validation", Split(0))
     logits = evaluation.outputs(teacher).logits
     assert logits.shape == (len(evaluation.targets), 11) and (evaluation.targets >= 0).all()
     accuracy = 100 * (logits.argmax(dim=1) == evaluation.targets).double().mean()
-    assert tones_task.evaluate(teacher, "validation", 0, "validated")["token_accuracy"] == pytest.approx(float(accuracy))
-    assert tones_task.detection(teacher, "validation", 0, "validated")
+    assert tones_task.evaluate(teacher, "validation", Split(0))["token_accuracy"] == pytest.approx(float(accuracy))
+    assert tones_task.detection(teacher, "validation", Split(0))
 
 
 def test_bf16_gives_fp32_results_near_the_exact_ones(tones_task: SpeechTask, teacher: nn.Module):
@@ -246,8 +246,8 @@ def test_librispeech_trains_and_is_scored_in_words(librispeech_root: Path):
     one = card("librispeech:aed32-aed32", str(librispeech_root))
     task = one.load(one, Setting(data_root=str(librispeech_root)))
     assert isinstance(task, SpeechTask) and (task.card.train, task.card.validation, task.card.test) == (3, 2, 2)
-    batch = next(task.batches(0, "validated", "augmented"))
+    batch = next(task.batches(Split(0), "augmented"))
     network = task.new_network("aed32")
     task.loss(task.answered(network, batch), batch.targets).backward()
     assert batch.inputs.shape[2] == 241 and batch.targets.shape[1] == len("a cat's hat") + 1
-    assert set(task.evaluate(network, "test", 0, "validated", network)) == {"word_accuracy", "wer", "token_accuracy", "nll", "agreement", "teacher_kl"}
+    assert set(task.evaluate(network, "test", Split(0), network)) == {"word_accuracy", "wer", "token_accuracy", "nll", "agreement", "teacher_kl"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdarena.tracks.speech import tones
-from kdarena.tracks.speech.data import SpeechData, Split, Utterance
+from kdarena.tracks.speech.data import SpeechData, Utterance, Utterances
 from kdarena.tracks.speech.features import features
 
 
@@ -76,6 +76,6 @@ def test_the_deviation_is_that_from_each_utterances_mean_where_it_is_trained(dat
 
 
 def test_a_split_gives_one_utterance(data: SpeechData):
-    split: Split = data.test
+    split: Utterances = data.test
     assert len(split.close[3]) == split.close.lengths[3]
     assert np.array_equal(split.close[1], split.close.values[split.close.lengths[0] : split.close.lengths[:2].sum()])

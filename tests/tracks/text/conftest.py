@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from kdarena.tracks.task import Setting
 from kdarena.tracks.text.cards import card
 from kdarena.tracks.text.task import TextTask
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture(scope="session")
-def agreement_task() -> TextTask:
-    task = card("agreement").load(card("agreement"), Setting())
+def grammar_task() -> TextTask:
+    task = card("grammar").load(card("grammar"), Setting())
     assert isinstance(task, TextTask)
     return task
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.tracks.text.cards import DATA_SETS, card, cards
+from kdarena.tracks.values import Split
 
 
 def test_every_listed_card_is_found_by_its_name():
@@ -20,7 +21,7 @@ def test_every_listed_card_is_found_by_its_name():
 @pytest.mark.parametrize(
     ("name", "full", "teacher", "student", "attentions"),
     [
-        ("agreement", "agreement", "bert-4-32", "bert-2-32", 2),
+        ("grammar", "grammar", "bert-4-32", "bert-2-32", 2),
         ("cola", "cola:bert-4-128:bert-2-128", "bert-4-128", "bert-2-128", 2),
         ("SST2", "sst2:bert-4-128:bert-2-128", "bert-4-128", "bert-2-128", 2),
         ("rte:bert-12:bert-6", "rte:bert-12:bert-6", "bert-12", "bert-6", 6),
@@ -34,8 +35,8 @@ def test_a_name_says_data_set_teacher_and_student(name: str, full: str, teacher:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("mnli", "unknown task 'mnli'; known: agreement, cola"),
-        ("agreement:bert-4-32:bert-2-32", "unknown task 'agreement:"),
+        ("mnli", "unknown task 'mnli'; known: grammar, cola"),
+        ("grammar:bert-4-32:bert-2-32", "unknown task 'grammar:"),
         ("cola:bert-6", "expected TEACHER:STUDENT"),
         ("cola:bert-6:bert-3:bert-1", "expected TEACHER:STUDENT"),
         ("cola:bert-6:gpt-2", "unknown architecture 'gpt-2'"),
@@ -71,9 +72,9 @@ def test_sizes_follow_the_files(cola: Path):
 
 
 def test_a_workers_task_has_the_sizes_of_the_files_too(cola: Path, tmp_path: Path):
-    task = Bench(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
+    task = Workspace(tmp_path, tmp_path, data_root=str(cola)).task("cola", "fp32")
     assert (task.card.train, task.card.validation, task.card.test) == (70, 20, 20)
-    assert len(task.part_targets("train", 0, "validated")) == 70  # type: ignore[attr-defined]
+    assert len(task.part_targets("train", Split(0))) == 70  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
@@ -82,8 +83,8 @@ def test_the_recipe_is_berts(name: str):
     assert (recipe.optimizer, recipe.decay, recipe.warmup, recipe.clip) == ("adamw", "linear", 0.1, 1.0)
 
 
-def test_agreement_is_embedded_and_glue_says_what_is_missing():
-    assert card("agreement").embedded and card("agreement").missing(None) is None
+def test_grammar_is_embedded_and_glue_says_what_is_missing():
+    assert card("grammar").embedded and card("grammar").missing(None) is None
     assert "--data-root" in str(card("cola").missing(None))
 
 

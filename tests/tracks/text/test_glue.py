@@ -81,7 +81,7 @@ def test_a_bad_row_is_named_by_file_and_row(tmp_path: Path, row: str, problem: s
 
 def test_all_bad_rows_are_counted_and_the_first_five_named(tmp_path: Path):
     root = write(tmp_path, "SST-2", "sentence\tlabel\n" + "a fine film\n" * 8)
-    with pytest.raises(ValueError, match=r"row 2: 1 columns instead of 2; row 3.*row 6: 1 columns instead of 2 and 3 more: mend or remove them"):
+    with pytest.raises(ValueError, match=r"row 2: 1 columns instead of 2; row 3.*row 6: 1 columns instead of 2 and 3 more: fix or remove them"):
         glue.read("sst2", "train", root)
 
 
@@ -100,7 +100,7 @@ def test_a_file_without_rows_and_one_in_another_encoding_are_refused(tmp_path: P
         glue.read("sst2", "test", root)
 
 
-def test_missing_files_say_how_to_mend_it(tmp_path: Path):
+def test_missing_files_say_how_to_get_them(tmp_path: Path):
     assert "--data-root" in str(glue.missing_files("cola", None))
     assert str(tmp_path / "CoLA") in str(glue.missing_files("cola", str(tmp_path)))
     with pytest.raises(ValueError, match="lacks train.tsv or dev.tsv"):

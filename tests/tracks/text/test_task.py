@@ -15,18 +15,18 @@ from torch import nn
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.checkpoints import load_into, save
-from kdarena.tracks.task import Batch, Outputs, Setting
-from kdarena.tracks.text.agreement import sentences
 from kdarena.tracks.text.architectures import Architecture
 from kdarena.tracks.text.cards import card
 from kdarena.tracks.text.checkpoint import load_bert
+from kdarena.tracks.text.grammar import sentences
 from kdarena.tracks.text.models import Encoder, new_encoder
 from kdarena.tracks.text.task import TextTask
 from kdarena.tracks.text.vocabulary import Morphemes
+from kdarena.tracks.values import Batch, Outputs, Setting, Split
 
 
 def first(task: TextTask, count: int, seed: int = 0, data: str = "augmented") -> list[Batch]:
-    return list(islice(task.batches(seed, "validated", data), count))  # type: ignore[arg-type]
+    return list(islice(task.batches(Split(seed), data), count))  # type: ignore[arg-type]
 
 
 def student(task: TextTask, seed: int = 0, dropout: float = 0.0) -> Encoder:
@@ -37,20 +37,20 @@ def student(task: TextTask, seed: int = 0, dropout: float = 0.0) -> Encoder:
 
 
 # batches
-def test_a_seed_gives_the_same_batches_whatever_else_draws(agreement_task: TextTask):
+def test_a_seed_gives_the_same_batches_whatever_else_draws(grammar_task: TextTask):
     torch.manual_seed(1)
-    undisturbed = first(agreement_task, 10)
+    undisturbed = first(grammar_task, 10)
     drawn = []
-    for batch in islice(agreement_task.batches(0, "validated", "augmented"), 10):
+    for batch in islice(grammar_task.batches(Split(0), "augmented"), 10):
         torch.rand(3), torch.manual_seed(5), np.random.rand(), random.random()
         drawn.append(batch)
     assert all(torch.equal(one.inputs, other.inputs) and torch.equal(one.index, other.index) for one, other in zip(undisturbed, drawn, strict=True))
-    assert not torch.equal(first(agreement_task, 1, seed=1)[0].index, undisturbed[0].index)
+    assert not torch.equal(first(grammar_task, 1, seed=1)[0].index, undisturbed[0].index)
 
 
-def test_a_batch_holds_the_sentences_of_its_index_padded_to_a_length_that_is_fast(agreement_task: TextTask):
+def test_a_batch_holds_the_sentences_of_its_index_padded_to_a_length_that_is_fast(grammar_task: TextTask):
     vocabulary, train = Morphemes(), sentences()["train"]
-    for batch in first(agreement_task, 5):
+    for batch in first(grammar_task, 5):
         chosen = [train[position] for position in batch.index.tolist()]
         expected = vocabulary.encode(sentence.morphemes for sentence in chosen)
         assert batch.inputs.dtype == torch.int64 and batch.inputs.shape == (32, 16) and max(map(len, expected)) <= 16
@@ -59,10 +59,10 @@ def test_a_batch_holds_the_sentences_of_its_index_padded_to_a_length_that_is_fas
         assert batch.targets.tolist() == [int(sentence.acceptable) for sentence in chosen]
 
 
-def test_validation_is_fixed_and_has_words_of_its_own(agreement_task: TextTask):
-    rows = [agreement_task.part_rows("validation", seed, "validated").tolist() for seed in (0, 1)]
+def test_validation_is_fixed_and_has_words_of_its_own(grammar_task: TextTask):
+    rows = [grammar_task.parts.rows("validation", Split(seed)).tolist() for seed in (0, 1)]
     assert rows[0] == rows[1] == list(range(8000, 8500))
-    labels = torch.cat([batch.targets for batch in agreement_task.part_batches("validation", 0, "validated")])
+    labels = torch.cat([batch.targets for batch in grammar_task.part_batches("validation", Split(0))])
     assert labels.tolist() == [int(sentence.acceptable) for sentence in sentences()["validation"]]
 
 
@@ -70,12 +70,12 @@ def test_glue_cuts_another_validation_part_for_each_seed_and_reads_dev_as_test(c
     found = card("cola", str(cola))
     task = found.load(found, Setting(data_root=str(cola)))
     assert isinstance(task, TextTask)
-    parts = [set(task.part_rows("validation", seed, "validated").tolist()) for seed in (0, 1)]
+    parts = [set(task.parts.rows("validation", Split(seed)).tolist()) for seed in (0, 1)]
     assert parts[0] != parts[1] and len(parts[0]) == 20
-    assert not parts[0] & set(task.part_rows("train", 0, "validated").tolist())
-    assert task.size("test", 0, "validated") == 20 and task.size("train", 0, "published") == 90
-    assert task.part_targets("test", 0, "validated").tolist() == [number % 2 for number in range(20)]
-    assert torch.equal(task.targets(0, "validated")[first(task, 1)[0].index], first(task, 1)[0].targets)
+    assert not parts[0] & set(task.parts.rows("train", Split(0)).tolist())
+    assert task.size("test", Split(0)) == 20 and task.size("train", Split(0, "published")) == 90
+    assert task.part_targets("test", Split(0)).tolist() == [number % 2 for number in range(20)]
+    assert torch.equal(task.targets(Split(0))[first(task, 1)[0].index], first(task, 1)[0].targets)
 
 
 def test_a_pair_is_one_row_of_two_segments(rte: Path):
@@ -87,11 +87,11 @@ def test_a_pair_is_one_row_of_two_segments(rte: Path):
 
 
 # outputs
-def test_outputs_show_hidden_states_attentions_and_maps(agreement_task: TextTask):
-    network, batch = student(agreement_task), first(agreement_task, 1)[0]
-    found = agreement_task.forward(network, batch.inputs)
+def test_outputs_show_hidden_states_attentions_and_maps(grammar_task: TextTask):
+    network, batch = student(grammar_task), first(grammar_task, 1)[0]
+    found = grammar_task.forward(network, batch.inputs)
     length = batch.inputs.shape[1]
-    assert found.logits.shape == (32, 2) and len(found.hidden) == 3 and len(found.attentions) == agreement_task.card.attentions == 2
+    assert found.logits.shape == (32, 2) and len(found.hidden) == 3 and len(found.attentions) == grammar_task.card.attentions == 2
     assert all(states.shape == (32, length, 32) for states in found.hidden)
     assert all(probabilities.shape == (32, 4, length, length) for probabilities in found.attentions)
     assert found.tokens is not None and torch.equal(found.tokens, batch.inputs != 0)
@@ -101,47 +101,47 @@ def test_outputs_show_hidden_states_attentions_and_maps(agreement_task: TextTask
         expected[~found.tokens] = 0
         assert torch.equal(found.features[name], expected.transpose(1, 2).unsqueeze(3))
     assert found.embedding is not None and torch.equal(network.classifier(found.embedding), found.logits)
-    logits, mask = agreement_task.rows(found)
+    logits, mask = grammar_task.rows(found)
     assert logits is found.logits and mask is None
 
 
-def test_the_loss_is_cross_entropy_and_earlier_exits_add_theirs(agreement_task: TextTask):
+def test_the_loss_is_cross_entropy_and_earlier_exits_add_theirs(grammar_task: TextTask):
     logits, targets = torch.randn(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
     expected = -logits.log_softmax(dim=1)[torch.arange(6), targets].mean()
-    assert torch.allclose(agreement_task.loss(Outputs(logits), targets), expected)
-    assert torch.allclose(agreement_task.loss(Outputs(logits, exits=(logits,)), targets), 2 * expected)
+    assert torch.allclose(grammar_task.loss(Outputs(logits), targets), expected)
+    assert torch.allclose(grammar_task.loss(Outputs(logits, exits=(logits,)), targets), 2 * expected)
 
 
-def test_networks_that_are_no_encoders_answer_with_logits_or_with_exits(agreement_task: TextTask):
+def test_networks_that_are_no_encoders_answer_with_logits_or_with_exits(grammar_task: TextTask):
     class Constant(nn.Module):
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             return torch.ones(len(ids), 2)
 
-    batch = first(agreement_task, 1)[0]
-    assert agreement_task.forward(Constant(), batch.inputs).logits.shape == (32, 2)
-    found = agreement_task.forward(Ensemble([student(agreement_task, 0), student(agreement_task, 1)]), batch.inputs)
+    batch = first(grammar_task, 1)[0]
+    assert grammar_task.forward(Constant(), batch.inputs).logits.shape == (32, 2)
+    found = grammar_task.forward(Ensemble([student(grammar_task, 0), student(grammar_task, 1)]), batch.inputs)
     assert found.logits.shape == (32, 2) and len(found.exits) == 2
 
 
-def test_shapes_are_of_one_sentence_and_change_no_generator(agreement_task: TextTask):
-    network = student(agreement_task)
+def test_shapes_are_of_one_sentence_and_change_no_generator(grammar_task: TextTask):
+    network = student(grammar_task)
     before = torch.random.get_rng_state()
-    shapes = agreement_task.shapes(network)
+    shapes = grammar_task.shapes(network)
     assert torch.equal(before, torch.random.get_rng_state())
     assert shapes.logits == (2,) and shapes.embedding == (32,)
     assert {name: (shape[0], shape[2]) for name, shape in shapes.features.items()} == {"layer1": (32, 1), "layer2": (32, 1)}
-    assert agreement_task.latency_ms(network) > 0
+    assert grammar_task.latency_ms(network) > 0
 
 
-def test_padding_changes_no_outputs_of_the_task(agreement_task: TextTask):
-    network, ids = student(agreement_task).eval(), first(agreement_task, 1)[0].inputs
-    one, other = agreement_task.forward(network, ids), agreement_task.forward(network, nn.functional.pad(ids, (0, 5)))
+def test_padding_changes_no_outputs_of_the_task(grammar_task: TextTask):
+    network, ids = student(grammar_task).eval(), first(grammar_task, 1)[0].inputs
+    one, other = grammar_task.forward(network, ids), grammar_task.forward(network, nn.functional.pad(ids, (0, 5)))
     assert torch.allclose(one.logits, other.logits, atol=1e-5)
     assert torch.allclose(one.features["layer2"], other.features["layer2"][:, :, :-5], atol=1e-5) and not other.features["layer2"][:, :, -5:].any()
 
 
 def test_in_bf16_all_outputs_are_fp32_and_attentions_sum_to_one():
-    found = card("agreement")
+    found = card("grammar")
     task = found.load(found, Setting(precision="bf16"))
     assert isinstance(task, TextTask)
     outputs = task.forward(student(task), first(task, 1)[0].inputs)
@@ -152,32 +152,32 @@ def test_in_bf16_all_outputs_are_fp32_and_attentions_sum_to_one():
 
 
 # networks
-def test_an_encoders_weights_survive_a_file_and_a_copy_answers_alike(agreement_task: TextTask, tmp_path: Path):
-    network, ids = student(agreement_task).eval(), first(agreement_task, 1)[0].inputs
-    expected = agreement_task.forward(network, ids).logits
+def test_an_encoders_weights_survive_a_file_and_a_copy_answers_alike(grammar_task: TextTask, tmp_path: Path):
+    network, ids = student(grammar_task).eval(), first(grammar_task, 1)[0].inputs
+    expected = grammar_task.forward(network, ids).logits
     save(network, tmp_path / "student.safetensors")
-    other = student(agreement_task, seed=1).eval()
+    other = student(grammar_task, seed=1).eval()
     load_into(other, tmp_path / "student.safetensors")
-    assert torch.equal(agreement_task.forward(other, ids).logits, expected)
-    copied = agreement_task.forward(copy.deepcopy(network), ids)
+    assert torch.equal(grammar_task.forward(other, ids).logits, expected)
+    copied = grammar_task.forward(copy.deepcopy(network), ids)
     assert torch.equal(copied.logits, expected) and copied.embedding is not None
 
 
-def test_a_seed_gives_the_same_network(agreement_task: TextTask):
-    assert all(torch.equal(one, other) for one, other in zip(student(agreement_task).parameters(), student(agreement_task).parameters(), strict=True))
+def test_a_seed_gives_the_same_network(grammar_task: TextTask):
+    assert all(torch.equal(one, other) for one, other in zip(student(grammar_task).parameters(), student(grammar_task).parameters(), strict=True))
 
 
-def test_dropout_may_be_asked_for(agreement_task: TextTask):
+def test_dropout_may_be_asked_for(grammar_task: TextTask):
     def rates(network: nn.Module) -> set[float]:
         return {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
 
-    assert rates(student(agreement_task, dropout=0.3)) == {0.3}
-    assert agreement_task.card.teacher_dropout
+    assert rates(student(grammar_task, dropout=0.3)) == {0.3}
+    assert grammar_task.card.teacher_dropout
 
 
-def test_an_unknown_architecture_is_refused(agreement_task: TextTask):
+def test_an_unknown_architecture_is_refused(grammar_task: TextTask):
     with pytest.raises(ValueError, match="unknown architecture 'resnet20'"):
-        agreement_task.new_network("resnet20")
+        grammar_task.new_network("resnet20")
 
 
 def test_a_checkpoint_by_path_gives_tokens_and_weights(cola: Path, tmp_path: Path):
@@ -220,17 +220,17 @@ def test_checkpoints_with_different_vocabularies_are_refused(cola: Path, tmp_pat
 
 
 # evaluation
-def test_evaluation_gives_the_fields_metrics_and_changes_no_mode(agreement_task: TextTask):
-    network = student(agreement_task, dropout=0.2).train()
-    found = agreement_task.evaluate(network, "test", 0, "validated", network.eval())
-    assert set(found) == {"accuracy", "matthews", "f1", "nll", "ece", "agreement", "teacher_kl"} and agreement_task.card.metric in found
+def test_evaluation_gives_the_fields_metrics_and_changes_no_mode(grammar_task: TextTask):
+    network = student(grammar_task, dropout=0.2).train()
+    found = grammar_task.evaluate(network, "test", Split(0), network.eval())
+    assert set(found) == {"accuracy", "matthews", "f1", "nll", "ece", "agreement", "teacher_kl"} and grammar_task.card.metric in found
     assert found["agreement"] == 100 and found["teacher_kl"] == pytest.approx(0, abs=1e-6)
     network.train()
-    assert agreement_task.evaluate(network, "test", 0, "validated") == {name: found[name] for name in ("accuracy", "matthews", "f1", "nll", "ece")}
+    assert grammar_task.evaluate(network, "test", Split(0)) == {name: found[name] for name in ("accuracy", "matthews", "f1", "nll", "ece")}
     assert all(module.training for module in network.modules())
 
 
-def test_the_divergence_weighs_by_the_teachers_probabilities(agreement_task: TextTask):
+def test_the_divergence_weighs_by_the_teachers_probabilities(grammar_task: TextTask):
     class Constant(nn.Module):
         def __init__(self, odds: float):
             super().__init__()
@@ -240,18 +240,18 @@ def test_the_divergence_weighs_by_the_teachers_probabilities(agreement_task: Tex
             return self.logits.expand(len(ids), 2)
 
     # the teacher's 3/4 and 1/4 against 1/2
-    found = agreement_task.evaluate(Constant(1), "validation", 0, "validated", Constant(3))
+    found = grammar_task.evaluate(Constant(1), "validation", Split(0), Constant(3))
     assert found["teacher_kl"] == pytest.approx(3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2), rel=1e-5)
 
 
-def test_uncertainty_is_a_group_of_metrics(agreement_task: TextTask):
-    found = agreement_task.further_metrics("uncertainty", student(agreement_task), 0, "validated")
+def test_uncertainty_is_a_group_of_metrics(grammar_task: TextTask):
+    found = grammar_task.further_metrics("uncertainty", student(grammar_task), Split(0))
     assert found and all(name.startswith("prr/") for name in found)
     with pytest.raises(ValueError, match="knows no group of metrics 'gap'"):
-        agreement_task.further_metrics("gap", student(agreement_task), 0, "validated")
+        grammar_task.further_metrics("gap", student(grammar_task), Split(0))
 
 
-def test_the_published_protocol_leaves_out_the_fixed_validation_part(agreement_task: TextTask):
-    assert agreement_task.size("train", 0, "published") == 8000
+def test_the_published_protocol_leaves_out_the_fixed_validation_part(grammar_task: TextTask):
+    assert grammar_task.size("train", Split(0, "published")) == 8000
     with pytest.raises(ValueError, match="no validation part"):
-        agreement_task.evaluate(student(agreement_task), "validation", 0, "published")
+        grammar_task.evaluate(student(grammar_task), "validation", Split(0, "published"))

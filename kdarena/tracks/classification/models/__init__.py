@@ -32,7 +32,7 @@ class Architecture:
     Attributes:
         module: the module of this package that defines it.
         builder: the class in it.
-        arguments: what the class is called with, besides ``classes`` and ``in_channels``.
+        arguments: what the class is called with, in addition to ``classes`` and ``in_channels``.
         dropout: whether the class takes ``dropout``.
         branches: whether each tap is a whole stage, the last followed by nothing but averaging and a linear layer, so that
             the network can be cut behind a stage.

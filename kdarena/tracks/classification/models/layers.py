@@ -14,7 +14,7 @@ def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 
 
 
 def between_convolutions(dropout: float) -> nn.Module:
-    """What stands between the convolutions of a residual block: dropout where asked for.
+    """What is between the convolutions of a residual block: dropout where asked for.
 
     It is a module, so that a method can keep it alive in a teacher whose other modules are in eval mode.
     """

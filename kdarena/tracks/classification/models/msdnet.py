@@ -5,7 +5,7 @@ ICLR 2018, https://arxiv.org/abs/1703.09844
 
 A layer keeps maps at S scales, each of half the grid of the one before, and appends to each what it makes of that map and of
 the next finer one, so that the coarsest map serves an exit at any depth. The finest scale is dropped twice along the depth
-(for S = 3), where the channels are halved too: the paper's network reduction. Defaults: its CIFAR-100 network for anytime
+(for S = 3), where the channels are halved too: the paper's network reduction. Student: its CIFAR-100 network for anytime
 prediction.
 """
 

@@ -26,7 +26,7 @@ class Architecture:
     Attributes:
         module: the module of this package that defines it.
         builder: the class in it.
-        arguments: what the class is called with, besides ``classes`` and ``dropout``.
+        arguments: what the class is called with, in addition to ``classes`` and ``dropout``.
     """
 
     module: str
@@ -86,7 +86,7 @@ def create(architecture: str, classes: int, dropout: float = 0.0) -> nn.Module:
     Raises:
         ValueError: the name is unknown.
     """
-    found = find(architecture)
-    module = importlib.import_module(f"{__name__}.{found.module}")
-    network: nn.Module = getattr(module, found.builder)(classes=classes, dropout=dropout, **found.arguments)
+    entry = find(architecture)
+    module = importlib.import_module(f"{__name__}.{entry.module}")
+    network: nn.Module = getattr(module, entry.builder)(classes=classes, dropout=dropout, **entry.arguments)
     return network

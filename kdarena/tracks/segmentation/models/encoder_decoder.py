@@ -12,7 +12,7 @@ from kdarena.tracks.segmentation.models.resample import upsampled
 
 
 class Decoder(nn.Module):
-    """From the deepest map back to the grid of the first: resize, put the encoder's map of that size beside, convolve.
+    """From the deepest map back to the grid of the first: resize, append the encoder's map of that size, convolve.
 
     Args:
         widths: channels of the encoder's maps, shallow to deep.
@@ -26,9 +26,9 @@ class Decoder(nn.Module):
     def forward(self, *maps: Tensor) -> Tensor:
         """The encoder's maps, shallow to deep, to a map [B, widths[0], H, W] on the grid of the first."""
         x = maps[-1]
-        for unit, beside in zip(self.units, maps[-2::-1], strict=True):
-            resized = upsampled(x, (beside.shape[2], beside.shape[3])).to(beside.dtype)
-            x = unit(torch.cat([resized, beside], dim=1))
+        for unit, encoded in zip(self.units, maps[-2::-1], strict=True):
+            resized = upsampled(x, (encoded.shape[2], encoded.shape[3])).to(encoded.dtype)
+            x = unit(torch.cat([resized, encoded], dim=1))
         return x
 
 

@@ -68,7 +68,7 @@ class BasicBlock(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Means over grids of several sizes beside the map itself, brought together (Zhao et al. 2017, arXiv 1612.01105).
+    """Means over grids of several sizes in addition to the map itself, brought together (Zhao et al. 2017, arXiv 1612.01105).
 
     Args:
         channels: of the map; each level gets an equal share of as many.

@@ -35,11 +35,11 @@ class DeepLabV3(nn.Module):
 
     def __init__(self, classes: int, depth: int, dropout: float = 0.0):
         super().__init__()
-        found = _built(f"deeplabv3_resnet{depth}", num_classes=classes, aux_loss=True)
-        self.backbone = found.backbone
-        *before, scores = found.classifier.children()  # type: ignore[union-attr]
+        built = _built(f"deeplabv3_resnet{depth}", num_classes=classes, aux_loss=True)
+        self.backbone = built.backbone
+        *before, scores = built.classifier.children()  # type: ignore[union-attr]
         self.classifier = nn.Sequential(*before, dropout_before_classifier(dropout), scores)
-        self.auxiliary = found.aux_classifier
+        self.auxiliary = built.aux_classifier
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images [B, 3, H, W] to scores [B, classes, H / 8, W / 8], and in train mode the auxiliary head's, else None."""
@@ -66,10 +66,10 @@ class LRASPP(nn.Module):
 
     def __init__(self, classes: int, dropout: float = 0.0):
         super().__init__()
-        found = _built("lraspp_mobilenet_v3_large", num_classes=classes)
-        self.backbone = found.backbone
+        built = _built("lraspp_mobilenet_v3_large", num_classes=classes)
+        self.backbone = built.backbone
         self.dropout = dropout_before_classifier(dropout)
-        self.classifier = found.classifier
+        self.classifier = built.classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, 3, H, W] to scores [B, classes, H / 8, W / 8]."""

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.classification.data import load_digits
-from kdarena.tracks.classification.scoring import gap
 from kdarena.tracks.classification.task import ClassificationTask
-from kdarena.tracks.evaluation import detection, outputs_of
-from kdarena.tracks.task import Outputs
+from kdarena.tracks.evaluation import detection
+from kdarena.tracks.values import Outputs, Split
 
-PLACE = (0, "validated")
+SPLIT = Split(0)
 
 
 class Exits(nn.Module):
@@ -60,7 +59,7 @@ def test_outputs_are_those_of_the_whole_part_in_eval_mode(digits: Classification
     network = student(digits)
     with torch.no_grad():
         expected = copy.deepcopy(network).eval()(normalised(load_digits().test_images))
-    outputs = digits.evaluation("test", *PLACE).outputs(network.train())
+    outputs = digits.evaluation("test", SPLIT).outputs(network.train())
     torch.testing.assert_close(outputs.logits, expected)
     assert network.training and not outputs.logits.requires_grad
     assert outputs.embedding is not None and outputs.embedding.shape == (997, 6)
@@ -68,9 +67,9 @@ def test_outputs_are_those_of_the_whole_part_in_eval_mode(digits: Classification
 
 
 def test_exits_are_joined_over_batches_shallow_to_deep(digits: ClassificationTask):
-    batches = list(digits.part_batches("test", *PLACE))
+    batches = list(digits.part_batches("test", SPLIT))
     assert len(batches) == 2
-    outputs = outputs_of(digits, Exits(), batches)
+    outputs = digits.outputs_of(Exits(), batches)
     inputs = [batch.inputs for batch in batches]
     assert all(torch.equal(found, factor * outputs.logits) for found, factor in zip(outputs.exits, (2, 3), strict=True))
     assert all(torch.equal(found, torch.cat(inputs).flatten(1) + more) for found, more in zip(outputs.exit_embeddings, (0, 1), strict=True))
@@ -80,14 +79,14 @@ def test_exits_are_joined_over_batches_shallow_to_deep(digits: ClassificationTas
 # a method's report
 def test_a_part_gives_its_labels_in_the_order_of_its_outputs(digits: ClassificationTask):
     for part in ("train", "validation", "test"):
-        evaluation = digits.evaluation(part, *PLACE)  # type: ignore[arg-type]
+        evaluation = digits.evaluation(part, SPLIT)  # type: ignore[arg-type]
         accuracy = (evaluation.outputs(student(digits)).logits.argmax(1) == evaluation.targets).double().mean()
-        assert len(evaluation.targets) == digits.size(part, *PLACE)  # type: ignore[arg-type]
-        assert digits.evaluate(student(digits), part, *PLACE)["top1"] == pytest.approx(100 * float(accuracy))  # type: ignore[arg-type]
+        assert len(evaluation.targets) == digits.size(part, SPLIT)  # type: ignore[arg-type]
+        assert digits.evaluate(student(digits), part, SPLIT)["top1"] == pytest.approx(100 * float(accuracy))  # type: ignore[arg-type]
 
 
 def test_a_network_runs_once_over_the_part_however_often_it_is_asked_for(digits: ClassificationTask):
-    evaluation, one, other = digits.evaluation("test", *PLACE), Exits(), Exits()
+    evaluation, one, other = digits.evaluation("test", SPLIT), Exits(), Exits()
     first = evaluation.outputs(one)
     assert evaluation.outputs(other) is not first
     assert evaluation.outputs(one) is first
@@ -95,7 +94,7 @@ def test_a_network_runs_once_over_the_part_however_often_it_is_asked_for(digits:
 
 
 def test_operations_are_two_a_multiplication_and_of_one_sample(digits: ClassificationTask):
-    evaluation = digits.evaluation("test", *PLACE)
+    evaluation = digits.evaluation("test", SPLIT)
     assert evaluation.operations(Exits()) == 2 * 64 * 10
     assert evaluation.operations(Ensemble([Exits(), Exits(), Exits()])) == 3 * 2 * 64 * 10
 
@@ -103,23 +102,23 @@ def test_operations_are_two_a_multiplication_and_of_one_sample(digits: Classific
 def test_counting_operations_leaves_no_trace(digits: ClassificationTask):
     network = student(digits).train()
     before = copy.deepcopy(network.state_dict())
-    digits.evaluation("test", *PLACE).operations(network)
+    digits.evaluation("test", SPLIT).operations(network)
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
 # generalisation
 def test_the_gap_is_top1_on_the_runs_own_training_images_less_that_on_test(digits: ClassificationTask):
-    labels, test = digits.part_targets("train", *PLACE), torch.from_numpy(load_digits().test_labels)
-    found = gap(digits, Always(3), *PLACE)
+    labels, test = digits.part_targets("train", SPLIT), torch.from_numpy(load_digits().test_labels)
+    found = digits.further_metrics("gap", Always(3), SPLIT)
     assert found["train_top1"] == pytest.approx(100 * float((labels == 3).double().mean()))
     assert found["generalisation"] == pytest.approx(found["train_top1"] - 100 * float((test == 3).double().mean()))
 
 
 def test_the_gap_counts_no_validation_image(digits: ClassificationTask):
     whole = torch.from_numpy(load_digits().train_labels)
-    assert gap(digits, Always(3), 0, "published")["train_top1"] == pytest.approx(100 * float((whole == 3).double().mean()))
-    assert gap(digits, Always(3), 0, "validated")["train_top1"] != gap(digits, Always(3), 1, "validated")["train_top1"]
+    assert digits.further_metrics("gap", Always(3), Split(0, "published"))["train_top1"] == pytest.approx(100 * float((whole == 3).double().mean()))
+    assert digits.further_metrics("gap", Always(3), Split(0))["train_top1"] != digits.further_metrics("gap", Always(3), Split(1))["train_top1"]
 
 
 # detection
@@ -144,23 +143,22 @@ def test_outliers_that_look_surer_than_the_part_are_detected_never():
     assert detection(HALF_RIGHT, nn.Identity(), {"sure": sure}, None)["auroc/sure/entropy"] == pytest.approx(0)
 
 
-def test_a_methods_own_scores_stand_beside_those_of_softmax():
+def test_a_methods_own_scores_are_judged_in_addition_to_those_of_softmax():
     found = detection(HALF_RIGHT, nn.Identity(), {}, lambda outputs: {"wrong-way": outputs.logits[:, 0]})
     assert found["prr/wrong-way"] == pytest.approx(-found["prr/entropy"]) == pytest.approx(-100)
 
 
 def test_the_task_detects_errors_and_its_named_outliers(digits: ClassificationTask):
-    found = digits.detection(student(digits), "test", *PLACE, lambda outputs: {"own": outputs.logits.logsumexp(1)})
+    found = digits.detection(student(digits), "test", SPLIT, lambda outputs: {"own": outputs.logits.logsumexp(1)})
     metrics = ("prr", *(f"{metric}/{name}" for metric in ("auroc", "aupr") for name in digits.card.outliers))
     assert set(found) == {f"{metric}/{score}" for metric in metrics for score in ("entropy", "confidence", "own")}
 
 
-def test_a_groups_metrics_are_the_same_as_when_they_are_asked_for_alone(digits: ClassificationTask):
+def test_the_group_uncertainty_is_what_the_task_detects_on_test(digits: ClassificationTask):
     network = student(digits)
-    assert digits.further_metrics("gap", network, *PLACE) == gap(digits, network, *PLACE)
-    assert digits.further_metrics("uncertainty", network, *PLACE) == digits.detection(network, "test", *PLACE)
+    assert digits.further_metrics("uncertainty", network, SPLIT) == digits.detection(network, "test", SPLIT)
 
 
 def test_an_unknown_group_of_metrics_is_refused_by_name(digits: ClassificationTask):
     with pytest.raises(ValueError, match="'charm'"):
-        digits.further_metrics("charm", student(digits), *PLACE)
+        digits.further_metrics("charm", student(digits), SPLIT)

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import pytest
 
-from kdarena.tracks.text import agreement, lexicon
-from kdarena.tracks.text.agreement import Sentence, sentences
-from kdarena.tracks.text.data import agreement_digest, load_agreement
+from kdarena.tracks.text import grammar, lexicon
+from kdarena.tracks.text.data import grammar_digest, load_grammar
+from kdarena.tracks.text.grammar import Sentence, sentences
 from kdarena.tracks.text.vocabulary import Morphemes
 
 PARTS = {"train": lexicon.TRAIN, "validation": lexicon.VALIDATION, "test": lexicon.TEST}
@@ -45,18 +45,18 @@ def form_is_plural(sentence: Sentence) -> bool:
 
 
 def test_the_set_is_the_same_everywhere():
-    assert agreement_digest() == "e2c01d6014f9d73c"
+    assert grammar_digest() == "e2c01d6014f9d73c"
     assert [len(sentences()[part]) for part in PARTS] == [8000, 500, 2000]
 
 
-def test_no_content_word_stands_in_two_parts():
+def test_no_content_word_is_in_two_parts():
     for one, other in combinations(PARTS, 2):
         assert not set(PARTS[one].words()) & set(PARTS[other].words())
         assert not stems(one) & stems(other)
     assert all(stems(part) <= set(words.words()) for part, words in PARTS.items())
 
 
-def test_every_word_stands_once_in_its_lexicon_and_in_some_sentence():
+def test_every_word_is_once_in_its_lexicon_and_in_some_sentence():
     for part, words in PARTS.items():
         assert len(words.words()) == len(set(words.words())) and not set(words.words()) & set(lexicon.CLOSED)
         assert stems(part) == set(words.words())
@@ -93,12 +93,12 @@ def test_a_pair_differs_in_one_word(part: str):
 
 
 def test_in_test_no_form_tells_the_label_and_in_training_it_does():
-    def told(part: str) -> float:
+    def predicted(part: str) -> float:
         found = agreeing(part)
         return sum(form_is_plural(sentence) != sentence.acceptable for sentence in found) / len(found)
 
-    assert told("test") == pytest.approx(0.5, abs=0.03) and told("validation") == pytest.approx(0.5, abs=0.06)
-    assert told("train") == pytest.approx(1 - agreement.PLURAL["train"], abs=0.02)
+    assert predicted("test") == pytest.approx(0.5, abs=0.03) and predicted("validation") == pytest.approx(0.5, abs=0.06)
+    assert predicted("train") == pytest.approx(1 - grammar.PLURAL["train"], abs=0.02)
 
 
 def test_attractors_mostly_have_the_other_number():
@@ -129,7 +129,7 @@ def test_no_stem_needs_a_doubled_consonant():
 
 
 def test_every_token_of_test_is_one_that_training_sees():
-    data = load_agreement()
+    data = load_grammar()
     trained = int(data.train.lengths[: len(sentences()["train"])].sum())
     assert set(data.test.ids.tolist()) <= set(data.train.ids[:trained].tolist())
 

@@ -1,4 +1,4 @@
-"""``agreement``: generated English sentences in minimal pairs, one acceptable, the other with one violation of number.
+"""``grammar``: generated English sentences in minimal pairs, one acceptable, the other with one violation of number.
 
 A subject agrees with its verb across modifiers whose nouns have a number of their own (attractors), a reflexive with its
 subject, a determiner with its noun; and a reflexive is no subject, where a pronoun may be one. Phenomenon, modifiers, numbers
@@ -6,8 +6,8 @@ and words are drawn from one fixed seed, so that the set is the same everywhere.
 and differ in one word.
 
 Pronouns are learnt first, from words alone, in some fifty steps, and agreement in a few hundred: in training most subjects are
-singular, as in English, so that a form alone tells something of the label (pure parities take thousands of steps). In validation
-and test both numbers are as frequent, and no form tells anything of agreement.
+singular, as in English, so that a form alone says something of the label (pure parities take thousands of steps). In validation
+and test both numbers are as frequent, and no form says anything of agreement.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Grammar:
         right, wrong = (*before, *forms[plural], *after), (*before, *forms[not plural], *after)
         return Sentence(right, True, phenomenon), Sentence(wrong, False, phenomenon)
 
-    # each: what stands before the word in question, its forms (of one, of more), what stands after it
+    # each: what is before the word in question, its forms (singular, plural), what is after it
     def _verb(self, plural: bool) -> Template:
         verb = self._random.choice(self._words.intransitive)
         return (*self._subject(plural), *self._adverb()), (_third_person(verb), (verb,)), ()
@@ -150,18 +150,18 @@ class _Grammar:
         return (noun, _s(noun)) if plural else (noun,)
 
     def _modifiers(self, plural: bool) -> tuple[str, ...]:
-        found: tuple[str, ...] = ()
+        words: tuple[str, ...] = ()
         for modifier in self._random.choice(MODIFIERS, MODIFIER_SHARES):
             other = plural != self._random.chance(ATTRACTOR)
             if modifier == "place":
-                found += (self._random.choice(lexicon.PREPOSITIONS), "the", *self._noun(other, self._words.things))
+                words += (self._random.choice(lexicon.PREPOSITIONS), "the", *self._noun(other, self._words.things))
                 continue
             verb, person = self._random.choice(self._words.transitive), ("the", *self._noun(other, self._words.persons))
             if modifier == "whom":
-                found += ("who", *person, *((verb,) if other else _third_person(verb)))
+                words += ("who", *person, *((verb,) if other else _third_person(verb)))
             else:
-                found += ("who", verb, "+ed", *person)
-        return found
+                words += ("who", verb, "+ed", *person)
+        return words
 
     def _adverb(self) -> tuple[str, ...]:
         return (self._random.choice(lexicon.ADVERBS),) if self._random.chance(ADVERB) else ()
@@ -176,11 +176,11 @@ def _third_person(verb: str) -> tuple[str, ...]:
 
 
 def _pairs(grammar: _Grammar, count: int) -> tuple[Sentence, ...]:
-    found: dict[tuple[str, ...], tuple[Sentence, Sentence]] = {}
-    while len(found) < count:
+    pairs: dict[tuple[str, ...], tuple[Sentence, Sentence]] = {}
+    while len(pairs) < count:
         pair = grammar.pair()
-        found.setdefault(pair[0].morphemes, pair)
-    return tuple(sentence for pair in found.values() for sentence in pair)
+        pairs.setdefault(pair[0].morphemes, pair)
+    return tuple(sentence for pair in pairs.values() for sentence in pair)
 
 
 @functools.cache

@@ -1,0 +1,120 @@
+"""The runs of one method on one task: trials one after the other, then all final runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kdarena.arena.profiles import STUDENT
+from kdarena.arena.scheduler import Job, Work
+from kdarena.arena.trials import Candidate, Studies, Study, search_space
+from kdarena.engines.engine import Result
+from kdarena.method.declaration import TeacherSpec
+from kdarena.plan.allocation import LADDER, TRIAL_SHARE, Allocation
+from kdarena.plan.budget import minimum_amount
+from kdarena.plan.conditions import Conditions
+from kdarena.plan.entrants import Entrant
+from kdarena.plan.request import SWEPT
+from kdarena.plan.spec import RUNG, Budget, PhaseCost, Purpose, RunResult, RunSpec, digest
+from kdarena.plan.specs import TRIAL_SEED, run_spec
+
+
+def purpose_of(entrant: Entrant, swept: str | None) -> Purpose:
+    """Of a method's runs: those of the method that is swept are controls, which are never on a board."""
+    return "control" if entrant.method.name == swept else "final"
+
+
+@dataclass(frozen=True)
+class MethodRuns:
+    """A method on a task, with all that its runs are made of.
+
+    Attributes:
+        entrant: the method, with what the user fixed.
+        conditions: what its runs share with those of the other methods.
+        teacher_keys: of the teachers' checkpoints.
+        costs: of its phases' steps, in the unit of the allocation.
+        allocation: its seeds and budgets; with --charge-teacher less than the board's.
+        board_budget: of the board that its runs are made for.
+        latency_ms: of its deployed student.
+        swept: the method that the command sweeps, or None.
+    """
+
+    entrant: Entrant
+    conditions: Conditions
+    teacher_keys: Mapping[TeacherSpec, str]
+    costs: tuple[PhaseCost, ...]
+    allocation: Allocation
+    board_budget: float
+    latency_ms: float
+    swept: str | None = None
+
+    @property
+    def final(self) -> RunSpec:
+        """The final run of seed 0 with what the user fixed."""
+        budget = Budget(self.allocation.amount, self.allocation.unit)
+        return run_spec(self.entrant, self.conditions, self.teacher_keys, self.costs, budget, purpose=purpose_of(self.entrant, self.swept), seed=0)
+
+    @property
+    def trial_amount(self) -> float:
+        """The budget of a trial: a part of a final run's, but no less than the method needs."""
+        return max(TRIAL_SHARE * self.allocation.amount, min(minimum_amount(self.costs), self.allocation.amount))
+
+    def trial(self, candidate: Candidate) -> RunSpec:
+        """A trial of a candidate: shorter, on a seed of its own, scored on validation alone."""
+        budget = Budget(self.trial_amount, self.allocation.unit)
+        short = replace(self.final, purpose="tune", seed=TRIAL_SEED, budget=budget, reference=None, metric_groups=())
+        return replace(short, params=candidate.params, recipe=candidate.recipe)
+
+    def final_jobs(self, tuned: Candidate | None) -> list[Job]:
+        """All final runs: of the default setting, of the tuned one where there is one, and the plain student's shorter ones."""
+        final, seeds = self.final, range(self.allocation.seeds)
+        jobs = [self._job(replace(final, seed=seed), SWEPT if final.purpose == "control" else "default") for seed in seeds]
+        if tuned is not None:
+            jobs += [self._job(replace(final, seed=seed, params=tuned.params, recipe=tuned.recipe), "tuned") for seed in seeds]
+        if self.entrant.method.name == STUDENT and self.swept is None:
+            for share in LADDER:
+                shorter = Budget(self.allocation.amount * share, self.allocation.unit)
+                if shorter.amount >= minimum_amount(self.costs):
+                    rung = replace(final, budget=shorter, purpose="control", metric_groups=())
+                    jobs += [self._job(replace(rung, seed=seed), f"ladder:{share}") for seed in seeds]
+        return jobs
+
+    def trial_job(self, spec: RunSpec) -> Job:
+        """A trial, with the budget of the board that it is made for."""
+        return Job(spec, "trial", self.conditions.facts(self.board_budget))
+
+    def study(self, studies: Studies) -> Study:
+        """The study that tunes the method here; the same command finds it again."""
+        card, entrant = self.conditions.card, self.entrant
+        space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
+        name = f"{card.name}/{entrant.method.name}/{digest([replace(self.final, metric_groups=()).to_json(), self.allocation.tuning])}"
+        return studies.study(name, space, Candidate(dict(entrant.params), dict(entrant.recipe)), frozenset(card.recipe.hyperparameters()))
+
+    def _job(self, spec: RunSpec, setting: str) -> Job:
+        return Job(spec, setting, self.conditions.facts(self.board_budget), self.latency_ms)
+
+
+def work(runs: MethodRuns, studies: Studies) -> Work:
+    """All of a method's runs: its trials, where there is a budget for them, and then its final runs."""
+    tuned = (yield from _tune(runs, runs.study(studies))) if runs.allocation.tuning > 0 else None
+    yield runs.final_jobs(tuned)
+
+
+def _tune(runs: MethodRuns, study: Study) -> Generator[Sequence[Job], list[Result], Candidate | None]:
+    """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others. Returns the tuned setting."""
+    metric = runs.conditions.card.metric
+    left = runs.allocation.tuning * (1 + 1e-9)
+    number = 0
+    while left >= runs.trial_amount:
+        replayed = number < study.finished
+        candidate = study.replay(number) if replayed else study.ask()
+        spec = replace(runs.trial(candidate), prune=study.prune_rule(RUNG, before=number))
+        (result,) = yield [runs.trial_job(spec)]
+        assert isinstance(result, RunResult)
+        if replayed:
+            study.tell_again(number, result, metric)
+        else:
+            study.tell(result, metric)
+        left -= result.committed if result.status == "pruned" else runs.trial_amount
+        number += 1
+    return study.best()

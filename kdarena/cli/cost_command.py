@@ -1,0 +1,120 @@
+"""``kdarena plugins cost``: what a step of each method costs, in steps of the plain student."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdarena.cli.options import Typed
+from kdarena.cli.output import print_json, print_table
+from kdarena.errors import UserError
+from kdarena.method.declaration import TeacherSpec
+from kdarena.method.discovery import discover, select
+from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.cost import CostProfile
+from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
+from kdarena.plan.machine import find_machine
+from kdarena.plan.request import Request
+from kdarena.plan.specs import profile_spec
+from kdarena.tracks import find_card
+
+
+def cost(task: str, as_json: bool, typed: Typed) -> None:
+    """Print each method's step cost on a task. Costs do not depend on weights, so the teachers are untrained ones."""
+    request = Request(**typed)
+    card = find_card(task)
+    missing = card.missing(request.data_root)
+    if missing:
+        raise UserError(f"task {task}: {missing}")
+    conditions = conditions_of(request, card, find_machine(request.device, 1))
+    entrants = entrants_of(select(discover(request.plugin_paths), "all"), card, request)
+    rows = _measure([entrant for entrant in entrants if entrant.runs], conditions, request)
+    rows.extend(_unmeasured(entrant.method.name, entrant.skip or entrant.fault) for entrant in entrants if not entrant.runs)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(["method", "phase", "student steps", "error %", "GFLOP a step", "fixed steps", "note"], [_cells(row) for row in rows])
+
+
+def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:
+    """A row for each phase of each method."""
+    from kdarena.arena.scheduler import Job, Work
+    from kdarena.arena.scheduler import run as schedule
+    from kdarena.engines.local import LocalEngine
+
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        keys = _untrained_teachers(teachers_of(entrants), conditions, place / "teachers", request.data_root)
+        engine = LocalEngine(
+            devices=conditions.machine.devices,
+            threads=conditions.machine.threads,
+            teachers=place / "teachers",
+            output=place / "students",
+            log=place / "worker.log",
+            data_root=request.data_root,
+            plugin_paths=request.plugin_paths,
+        )
+
+        def work(entrant: Entrant) -> Work:
+            (profile,) = yield [Job(profile_spec(entrant, conditions, keys, timed=True), "profile")]
+            assert isinstance(profile, CostProfile)
+            rows.extend(_rows(entrant.method.name, profile))
+            print(f"{entrant.method.name} measured", file=sys.stderr)
+
+        try:
+            schedule(engine, [work(entrant) for entrant in entrants], recall=lambda spec: None, keep=lambda job, result: None)
+        finally:
+            engine.close()
+    return rows
+
+
+def _untrained_teachers(specs: Sequence[TeacherSpec], conditions: Conditions, folder: Path, data_root: str | None) -> dict[TeacherSpec, str]:
+    """Checkpoints of teachers as they are initialised, by the keys that name them."""
+    from kdarena.tracks.checkpoints import save
+    from kdarena.tracks.values import Setting
+
+    card = conditions.card
+    task = card.load(card, Setting(data_root=data_root))
+    folder.mkdir(parents=True)
+    keys = {}
+    for number, spec in enumerate(specs):
+        keys[spec] = f"untrained{number}"
+        save(task.new_network(card.architecture(spec.architecture), dropout=spec.dropout), folder / f"{keys[spec]}.safetensors")
+    return keys
+
+
+def _rows(name: str, profile: CostProfile) -> list[dict[str, Any]]:
+    if profile.status != "done":
+        return [_unmeasured(name, f"{profile.status}: {profile.error}")]
+    return [
+        {
+            "method": name,
+            "phase": phase.phase,
+            "step_cost": phase.relative,
+            "error_percent": 100 * phase.error if phase.error is not None else None,
+            "gflop": phase.flops / 1e9,
+            "fixed_steps": phase.steps,
+            "note": None,
+        }
+        for phase in profile.phases
+    ]
+
+
+def _unmeasured(name: str, note: str | None) -> dict[str, Any]:
+    return {"method": name, "phase": None, "step_cost": None, "error_percent": None, "gflop": None, "fixed_steps": None, "note": note}
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    return [
+        row["method"],
+        row["phase"],
+        row["step_cost"] and f"{row['step_cost']:.2f}",
+        row["error_percent"] and f"{row['error_percent']:.1f}",
+        row["gflop"] and f"{row['gflop']:.4g}",
+        row["fixed_steps"],
+        row["note"],
+    ]

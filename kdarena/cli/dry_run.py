@@ -1,0 +1,55 @@
+"""``kdarena run --dry-run``: what would be run, as far as it is known before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdarena.cli.output import paragraph
+from kdarena.method.discovery import Plugin
+from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
+from kdarena.plan.amounts import Amount
+from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
+from kdarena.plan.request import Request
+from kdarena.tracks.card import TaskCard
+
+
+def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCard]) -> None:
+    """Print the plan of every task."""
+    for card in cards:
+        entrants = entrants_of(chosen, card, request)
+        print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} train, {card.validation} validation, {card.test} test"))
+        for line in [*_methods(entrants), *_runs(request, card, [entrant for entrant in entrants if entrant.runs])]:
+            print(paragraph(f"  {line}"))
+
+
+def _methods(entrants: Sequence[Entrant]) -> list[str]:
+    """Who runs, and who does not and why; methods with the same reason on one line."""
+    reasons: dict[str, list[str]] = {}
+    for entrant in entrants:
+        if entrant.skip:
+            reasons.setdefault(entrant.skip, []).append(entrant.method.name)
+    return [
+        f"methods: {', '.join(entrant.method.name for entrant in entrants if entrant.runs)}",
+        *(f"skipped: {', '.join(names)}: {reason}" for reason, names in reasons.items()),
+        *(f"broken: {entrant.fault}" for entrant in entrants if entrant.fault and not entrant.skip),
+    ]
+
+
+def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list[str]:
+    seeds = request.seeds or DEFAULT_SEEDS
+    shares = " and ".join(f"{share:g}" for share in LADDER)
+    lines = [
+        f"teachers: {len(teachers_of(runnable))}, each for {card.recipe.teacher_epochs:g} epochs by the recipe",
+        f"final runs: {len(runnable)} methods x {seeds} seeds with default settings, and as many with tuned settings where tuning finds better ones",
+        f"controls: the student alone at {shares} of the budget, {seeds} seeds each",
+    ]
+    if request.budget is None:
+        minutes = (request.total or DEFAULT_TOTAL) / 60
+        return [*lines, f"budget of a run: fitted to {minutes:g} minutes in total, once the step cost of each method has been measured"]
+    budgets = len(runnable) * seeds * 2 + sum(LADDER) * seeds
+    together = Amount(budgets * request.budget.value, request.budget.currency)
+    return [
+        *lines,
+        f"budget of a run: {request.budget}",
+        f"final runs and controls together: at most {budgets:g} budgets ({together}), in addition to tuning",
+    ]

@@ -1,0 +1,129 @@
+"""The options of the commands, each declared once.
+
+An option of ``run`` and ``sweep`` is a field of :class:`kdarena.plan.request.Request` and an entry of :data:`REQUEST` under
+the field's name; nothing else has to name it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdarena.errors import UserError
+from kdarena.plan.amounts import Amount, parse_amount, parse_duration
+from kdarena.plan.request import Request
+
+Typed = Mapping[str, Any]
+"""What was typed for a request, by the names of its fields; what was not typed is missing. Tasks and parameters are text."""
+
+
+def _amount(option: str, help: str) -> Any:
+    def amount(text: str) -> Amount:
+        return Amount(0.0, "s") if option == "--tuning-budget" and text.strip() == "0" else parse_amount(text, option)
+
+    return Annotated[Amount | None, typer.Option(option, parser=amount, metavar="AMOUNT", help=help)]
+
+
+def _duration(option: str, help: str) -> Any:
+    def duration(text: str) -> float:
+        return parse_duration(text, option)
+
+    return Annotated[float | None, typer.Option(option, parser=duration, metavar="TIME", help=help)]
+
+
+def _choice(option: str, choices: Sequence[str], help: str) -> Any:
+    def choice(text: str) -> str:
+        if text not in choices:
+            raise UserError(f"{option} {text!r}: use {', '.join(choices[:-1])} or {choices[-1]}")
+        return text
+
+    return Annotated[str, typer.Option(option, parser=choice, metavar="|".join(choices), help=help)]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What was typed with commas: each name once, without spaces around it, in the order in which they were typed."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _absolute(text: str) -> str:
+    return str(Path(text).resolve())
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, nothing else.")]
+PluginPaths = Annotated[list[str] | None, typer.Option("--plugin-path", metavar="FILE.py", help="A plugin of your own; repeatable.")]
+DataRoot = Annotated[str | None, typer.Option("--data-root", parser=_absolute, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory.")]
+OUT = Request.out
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")]
+
+REQUEST: Mapping[str, Any] = {
+    "plugin_paths": PluginPaths,
+    "tasks": Annotated[str, typer.Option("--tasks", metavar="all|A,B", help="Tasks to run on; all: every embedded task.")],
+    "budget": _amount("--budget", "Of a training run: 10m, 60se (student-epochs), 3e15flop or 60epochs."),
+    "tuning_budget": _amount("--tuning-budget", "Of each method's tuning, in the unit of --budget; 0: no tuning."),
+    "teacher_budget": _amount("--teacher-budget", "Of each teacher's training; default: the task's recipe, or a few budgets of a run on large tasks."),
+    "seeds": Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="Number of final runs of each setting; default 5.")],
+    "workers": Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Runs at the same time; default: one a core or GPU.")],
+    "device": Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:INDEX or mps.")],
+    "precision": _choice("--precision", ("auto", "fp32", "bf16"), "Of the training; auto: bf16 where it is faster."),
+    "params": Annotated[list[str] | None, typer.Option("--param", metavar="METHOD.NAME=VALUE", help="Fix a parameter; repeatable.")],
+    "protocol": _choice("--protocol", ("validated", "published"), "published: all of train, no validation, no tuning."),
+    "total": _duration("--total", "Where --budget is not given: time for everything but the teachers of embedded tasks; default 10m."),
+    "data_root": DataRoot,
+    "teacher_checkpoint": Annotated[
+        str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
+    ],
+    "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
+    "metrics": Annotated[
+        str | None,
+        typer.Option("--metrics", parser=names, metavar="A,B", help="Further metrics of every final run: gap, uncertainty, robustness."),
+    ],
+    "out": Out,
+}
+"""The options of a request, by the names of its fields."""
+
+
+SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "data_root", "metrics", "out")
+"""Those that a sweep has."""
+
+
+def request_options(*, only: Collection[str] = tuple(REQUEST), tasks: str = "all") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of a request in the place of its parameter ``typed``, through which it gets what was typed.
+
+    Args:
+        only: fields of the request that the command has an option for.
+        tasks: the default of ``--tasks``; the other defaults are the request's.
+    """
+    options = {name: annotation for name, annotation in REQUEST.items() if name in only}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def called(**values: Any) -> None:
+            typed = {name: values.pop(name) for name in options}
+            command(typed=_without_gaps(typed), **values)
+
+        parameters: list[inspect.Parameter] = []
+        for own in inspect.signature(command, eval_str=True).parameters.values():
+            replaced = [_parameter(name, annotation, tasks) for name, annotation in options.items()] if own.name == "typed" else [own]
+            parameters += [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in replaced]
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, tasks: str) -> inspect.Parameter:
+    """An option with the default of its field; where that is no text, flag or path, an option that is not typed stays away."""
+    default = tasks if name == "tasks" else getattr(Request, name, None)
+    if not isinstance(default, (str, bool, Path)):
+        default = None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _without_gaps(typed: Typed) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items() if value is not None}

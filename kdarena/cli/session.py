@@ -1,0 +1,146 @@
+"""What ``run`` and ``sweep`` share: from what was typed to a request, and the record, workers and terminal that a request needs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdarena.board.variants import CONTROLS
+from kdarena.cli.options import Typed, names
+from kdarena.errors import UserError
+from kdarena.method.discovery import Plugin
+from kdarena.plan.assignments import parse_params
+from kdarena.plan.machine import Machine, find_machine
+from kdarena.plan.request import Request
+from kdarena.tracks import cards as all_cards
+from kdarena.tracks import find_card
+from kdarena.tracks.card import TaskCard
+
+if TYPE_CHECKING:
+    from kdarena.arena.arena import Arena, Outcome
+    from kdarena.arena.recorder import Recorder
+    from kdarena.record.runs import Record
+
+INTERRUPTED = 130
+
+
+def with_controls(chosen: Sequence[Plugin], plugins: Sequence[Plugin]) -> list[Plugin]:
+    """The compulsory controls, then the other chosen methods in the order of their names."""
+    working = {plugin.name: plugin for plugin in plugins if plugin.error is None}
+    controls = [working[name] for name in CONTROLS if name in working]
+    return [*controls, *sorted((plugin for plugin in chosen if plugin.name not in CONTROLS), key=lambda plugin: plugin.name)]
+
+
+def choose_tasks(text: str, data_root: str | None) -> list[TaskCard]:
+    """The tasks that ``--tasks`` names, each once and in the order in which they are listed; ``all`` are the embedded ones.
+
+    Raises:
+        UserError: a task is unknown, or its data is missing.
+    """
+    listed, wanted = all_cards(data_root), names(text)
+    chosen = [card for card in listed if card.embedded] if wanted == ("all",) else [find_card(name, data_root) for name in wanted]
+    if not chosen:
+        raise UserError("--tasks names no task (see: kdarena tasks)")
+    for card in chosen:
+        missing = card.missing(data_root)
+        if missing:
+            raise UserError(f"task {card.name}: {missing}")
+    place = {card.name: number for number, card in enumerate(listed)}
+    unique = {card.name: card for card in chosen}
+    return sorted(unique.values(), key=lambda card: (place.get(card.name, len(place)), card.name))
+
+
+def request_from(typed: Typed, plugins: Sequence[Plugin], cards: Sequence[TaskCard], **further: Any) -> Request:
+    """What was typed as a request.
+
+    Args:
+        plugins: the methods, whose parameters may be fixed.
+        cards: the tasks.
+        further: fields of the request that are not typed.
+
+    Raises:
+        UserError: a parameter is unknown, or the options exclude each other.
+    """
+    resolved = {"tasks": tuple(card.name for card in cards), "params": parse_params(typed.get("params", ()), plugins)}
+    request = Request(**{**typed, **resolved, **further})
+    _check(request, cards)
+    return request
+
+
+def _check(request: Request, cards: Sequence[TaskCard]) -> None:
+    large = [card.name for card in cards if not card.embedded]
+    if request.budget is None and request.total is None and large:
+        raise UserError(f"task {large[0]} needs --budget (as 60se or 10m a run), or --total for everything together")
+    for card in cards:
+        unknown = [name for name in request.metrics if name not in card.metric_groups]
+        if unknown:
+            raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")
+    tuned = request.tuning_budget is not None and request.tuning_budget.value > 0
+    if tuned and request.budget is None:
+        raise UserError("--tuning-budget needs --budget too; without it, tuning is fitted to --total, and --tuning-budget 0 leaves it out")
+    if tuned and request.protocol == "published":
+        raise UserError("--protocol published trains on all of train: there is no validation part to tune on; use --tuning-budget 0")
+
+
+@dataclass(frozen=True)
+class Session:
+    """The record, the workers and the terminal of one command."""
+
+    record: Record
+    recorder: Recorder
+    machine: Machine
+
+    def arena(self, request: Request) -> Arena:
+        """What carries out a request."""
+        from kdarena.arena.arena import Arena
+
+        return Arena(request, self.recorder, self.machine)
+
+
+@contextmanager
+def open_session(request: Request) -> Iterator[Session]:
+    """A session of a request's output directory, device and workers; closed at the end, also where the command is interrupted."""
+    from kdarena.arena.display import display
+    from kdarena.arena.recorder import Recorder
+    from kdarena.engines.local import LocalEngine
+    from kdarena.record.runs import Record
+    from kdarena.record.store import Store
+
+    machine = find_machine(request.device, request.workers)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with Record.open(request.out) as record:
+        engine = LocalEngine(
+            devices=machine.devices,
+            threads=machine.threads,
+            teachers=request.out / "teachers",
+            output=record.checkpoints,
+            log=request.out / "workers.log",
+            data_root=request.data_root,
+            plugin_paths=request.plugin_paths,
+        )
+        shown = display()
+        try:
+            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers"), machine)
+        finally:
+            shown.close()
+            engine.close()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def interruptible(command: Callable[[], Outcome]) -> int:
+    """Do a command's work and name each failed run on standard error; returns the exit status."""
+    try:
+        outcome = command()
+    except KeyboardInterrupt:
+        print("kdarena: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if outcome.failures else 0

@@ -1,0 +1,47 @@
+"""What all runs of a command on one task share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kdarena.plan.machine import Machine
+from kdarena.plan.request import Request
+from kdarena.tracks.card import TaskCard
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all runs of a command on one task share, whatever their method.
+
+    Attributes:
+        card: the task.
+        machine: where they run.
+        precision: of the training.
+        data: digest of the data set.
+        protocol: as in :class:`kdarena.plan.spec.RunSpec`.
+        metrics: groups of further metrics that final runs are scored by.
+    """
+
+    card: TaskCard
+    machine: Machine
+    precision: Literal["fp32", "bf16"]
+    data: str
+    protocol: Literal["validated", "published"]
+    metrics: tuple[str, ...] = ()
+
+    def facts(self, board_budget: float | None = None) -> dict[str, str]:
+        """What the record says of a run on the task in addition to its spec.
+
+        Args:
+            board_budget: the budget of the board that a run is made for (a trial's or a shorter run's own is a part of it);
+                None for a teacher, which serves every board.
+        """
+        facts = {"track": self.card.track, "metric": self.card.metric}
+        return facts if board_budget is None else {**facts, "budget": repr(board_budget)}
+
+
+def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditions:
+    """The conditions of a command's runs on a task."""
+    precision = machine.precision(request.precision, card, request.protocol)
+    return Conditions(card, machine, precision, card.digest(request.data_root), request.protocol, request.metrics)

@@ -1,0 +1,79 @@
+"""What is recorded of a job."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from kdarena.arena.recorder import Recorder
+from kdarena.arena.scheduler import Job
+from kdarena.engines.engine import Event
+from kdarena.plan.spec import RunResult
+
+
+class OneJobEngine:
+    """Answers each job with the status that it was made with."""
+
+    capacity = 1
+
+    def __init__(self, status):
+        self.status, self.submitted = status, []
+
+    def submit(self, spec):
+        self.submitted.append(spec)
+
+    def wait(self, seconds):
+        spec = self.submitted[-1]
+        return [Event(spec, RunResult(spec.key, self.status, system={"build_s": 1.0}, error=None if self.status == "done" else "why"))]
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    """Makes a recorder over an engine whose runs all end with one status; what it records is in ``logged``."""
+
+    def make(status="done"):
+        logged = []
+        record = SimpleNamespace(runs=list, log=lambda spec, result, *, setting, facts: logged.append((spec, result, setting, dict(facts))))
+        display = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None)
+        made = Recorder(record, SimpleNamespace(), OneJobEngine(status), display, tmp_path)
+        made.logged = logged
+        return made
+
+    return make
+
+
+def do(recorder, *jobs):
+    def work():
+        yield list(jobs)
+
+    recorder.schedule([work()])
+
+
+def test_what_a_job_says_is_what_is_recorded(recorder, synthetic):
+    one = recorder()
+    do(one, Job(synthetic.spec(), "tuned", {"track": "t", "metric": "m", "budget": "60.0"}, latency_ms=0.25))
+    ((spec, result, setting, facts),) = one.logged
+    assert (setting, facts) == ("tuned", {"track": "t", "metric": "m", "budget": "60.0"})
+    assert result.system == {"build_s": 1.0, "latency_ms": 0.25}
+    assert one.recorded[spec.key] == result
+
+
+def test_a_job_without_a_latency_has_none_in_the_record(recorder, synthetic):
+    one = recorder()
+    do(one, Job(synthetic.spec(purpose="tune"), "trial", {}))
+    assert "latency_ms" not in one.logged[0][1].system
+
+
+def test_a_failed_run_has_no_latency_and_is_named_and_tried_once(recorder, synthetic):
+    one, job = recorder("error"), Job(synthetic.spec(), "default", {}, latency_ms=0.25)
+    do(one, job)
+    do(one, job)
+    assert "latency_ms" not in one.logged[0][1].system
+    assert (len(one.logged), one.trained) == (1, 1)
+    assert list(one.failures.values()) == ["digits kd seed 0 (final): error: why"]
+
+
+def test_that_a_method_is_skipped_is_recorded_once(recorder, synthetic):
+    one = recorder()
+    for _ in range(2):
+        one.log_without_run(synthetic.spec(), "skipped", "no maps", {"track": "t"})
+    assert [(result.status, result.error, facts) for _, result, _, facts in one.logged] == [("skipped", "no maps", {"track": "t"})]
