@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import tools
 from kdarena.execute.execute import execute
-from kdarena.execute.workspace import Bench
+from kdarena.execute.workspace import Workspace
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
@@ -33,7 +33,7 @@ def real_run(folder: Path) -> tuple[RunSpec, RunResult]:
     """A student trained on digits, with curves, metrics and environment as they are recorded."""
     cost = PhaseCost("train", None, 1.0, 1.0, 1.0, 0.004, 10)
     spec = RunSpec("digits", "student", "", "final", 0, Budget(1500, "flop"), (cost,), data=find_card("digits").digest(None))
-    return spec, execute(spec, Bench(folder, folder))
+    return spec, execute(spec, Workspace(folder, folder))
 
 
 def varied(spec: RunSpec, result: RunResult) -> itertools.chain[tuple[RunSpec, RunResult, str, float]]:
