@@ -11,9 +11,9 @@ import pandas as pd
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Place, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, step_cost, variants
+from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
-from kdarena.plan.board import Board
+from kdarena.plan.board import Board, Place
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun

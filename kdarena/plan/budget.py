@@ -14,7 +14,7 @@ TARGET_ERROR = 0.01
 """Standard error of a step cost, of the cost, down to which it is measured."""
 
 UNDERSPEND = 0.03
-"""Part of a budget that may stay unspent before a run is flagged as underspent."""
+"""Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
 
 
 def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:

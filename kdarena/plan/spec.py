@@ -25,7 +25,7 @@ Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
 LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
-"""What is not run again when the same command is repeated; errors are, since their cause may have been fixed."""
+"""What is not run again when the same command is repeated; errors are, since their cause may have been removed."""
 
 Unit = Literal["s", "flop", "epochs"]
 
