@@ -13,7 +13,7 @@ from kdarena.board.reference_rows import further_json, reference_rows, teacher_r
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
 from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
-from kdarena.plan.comparison import Board, Place
+from kdarena.plan.board import Board, Place
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdarena.board.statistics import mean_interval, paired_difference
 from kdarena.board.variants import Variant
-from kdarena.plan.comparison import Board
+from kdarena.plan.board import Board
 from kdarena.record.recorded import RecordedRun
 
 TEACHER = "teacher"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdarena.plan.comparison import Board, Place
+from kdarena.plan.board import Board, Place
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.recorded import RecordedRun
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from kdarena.cli.output import print_json, print_table
 from kdarena.errors import UserError
-from kdarena.method.discovery import Plugin, discover
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdarena.method.discovery import Plugin
     from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")
@@ -85,8 +85,12 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
     # what is published names papers and defaults as the installed plugins do now
-    anew = bool(paths) or publish_to is not None
-    frame = boards_of(Record.open(out, create=False), out, discover(paths) if anew else None)
+    plugins = None
+    if paths or publish_to is not None:
+        from kdarena.method.discovery import discover
+
+        plugins = discover(paths)
+    frame = boards_of(Record.open(out, create=False), out, plugins)
     if wanted == "table":
         print_boards(frame)
     else:
@@ -112,6 +116,8 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
     runs = record.runs()
     kept = declarations.read(out)
     if plugins is None and {run.spec.method for run in runs} - kept.keys():
+        from kdarena.method.discovery import discover  # brings torch, which a board does without
+
         plugins = discover()
     methods = {plugin.name: declarations.Declaration.of(plugin.method) for plugin in plugins or () if plugin.method is not None}
     with contextlib.suppress(OSError):  # another's directory may be read and not be written

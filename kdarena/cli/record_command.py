@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory.")]
-OUT = Path("kdarena-out")
+from kdarena.cli.options import OUT, Out
 
 record_app = typer.Typer(help="The record: write MLflow again from it, convert an older one.", no_args_is_help=True)
 

@@ -1,48 +1,15 @@
-"""What makes runs comparable: the identity of a board, and of the command on a task that asks for it."""
+"""What a command asks for: the board that its runs will be on, and its own identity on a task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.plan.board import Board
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request
 from kdarena.plan.spec import Unit, digest
-
-Place = tuple[str, str, str, str, str, int, str]
-"""Task, unit, protocol, device, precision, threads and data: what a board shares with its trials and its ladder of shorter budgets."""
-
-
-@dataclass(frozen=True, order=True)
-class Board:
-    """What runs have to share to be compared.
-
-    Attributes:
-        reference: key of the reference teacher, since other teachers make other tasks; empty for a skipped run, which
-            is on every board of its task.
-    """
-
-    task: str
-    amount: float
-    unit: str
-    protocol: str
-    device: str
-    precision: str
-    threads: int
-    data: str
-    reference: str = ""
-
-    @property
-    def place(self) -> Place:
-        """The board without its budget and its reference."""
-        return self.task, self.unit, self.protocol, self.device, self.precision, self.threads, self.data
-
-    @property
-    def key(self) -> str:
-        """16 hexadecimal digits that name it."""
-        return digest(self)
 
 
 def planned_board(conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], amount: float, unit: Unit) -> Board:

@@ -23,7 +23,7 @@ class Declaration:
     Attributes:
         paper: title, venue and year.
         default_source: where its defaults come from, as ``paper 2, ours 1``; None where it has no parameters.
-        auxiliary, inherits: as in :class:`kdarena.method.contract.Method`.
+        auxiliary, inherits: as in :class:`kdarena.method.declaration.Method`.
     """
 
     paper: str

@@ -6,13 +6,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdarena.errors import UserError, described
-from kdarena.plan.allocation import Allocation
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.plain import from_plain
 from kdarena.record.output import write_atomically
+
+if TYPE_CHECKING:
+    from kdarena.plan.allocation import Allocation
 
 _T = TypeVar("_T")
 
@@ -34,6 +36,8 @@ class Store:
 
     def allocation(self, key: str) -> Allocation | None:
         """What was chosen for a command."""
+        from kdarena.plan.allocation import Allocation  # brings torch, which a board that reads the audits does without
+
         return self._value(Allocation, "plans", key)
 
     def keep_allocation(self, key: str, choice: Allocation) -> None:
