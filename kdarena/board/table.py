@@ -13,7 +13,7 @@ from kdarena.board.cells import caption, columns, rows, split_boards, title
 WRAPPED = {"method": 12, "supervision": 11, "status": 8}
 """The columns whose cells may go on in a second line, with their least width."""
 WIDE = ("test mean", "Δ student", "Δ kd")
-"""The columns whose heading stands on one line."""
+"""The columns whose heading is on one line."""
 
 
 def terminal(frame: pd.DataFrame) -> Group:

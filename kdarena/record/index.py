@@ -1,4 +1,4 @@
-"""The recorded runs read fast: an index beside their files.
+"""The recorded runs read fast: an index of their files.
 
 The files ``runs/RUN_ID.json`` are the truth and are never changed. The index ``runs.jsonl`` repeats each without its curves,
 one line a file, with the file's size and time of change. It is only ever added to, may be deleted, and is never believed

@@ -10,13 +10,13 @@ from kdarena.tracks import find_card
 
 
 @dataclass(frozen=True)
-class Knobs(Params):
+class TunedParams(Params):
     temperature: float = Float(4.0, 1.0, 10.0, log=True, source="paper")
     layers: int = Int(2, 1, 4, source="ours", cost=True)
     reduction: str = Choice("mean", ("mean", "sum"), source="code")
 
 
-METHOD = Method("m", "t", Paper("t", "v", 2026, "u"), Params=Knobs)
+METHOD = Method("m", "t", Paper("t", "v", 2026, "u"), Params=TunedParams)
 DIGITS = find_card("digits")
 
 

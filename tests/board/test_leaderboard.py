@@ -338,7 +338,7 @@ def test_an_audit_of_another_budget_is_not_this_boards(synthetic):
 
 
 def test_that_a_method_was_once_skipped_does_not_hide_what_it_trained(synthetic):
-    early, late = synthetic.failed("kd", 0, "skipped", "too dear"), synthetic.failed("kd", 0, "skipped", "too dear", costs=())
+    early, late = synthetic.failed("kd", 0, "skipped", "too expensive"), synthetic.failed("kd", 0, "skipped", "too expensive", costs=())
     for runs in (
         [early, *synthetic.runs("kd", KD)],
         [*synthetic.runs("kd", KD), late],

@@ -540,7 +540,7 @@ def test_a_phase_that_begins_anew_is_as_new():
 
 
 # auxiliary inputs
-def beside(**hooks):
+def auxiliary_plugin(**hooks):
     """A method whose one phase has auxiliary inputs."""
 
     def schedule():
@@ -565,7 +565,7 @@ def batches_of(one, task, count=20, before=lambda step: None):
 @pytest.mark.parametrize("kind", ["toy", "digits"])
 def test_auxiliary_inputs_change_neither_order_nor_augmentation_of_the_training_batches(kind):
     task = toy_task() if kind == "toy" else find_card("digits").load(find_card("digits"), Setting())
-    plain, taught = batches_of(plugin, task), batches_of(beside, task, before=lambda step: step.auxiliary.sum())
+    plain, taught = batches_of(plugin, task), batches_of(auxiliary_plugin, task, before=lambda step: step.auxiliary.sum())
     assert all(torch.equal(one, other) for first, second in zip(plain, taught, strict=True) for one, other in zip(first, second, strict=True))
 
 
@@ -577,14 +577,14 @@ def test_every_step_of_an_auxiliary_phase_has_other_auxiliary_inputs_of_the_shap
         seen.append(step.auxiliary)
         return {"task": step.task.loss(step.student, step.targets)}
 
-    take_steps(make_run(beside(loss=loss), toy_task()), 3)
+    take_steps(make_run(auxiliary_plugin(loss=loss), toy_task()), 3)
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[1], seen[2])
 
 
 def test_the_same_seed_gives_the_same_auxiliary_inputs():
     def found(seed):
-        run = make_run(beside(), toy_task(), seed=seed)
+        run = make_run(auxiliary_plugin(), toy_task(), seed=seed)
         return next(begin_phase(run.hooks, run, run.phases[0], {}, run.augmented)[1]).auxiliary
 
     assert torch.equal(found(0), found(0))

@@ -1,6 +1,5 @@
 """CRD against naive loops, closed forms and autograd."""
 
-import copy
 import math
 
 import pytest
@@ -40,7 +39,7 @@ def projected(network_embedding, projection):
 
 
 def naive_nce(anchors, bank, columns, temperature, z, samples):
-    """The printed sums, with ratios and logarithms as they stand."""
+    """The printed sums, with ratios and logarithms as they are printed."""
     total = 0.0
     for v, row in zip(anchors, columns, strict=True):
         negatives = len(row) - 1
@@ -250,18 +249,8 @@ class TestGradients:
         found = reached_by(run, sum(run.loss(new_step(run)).values()))
         assert len(found) == len(run.learner.parameters())
 
-    def test_the_teacher_is_bit_identical_after_training(self):
-        run = make_run(CRD, toy_task())
-        before = copy.deepcopy(run.teacher.state_dict())
-        take_steps(run, 3)
-        assert all(torch.equal(before[name], tensor) for name, tensor in run.teacher.state_dict().items())
-
 
 class TestRuns:
-    def test_equal_seeds_give_equal_trainings(self):
-        first, second = (take_steps(make_run(CRD, toy_task()), 3) for _ in range(2))
-        assert first == second
-
     def test_training_beats_the_best_contrast_that_is_blind_to_its_anchor(self):
         run = make_run(CRD, toy_task(), {"w": 1.0})
         history = take_steps(run, 200)

@@ -36,15 +36,6 @@ MAPS = pytest.mark.parametrize(
 
 
 @EVERY
-def test_the_teacher_is_bit_identical_after_training_and_gets_no_gradient(plugin):
-    run = make_run(plugin, toy_task())
-    before = copy.deepcopy(run.teachers[0].state_dict())
-    take_steps(run, 3)
-    assert all(torch.equal(before[name], tensor) for name, tensor in run.teachers[0].state_dict().items())
-    assert all(parameter.grad is None for parameter in run.teachers[0].parameters())
-
-
-@EVERY
 def test_with_weight_zero_the_student_is_trained_as_it_is_alone(plugin):
     run, alone = make_run(plugin, toy_task(), dict.fromkeys(WEIGHTS[plugin], 0.0)), make_run(Student, toy_task())
     take_steps(run, 3)

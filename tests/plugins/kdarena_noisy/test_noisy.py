@@ -91,16 +91,6 @@ def test_with_a_one_a_student_equal_to_its_teacher_has_neither_loss_nor_gradient
 
 
 @EACH
-def test_the_teacher_is_bit_identical_after_training_and_gets_no_gradient(plugin):
-    run = make_run(plugin, toy_task())
-    before = state(run.teacher)
-    take_steps(run, 3)
-    run.check_teachers()
-    assert same(before, run.teacher)
-    assert all(parameter.grad is None for parameter in run.teacher.parameters())
-
-
-@EACH
 def test_both_terms_reach_every_parameter_of_the_student(plugin):
     run = make_run(plugin, toy_task())
     for term in run.loss(new_step(run)).values():

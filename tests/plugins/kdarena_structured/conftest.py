@@ -16,7 +16,7 @@ WIDTHS = {"dense-teacher": 12, "dense-student": 6}
 
 
 class DenseNetwork(nn.Module):
-    """Two strided stages, a map ``psp`` besides, and scores [B, C, 8, 8]."""
+    """Two strided stages, a map ``psp``, and scores [B, C, 8, 8]."""
 
     def __init__(self, width, classes, pyramid):
         super().__init__()

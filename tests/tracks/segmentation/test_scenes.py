@@ -78,9 +78,9 @@ def test_bilinear_sampling_is_a_weighted_mean_of_four_pixels() -> None:
     picture = np.arange(12.0).reshape(3, 4) ** 2
     for row, column in itertools.product((0.0, 0.25, 1.5, 1.999), (0.0, 0.6, 2.3)):
         y, x = int(row), int(column)
-        below, beside = row - y, column - x
+        below, right = row - y, column - x
         expected = sum(
-            picture[y + i, x + j] * (below if i else 1 - below) * (beside if j else 1 - beside)
+            picture[y + i, x + j] * (below if i else 1 - below) * (right if j else 1 - right)
             for i, j in itertools.product((0, 1), (0, 1))
             if y + i < 3 and x + j < 4
         )

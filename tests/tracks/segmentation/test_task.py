@@ -99,16 +99,16 @@ def test_torchvisions_mapping_and_tuples_of_exits_are_understood(scenes_task: Se
         def forward(self, x: torch.Tensor) -> object:
             return self.answer
 
-    scores, beside = torch.randn(2, 11, 3, 3), torch.randn(2, 11, 3, 3)
+    scores, auxiliary = torch.randn(2, 11, 3, 3), torch.randn(2, 11, 3, 3)
     images = torch.zeros(2, 3, 48, 48)
     assert scenes_task.forward(Answers(scores), images).auxiliary is None
-    assert torch.equal(scenes_task.forward(Answers({"out": scores, "aux": beside}), images).auxiliary, beside)  # type: ignore[arg-type]
-    assert torch.equal(scenes_task.forward(Answers((scores, (beside,), ())), images).exits[0], beside)
+    assert torch.equal(scenes_task.forward(Answers({"out": scores, "aux": auxiliary}), images).auxiliary, auxiliary)  # type: ignore[arg-type]
+    assert torch.equal(scenes_task.forward(Answers((scores, (auxiliary,), ())), images).exits[0], auxiliary)
 
 
 def test_the_loss_is_cross_entropy_of_scaled_up_scores_and_two_fifths_of_the_auxiliary_heads(scenes_task: SegmentationTask):
     generator = torch.Generator().manual_seed(0)
-    scores, beside = (torch.randn(2, 11, 12, 12, generator=generator) for _ in range(2))
+    scores, auxiliary = (torch.randn(2, 11, 12, 12, generator=generator) for _ in range(2))
     targets = torch.randint(11, (2, 48, 48), generator=generator)
     targets[:, :10] = 255
     weights = torch.tensor(scenes_task.data.weights)
@@ -117,8 +117,8 @@ def test_the_loss_is_cross_entropy_of_scaled_up_scores_and_two_fifths_of_the_aux
         large = functional.interpolate(one, size=(48, 48), mode="bilinear", align_corners=True)
         return functional.cross_entropy(large, targets, weights, ignore_index=255)
 
-    loss = scenes_task.loss(Outputs(scores, auxiliary=beside), targets)
-    assert torch.allclose(loss, expected(scores) + 0.4 * expected(beside), atol=1e-5)
+    loss = scenes_task.loss(Outputs(scores, auxiliary=auxiliary), targets)
+    assert torch.allclose(loss, expected(scores) + 0.4 * expected(auxiliary), atol=1e-5)
 
 
 def test_without_weights_every_pixel_that_counts_weighs_alike(camvid_task: Callable[[], SegmentationTask]):
