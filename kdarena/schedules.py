@@ -1,4 +1,6 @@
-"""Weights that change in the course of a run, as functions of its progress.
+"""Weights of a method's loss that change in the course of a run, as functions of its progress.
+
+The learning rate of a task is elsewhere: its shape in :mod:`kdarena.tracks.recipe`, its values in the ``cards.py`` of each track.
 
 Each takes ``step.progress`` (of the phase) or ``step.run_progress`` (of the budget), a 0-dimensional tensor in [0, 1), and
 returns one. They are written with tensor operations and no ``if`` on a value, so that a step can be captured once and replayed.

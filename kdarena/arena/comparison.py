@@ -1,4 +1,4 @@
-"""A task at work: its methods, compared under one budget."""
+"""A task with its profiled methods and its allocation: the methods, compared under one budget."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Comparison:
         tuning = f"{allocation.tuning:.4g} {allocation.unit} to tune each method" if allocation.tuning else "no tuning"
         amount = f"{allocation.amount:.4g} {allocation.unit}"
         stated = "" if f"{allocation.amount:g}{allocation.unit}" == allocation.stated else f" ({allocation.stated})"
-        budget = f"a run gets {amount}{stated}, {allocation.seeds} seeds, {tuning}"
+        budget = f"budget of a run {amount}{stated}; {allocation.seeds} seeds; {tuning}"
         return [f"{name}: {line}" for line in (budget, *allocation.notes)]
 
     def expected_jobs(self, methods: int) -> int:
@@ -107,4 +107,4 @@ def detectable_note(task: ProfiledTask, recorded: Mapping[str, RunResult], seeds
     difference = detectable_difference(statistics.stdev(values) * 2**0.5, seeds)
     if difference is None:
         return ()
-    return (f"with {seeds} seeds the board will detect differences from about {difference:.2g} points on (from the spread of {len(values)} teachers)",)
+    return (f"with {seeds} seeds the board can detect differences of about {difference:.2g} points or more (from the spread of {len(values)} teachers)",)

@@ -20,7 +20,7 @@ from kdarena.plan.specs import TRIAL_SEED, run_spec
 
 
 def purpose_of(entrant: Entrant, swept: str | None) -> Purpose:
-    """Of a method's runs: those of the method that is swept are controls, which are never on a board."""
+    """The purpose of a method's runs: those of the method that is swept are controls, which are never on a board."""
     return "control" if entrant.method.name == swept else "final"
 
 
@@ -115,6 +115,7 @@ def _tune(runs: MethodRuns, study: Study) -> Generator[Sequence[Job], list[Resul
             study.tell_again(number, result, metric)
         else:
             study.tell(result, metric)
+        # a pruned trial is charged what it trained, any other in full, also one that failed
         left -= result.committed if result.status == "pruned" else runs.trial_amount
         number += 1
     return study.best()

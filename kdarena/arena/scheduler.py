@@ -1,4 +1,4 @@
-"""The scheduler: several works share an engine; each asks for runs and goes on when it has their results."""
+"""The scheduler: several coroutines share an engine; each asks for runs and continues when it has their results."""
 
 from __future__ import annotations
 

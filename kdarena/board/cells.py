@@ -91,7 +91,7 @@ def caption(board: pd.DataFrame) -> list[str]:
     return [
         f"{seeds} seed{'s' if seeds != 1 else ''}; {clean(first['device'])}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
-        "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders by the mean and claims no significance. budget %: the share committed.",
+        "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
         *_exactness(found),
         *_shared((row["method"], row["status_note"]) for row in found if row["status_note"]),
@@ -102,7 +102,7 @@ def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:
     """How well the step costs are known, where that is not as well as they are meant to be."""
     rough = [f"{clean(row['method'])} {row['step_cost_error']:.1%}" for row in found if (row["step_cost_error"] or 0) > TARGET_ERROR]
     if rough:
-        yield f"Step costs are measured to within {TARGET_ERROR:.0%}, but for {', '.join(rough)}."
+        yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough)}."
     off = [f"{clean(row['method'])} {row['audit'] - 1:+.1%}" for row in found if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
     if off:
         yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."

@@ -1,4 +1,4 @@
-"""The boards, from the record: one row a task, budget and method."""
+"""The boards, from the record: one row for each task, budget and method, and the order of the rows."""
 
 from __future__ import annotations
 
@@ -119,12 +119,17 @@ def _board_rows(
         row["_complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
-    rows.sort(key=lambda row: (row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), row["method"]))
+    rows.sort(key=_order)
     for number, row in enumerate(rows, 1):
         row["rank"] = number if row["status"] != "skipped" else None
         del row["_complete"]
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
     return [*rows, *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
+
+
+def _order(row: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
+    """Where a row is on its board: complete rows by their mean, then incomplete ones, then skipped ones."""
+    return row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), row["method"]
 
 
 def _by_method(runs: Iterable[RecordedRun]) -> dict[str, list[RecordedRun]]:

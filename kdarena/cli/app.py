@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-plugins_app = typer.Typer(help="The methods: list, show, cost, matrix.", no_args_is_help=False)
+plugins_app = typer.Typer(help="List the methods; show one, measure step costs, print the matrix of methods and tracks.", no_args_is_help=False)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(record_app, name="record")
 

@@ -17,13 +17,13 @@ def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCar
     """Print the plan of every task."""
     for card in cards:
         entrants = entrants_of(chosen, card, request)
-        print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} train, {card.validation} validation, {card.test} test"))
+        print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} training, {card.validation} validation and {card.test} test samples"))
         for line in [*_methods(entrants), *_runs(request, card, [entrant for entrant in entrants if entrant.runs])]:
             print(paragraph(f"  {line}"))
 
 
 def _methods(entrants: Sequence[Entrant]) -> list[str]:
-    """Who runs, and who does not and why; methods with the same reason on one line."""
+    """The methods that run, and those that don't with the reason; methods with the same reason share a line."""
     reasons: dict[str, list[str]] = {}
     for entrant in entrants:
         if entrant.skip:

@@ -63,16 +63,22 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train n
 REQUEST: Mapping[str, Any] = {
     "plugin_paths": PluginPaths,
     "tasks": Annotated[str, typer.Option("--tasks", metavar="all|A,B", help="Tasks to run on; all: every embedded task.")],
-    "budget": _amount("--budget", "Of a training run: 10m, 60se (student-epochs), 3e15flop or 60epochs."),
-    "tuning_budget": _amount("--tuning-budget", "Of each method's tuning, in the unit of --budget; 0: no tuning."),
-    "teacher_budget": _amount("--teacher-budget", "Of each teacher's training; default: the task's recipe, or a few budgets of a run on large tasks."),
+    "budget": _amount("--budget", "Budget of one training run: 10m, 60se (student-epochs), 3e15flop or 60epochs; default: fitted to --total."),
+    "tuning_budget": _amount(
+        "--tuning-budget", "Budget for tuning each method, in the unit of --budget; 0: no tuning; default: 1.5 budgets of a run, or what --total leaves."
+    ),
+    "teacher_budget": _amount(
+        "--teacher-budget", "Budget of each teacher's training; default: the task's recipe, on tasks that are not embedded at most four budgets of a run."
+    ),
     "seeds": Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="Number of final runs of each setting; default 5.")],
     "workers": Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Runs at the same time; default: one a core or GPU.")],
     "device": Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:INDEX or mps.")],
-    "precision": _choice("--precision", ("auto", "fp32", "bf16"), "Of the training; auto: bf16 where it is faster."),
+    "precision": _choice("--precision", ("auto", "fp32", "bf16"), "Number format of the training; auto: bf16 where it is faster."),
     "params": Annotated[list[str] | None, typer.Option("--param", metavar="METHOD.NAME=VALUE", help="Fix a parameter; repeatable.")],
-    "protocol": _choice("--protocol", ("validated", "published"), "published: all of train, no validation, no tuning."),
-    "total": _duration("--total", "Where --budget is not given: time for everything but the teachers of embedded tasks; default 10m."),
+    "protocol": _choice(
+        "--protocol", ("validated", "published"), "validated: hold out validation data; published: train on all training data, without validation and tuning."
+    ),
+    "total": _duration("--total", "Total time where --budget is not given, except for the teachers of embedded tasks; default 10m."),
     "data_root": DataRoot,
     "teacher_checkpoint": Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")

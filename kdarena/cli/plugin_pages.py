@@ -18,7 +18,7 @@ def listing(as_json: bool, paths: Sequence[str]) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "title", "paper", "defaults", "tracks", "from", "status"],
+            ["name", "title", "paper", "defaults", "paper's tracks", "from", "status"],
             [
                 [
                     row["name"],

@@ -1,7 +1,9 @@
 """The local engine: one persistent child process per device, or per core on a CPU.
 
-A segmentation fault, a kill for memory or an endless loop in one method is a status of that run; the worker is replaced
-and the arena goes on.
+A segmentation fault, a kill for memory or an endless loop in one method is a status of that run (:func:`status_of_exit`); the worker is
+replaced and the arena goes on. What the failure costs: a trial is charged in full (:mod:`kdarena.arena.method_runs`); a final run
+leaves its row incomplete, below all complete rows; any run is tried again by the next command, not by this one
+(:data:`kdarena.plan.spec.LASTING`).
 """
 
 from __future__ import annotations

@@ -39,14 +39,14 @@ class Update:
     """One optimiser's part of a step.
 
     The rule for several updates in one step: they see the same forward pass and the same weights; each takes gradients
-    for its own parameters only; then all step, in order. ``loss(step)`` is asked once for each, with ``step.update`` its name.
+    for its own parameters only; then all step, in order. ``loss(step)`` is called once for each, with ``step.update`` its name.
 
     Attributes:
         name: what ``step.update`` says while its loss is computed.
         params: the parameters that it trains.
         optimizer: builds its optimiser from the parameters; None: the task's recipe, with the run's learning rate and weight decay.
         curve: its learning rate over the phase; None: the task's curve.
-        clip: largest norm of its gradient, or None.
+        clip: largest norm of its gradient; None: the recipe's limit where ``optimizer`` is None too, else no limit.
         before: goes before the joint updates and steps at once (a critic); what was computed through its modules is computed again.
         repeat: how often a ``before`` update steps.
         keep: carry the optimiser's state over from the update of the same name in the phase before.
@@ -75,7 +75,7 @@ class Phase:
         updates: builds the updates, called after ``prepare``; None: one update over everything the learner trains.
         share: its weight in dividing what is left of the budget among the phases that have no fixed ``steps``.
         steps: a fixed number of steps instead of a share.
-        prepare: called before the first step; has to leave the phase as new when called again, since measuring its cost enters it several times.
+        prepare: called before the first step; must reset the phase when it is called again, since measuring its cost enters it several times.
         stop_when: ends the phase early where it returns True; asked on a stride of steps, never of the last phase.
         process: what a step does instead of a loss (fit, cache, decode), so that it can be measured and charged.
         data: ``"augmented"`` batches as in training; ``"auxiliary"``: in addition ``step.auxiliary``, a batch of the task's
@@ -93,7 +93,11 @@ class Phase:
 
 
 class MethodHooks:
-    """The four hooks. An implementation names only the arguments that it needs."""
+    """The four hooks. An implementation names only the arguments that it needs.
+
+    They are called in :mod:`kdarena.execute.hooks`: by ``Hooks.build``, and ``loss`` through ``Hooks._resolve_loss``; a new argument
+    of a hook is passed there.
+    """
 
     @hookspec(firstresult=True)
     def build_teacher(self, task: Task, params: Params, run: Run) -> Any:
@@ -101,7 +105,7 @@ class MethodHooks:
 
         The teachers that ``Method.teachers`` declared are ``run.teachers``, loaded and in eval mode. Returns one module
         or a sequence of them. The harness asserts after the hook and after the run that no batch norm is in train mode,
-        no parameter wants a gradient and nothing has changed; it never calls ``.eval()`` itself.
+        no parameter requires a gradient and nothing has changed; it never calls ``.eval()`` itself.
         Default: all of ``run.teachers``.
         """
 

@@ -64,12 +64,12 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Of its split."""
+        """The seed of its split."""
         return self.split.seed
 
     @property
     def protocol(self) -> Protocol:
-        """Of its split: ``validated`` or ``published``."""
+        """The protocol of its split: ``validated`` or ``published``."""
         return self.split.protocol
 
     @property

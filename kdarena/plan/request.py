@@ -22,9 +22,10 @@ class Request:
         tasks: their names, in order and each once.
         budget: of a training run; None: fitted to ``total``.
         tuning_budget: of each method's tuning; an amount of 0: no tuning.
-        teacher_budget: of each teacher's training; None: the task's recipe.
+        teacher_budget: of each teacher's training; None: the recipe on embedded tasks and under ``published``, else what ``Teachers`` derives
+            from ``budget`` or ``total``.
         seeds: of the final runs.
-        total: seconds for everything, where no budget is stated.
+        total: seconds for everything but the teachers of embedded tasks, where no budget is stated.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         charge_teacher: whether what teachers cost is taken from each method's budget.

@@ -21,7 +21,7 @@ Purpose = Literal["teacher", "tune", "final", "control"]
 """``control``: the student along the ladder of shorter budgets."""
 
 Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "error", "skipped"]
-"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, but ``skipped``."""
+"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, except ``skipped``."""
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
 LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
@@ -137,7 +137,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """What a phase got: its name, the steps committed and trained, and whether ``until`` ended it."""
+    """What a phase got: its name, the steps committed and trained, and whether ``stop_when`` ended it."""
 
     name: str
     committed: int

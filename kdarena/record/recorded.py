@@ -80,7 +80,7 @@ class Document:
         return Document(values["recorded"], values["run"])
 
     def without_curves(self) -> dict[str, Any]:
-        """The run as plain values but for its curves, which few readers need."""
+        """The run as plain values without its curves, which few readers need."""
         return {**self.run, "result": {**self.run["result"], "curves": {}}}
 
 

@@ -115,7 +115,7 @@ class Record:
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else described(error)[:200]
             warnings.warn(
-                f"MLflow was not written ({reason}); every run is recorded, and the next command writes it, or: kdarena record mlflow --out {self.directory}",
+                f"MLflow could not be updated ({reason}); all runs are recorded; the next command tries again, or run: kdarena record mlflow --out {self.directory}",
                 stacklevel=2,
             )
             self._mlflow = None
@@ -131,9 +131,9 @@ class Record:
     def runs(self) -> list[RecordedRun]:
         """All runs, in the order in which they were recorded; a file that can't be read is named in a warning and left out."""
         runs, unreadable = index.read(self.directory)
-        for one in unreadable:
+        for file in unreadable:
             warnings.warn(
-                f"{one.path}: left out, since it can't be read ({one.reason}); restore it, or delete it and the same command trains its run again",
+                f"{file.path}: left out, since it can't be read ({file.reason}); restore it, or delete it and repeat the command to train that run again",
                 stacklevel=2,
             )
         return runs
@@ -184,7 +184,7 @@ class Record:
         except FileNotFoundError as error:
             raise UserError(f"no run {run_id!r} in {self.directory}; see: kdarena runs --out {self.directory}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: can't be read ({described(error)}); restore it, or delete it and the same command trains its run again") from error
+            raise UserError(f"{path}: can't be read ({described(error)}); restore it, or delete it and repeat the command to train that run again") from error
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -36,7 +36,9 @@ def new_regressor(guided: tuple[int, ...], hint: tuple[int, ...]) -> nn.Sequenti
     elif grid[0] >= hint_grid[0] and grid[1] >= hint_grid[1]:
         layer = nn.Conv2d(channels, hint_channels, (1 + grid[0] - hint_grid[0], 1 + grid[1] - hint_grid[1]))
     else:
-        raise NotApplicable(f"no regressor from the student's grid {grid} to the hint's {hint_grid}: it may be equal, smaller, or twice as large")
+        raise NotApplicable(
+            f"no regressor from the student's grid {grid} to the hint's {hint_grid}: the hint's may be equal, smaller, or exactly twice as large"
+        )
     return nn.Sequential(layer, nn.BatchNorm2d(hint_channels), nn.ReLU())
 
 
@@ -50,10 +52,10 @@ class FitNet:
     def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
         """The student and the regressor between the maps of hint and guided stage."""
         student = run.new_student()
-        paired = pairs(ours := task.shapes(student).features, theirs := task.shapes(teacher).features)
-        if self.params.stage > len(paired):
-            raise NotApplicable(f"stage={self.params.stage}, but only {len(paired)} stages of student and teacher belong together")
-        self.guided, self.hint = paired[self.params.stage - 1]
+        ours, theirs = task.shapes(student).features, task.shapes(teacher).features
+        if self.params.stage > (count := len(pairs(ours, theirs))):
+            raise NotApplicable(f"stage={self.params.stage}, but only {count} stages of student and teacher belong together")
+        self.guided, self.hint = pairs(ours, theirs)[self.params.stage - 1]
         self.regressor = new_regressor(ours[self.guided], theirs[self.hint]).to(task.device)
         return Learner(student, {"regressor": self.regressor})
 

@@ -103,7 +103,7 @@ class CWTM(Generations):
         name="ban-cwtm",
         title="born-again networks that take their teacher's confidence alone, as weights of the labels",
         extended={},
-        excluded=dict.fromkeys(("segmentation", "text", "speech"), "it is stated for the images of a batch"),
+        excluded=dict.fromkeys(("segmentation", "text", "speech"), "it is defined for batches of images alone"),
         Params=GenerationParams,
     )
 

@@ -37,12 +37,12 @@ from kdarena_internal.losses import attention_kl, hidden_cosine
 
 PAPER = Paper("Knowledge Distillation from Internal Representations", "AAAI", 2020, "https://arxiv.org/abs/1910.03723")
 EXCLUDED = {
-    "classification": "its networks have no layers of attention",
-    "segmentation": "its networks have no layers of attention",
-    "speech": "its networks have no position as [CLS] that stands for the whole input",
+    "classification": "the task's networks have no attention layers",
+    "segmentation": "the task's networks have no attention layers",
+    "speech": "the task's networks have no position as [CLS] that represents the whole input",
 }
 CLS = 0
-"""Position of the token that stands for the whole sequence."""
+"""Position of the token that represents the whole sequence."""
 
 
 @dataclass(frozen=True)

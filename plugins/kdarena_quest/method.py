@@ -12,7 +12,7 @@ f_T: teacher's last map [B, C_T, H, W]; V: K words [K, C_T] (k-means over f_T of
 
 Phases: ``collect`` (one plain pass of the teacher), ``kmeans`` (20 iterations), ``train``. Where grids differ, the larger map is
 average-pooled to the smaller before anything else, so that each pair of grids has a vocabulary of its own. In a sequence's map,
-whose grid differs from batch to batch, positions are tokens or frames, and padding is none.
+whose grid differs from batch to batch, positions are tokens or frames, and padding is ignored.
 """
 
 import math
@@ -42,7 +42,9 @@ class QuestParams(Params):
     c_q: float = Float(1.0, 0.1, 20.0, least=0, log=True, source="code", help="weight of L_DIST")
     gamma0: float = Float(3.0, 1.0, 20.0, above=0, source="code", help="initial scale of the cosine similarity; it is learned")
     reduction: str = Choice("mean", ("mean", "sum"), source="code", help="L_DIST as mean (code) or sum (paper) over the grid")
-    images: int = Int(0, 0, 1_000_000, least=0, source="code", cost=True, tune=False, help="to learn words from; 0: all, or 20 points a step of a full run")
+    images: int = Int(
+        0, 0, 1_000_000, least=0, source="ours", cost=True, tune=False, help="to learn words from; 0: all (code), or 20 points a step of a full run (ours)"
+    )
     iterations: int = Int(20, 5, 50, least=1, source="code", cost=True, tune=False, help="of k-means")
 
 
@@ -60,7 +62,7 @@ class AssignmentPredictor(nn.Module):
 
 
 def pooled(feature_map: Tensor, other: Sequence[int]) -> Tensor:
-    """A map average-pooled where its grid is larger than another: [B, C, rows, columns], the fewer of both."""
+    """A map average-pooled where its grid is larger than another: [B, C, rows, columns], the smaller of each."""
     rows, columns = map(min, feature_map.shape[2:], other)
     return feature_map if feature_map.shape[2:] == (rows, columns) else adaptive_avg_pool2d(feature_map, (rows, columns))
 
@@ -132,14 +134,16 @@ class Quest:
         return {"ce": step.task.loss(step.student, step.targets), "dist": self.params.c_q * distillation}
 
     def new_kmeans(self, run: Run) -> None:
-        """Without any points."""
+        """Start without any points."""
         self.kmeans = KMeans(self.count, self.channels, self.words, run.task.device)
 
     def collect(self, step: Step) -> None:
         """Make points of the teacher's map."""
         f_t, real = step.teacher.feature_map, step.teacher.tokens
         if real is not None and self.grid is not None:
-            raise NotApplicable("student and teacher make sequences of different lengths of one sample, whose positions are not the same; choose another pair")
+            raise NotApplicable(
+                "student and teacher make sequences of different lengths of the same sample, so positions can't be matched; choose another pair"
+            )
         self.kmeans.add(f_t if self.grid is None else pooled(f_t, self.grid), real)
 
     def freeze_vocabulary(self, run: Run) -> None:

@@ -54,7 +54,7 @@ from kdarena_structured.pair_wise import grid, neighbours, nodes, pair_wise, sam
 
 PAPER = Paper("Structured Knowledge Distillation for Dense Prediction", "TPAMI", 2020, "https://arxiv.org/abs/1903.04197")
 PYRAMID = "psp"
-NO_MAP = "it distils score maps, and here a network gives no scores by place of an image"
+NO_MAP = "it distils score maps, and the task has one prediction a sample"
 EXCLUDED = dict.fromkeys(("classification", "text", "speech"), NO_MAP)
 
 

@@ -87,7 +87,7 @@ def test_the_caption_names_each_step_cost_that_is_not_as_exact_as_it_should_be(s
     audits = {(board_of(runs[0]).key, method): ratio for method, ratio in (("kd", 1.02), ("crd", 0.93), ("quest", 1.05))}
     frame = leaderboard_frame(runs, {}, audits)
     said = caption(next(split_boards(frame)))
-    assert {"kd 1.1%", "crd 4.2%"} == set(only(said, "Step costs are measured to within 1%, but for ").split(", "))
+    assert {"kd 1.1%", "crd 4.2%"} == set(only(said, "Step costs are measured to within 1%, except for ").split(", "))
     assert {"crd -7.0%", "quest +5.0%"} == set(only(said, "Measured again after the runs, step costs are off by more than 3% for ").split(", "))
 
 

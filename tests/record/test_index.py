@@ -133,7 +133,7 @@ def test_white_space_in_a_file_changes_nothing(record, three):
 
 def test_asking_for_a_run_whose_file_is_torn_says_what_to_do(record, three):
     path_of(record, three[0]).write_text("{")
-    with pytest.raises(UserError, match="delete it and the same command trains its run again"):
+    with pytest.raises(UserError, match="delete it and repeat the command to train that run again"):
         record.find(three[0])
 
 

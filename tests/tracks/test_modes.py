@@ -10,7 +10,7 @@ from kdarena.tracks.modes import evaluating
 
 
 def mixed() -> nn.Module:
-    """In train mode, but for its batch norm."""
+    """In train mode, except its batch norm."""
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(0.5))).train()
     network[1].eval()
     return network
