@@ -24,6 +24,8 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file's whole content, text as UTF-8."""
-    with replace_atomically(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    """Write a file's whole content, text as UTF-8; it is whole also after a loss of power."""
+    with replace_atomically(path) as partial, partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -9,7 +9,8 @@ import pandas as pd
 from kdarena.board.cells import rows, split_boards
 from kdarena.board.formats import csv_text, escape_markdown, markdown
 from kdarena.errors import UserError
-from kdarena.record.output import safe_name, write_atomically
+from kdarena.files import write_atomically
+from kdarena.record.output import safe_name
 
 
 def publish(frame: pd.DataFrame, directory: Path) -> list[Path]:

@@ -14,11 +14,11 @@ from kdarena.cli.options import Typed
 from kdarena.cli.output import print_table
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.errors import UserError
+from kdarena.files import write_atomically
 from kdarena.method.discovery import discover, select
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.request import Request
-from kdarena.record.output import write_atomically
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdarena.files import write_atomically
 from kdarena.method.declaration import Method
 from kdarena.params import sources
 from kdarena.plan.plain import from_plain
-from kdarena.record.output import write_atomically
 
 FILE = "methods.json"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from kdarena.errors import UserError
+from kdarena.files import replace_atomically
 from kdarena.record.runs import Record
 
 
@@ -31,10 +31,9 @@ def export_student(record: Record, run: str, destination: Path) -> Path:
         raise UserError(f"--to {destination} is a folder; name a file, as {destination / 'student.safetensors'}")
     if not destination.parent.is_dir():
         raise UserError(f"--to {destination}: there is no folder {destination.parent}; make it first: mkdir -p {destination.parent}")
-    partial = destination.with_name(f"{destination.name}.partial")
     try:
-        shutil.copyfile(source, partial)
-        os.replace(partial, destination)
+        with replace_atomically(destination) as partial:
+            shutil.copyfile(source, partial)
     except OSError as error:
         raise UserError(f"--to {destination}: can't be written ({error.strerror or error}); choose another place") from error
     return destination

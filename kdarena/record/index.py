@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdarena.record.output import write_atomically
+from kdarena.files import write_atomically
 from kdarena.record.recorded import Document, RecordedRun, checksum, run_of
 
 RUNS = "runs"

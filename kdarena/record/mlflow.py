@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
+from kdarena.files import write_atomically
 from kdarena.plan.spec import COMPLETE
 from kdarena.record import index
 from kdarena.record import mlflow_store as store
 from kdarena.record.mlflow_values import to_metrics, to_params, to_tags
-from kdarena.record.output import safe_name, write_atomically
+from kdarena.record.output import safe_name
 from kdarena.record.recorded import Document, RecordedRun, run_of
 
 if TYPE_CHECKING:

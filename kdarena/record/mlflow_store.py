@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdarena.errors import UserError
+from kdarena.files import replace_atomically
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -90,9 +91,8 @@ def _prepare(path: Path) -> None:
     # made elsewhere and moved to its place, since a migration that is killed midway can't be resumed
     with tempfile.TemporaryDirectory(prefix="kdarena-") as folder:
         _open(f"sqlite:///{Path(folder, DATABASE).as_posix()}")
-        partial = path.with_name(path.name + ".partial")
-        shutil.copyfile(Path(folder, DATABASE), partial)
-        os.replace(partial, path)
+        with replace_atomically(path) as partial:
+            shutil.copyfile(Path(folder, DATABASE), partial)
 
 
 def safe_key(text: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from kdarena.errors import UserError
+from kdarena.files import write_atomically
 
 FORMAT = 2
 """Version of the directory's layout, of a run's file and of what a spec's key is made of. Format 1 kept its runs in MLflow alone."""
@@ -85,16 +85,6 @@ def lock(directory: Path) -> IO[str]:
         file.close()
         raise UserError(f"{directory}: another kdarena is writing there; wait for it or choose another directory with --out") from error
     return file
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that whoever looks sees the old one or the new one, never a half, also after a loss of power."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def safe_name(text: str, also: str = "") -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdarena.errors import UserError, described
+from kdarena.files import write_atomically
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.plain import from_plain
-from kdarena.record.output import write_atomically
 
 if TYPE_CHECKING:
     from kdarena.plan.allocation import Allocation

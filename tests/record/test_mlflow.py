@@ -191,7 +191,7 @@ def log_and_close(output, synthetic, runs=1):
     record.log(spec, synthetic.result(spec), setting="default", facts={})
     said = one_line(record.close)
     assert len(Record.open(output, create=False).runs()) == runs
-    assert "every run is recorded" in said
+    assert "all runs are recorded" in said
     assert f"kdarena record mlflow --out {output}" in said
     return said
 
