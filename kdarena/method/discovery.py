@@ -178,10 +178,27 @@ def _check(name: str, implementation: Any, distribution: str, version: str) -> P
         clash = set(COMMON).intersection(tunables(method.Params))
         if clash:
             raise ValueError(f"parameter {min(clash)!r} is a common hyper-parameter of every method; give it another name")
-        manager_for(new_instance(implementation, method.Params()))
+        _check_hooks(new_instance(implementation, method.Params()))
     except Exception as error:
         return Plugin(method.name, distribution=distribution, version=version, error=_one_line(error))
     return Plugin(method.name, implementation, method, distribution, version, source=_source_digest(implementation))
+
+
+def _check_hooks(instance: Any) -> None:
+    """Raise ``ValueError`` or ``pluggy.PluginValidationError`` with what is wrong with the hooks of an instance.
+
+    A function with a hook's name that is not marked would be ignored without a word, and the row would be the plain student's.
+    """
+    if isinstance(instance, Student):
+        return
+    hook = manager_for(instance).hook
+    own = [implementation for name in HOOKS for implementation in getattr(hook, name).get_hookimpls() if implementation.plugin is instance]
+    marked = {implementation.function.__name__ for implementation in own}
+    unmarked = [name for name in HOOKS if callable(getattr(instance, name, None)) and name not in marked]
+    if unmarked:
+        raise ValueError(f"{unmarked[0]!r} is not marked with @hookimpl, so that it would never be called; mark it or give it another name")
+    if not own:
+        raise ValueError(f"implements no hook, so that it would be the plain student; implement one of {', '.join(HOOKS)}")
 
 
 def _without_doubles(plugins: Sequence[Plugin]) -> list[Plugin]:

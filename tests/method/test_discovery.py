@@ -47,6 +47,8 @@ def test_a_file_of_ones_own_is_found(tmp_path):
         (GOOD.replace("def loss(step)", "def loss(step, batch)"), "batch"),
         ("x = 1", "attribute 'method'"),
         (GOOD.replace('"mine"', '"../evil"'), "lower-case"),
+        (GOOD.replace("@hookimpl", ""), "'loss' is not marked with @hookimpl"),
+        (GOOD.partition("@hookimpl")[0], "implements no hook"),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_reason_and_everything_else_works(tmp_path, text, reason):
@@ -77,10 +79,13 @@ def test_a_parameter_named_as_a_common_hyper_parameter_is_broken(tmp_path):
 
 def test_variants_of_one_file_are_rows_of_their_own(tmp_path):
     text = """
-from kdarena import Method, Paper
+from kdarena import Method, Paper, hookimpl
 class One:
     method = Method("one", "1", Paper("t", "v", 2026, "u"))
-class Two:
+    @hookimpl
+    def loss(self, step):
+        return {"task": step.task.loss(step.student, step.targets)}
+class Two(One):
     method = Method("two", "2", Paper("t", "v", 2026, "u"))
 variants = (One, Two)
 """
