@@ -105,6 +105,7 @@ class Method:
         requires: what a task has to offer (:data:`kdarena.Offer`).
         labels: False where training must not see labels; reading ``step.targets`` is then an error.
         auxiliary: whether training takes the task's auxiliary inputs: shown as further supervision.
+        active_dropout: whether dropout of its teachers is in train mode on purpose; any other module in train mode is an error.
         inherits: whether its student starts from a teacher's weights where others start afresh: shown as further supervision.
         teachers: the teachers it takes from the pool, given the task's card and its parameters.
         applies: the reason why it can't run on a task with these parameters, or None, for what ``requires`` and the parameters' bounds
@@ -121,6 +122,7 @@ class Method:
     requires: tuple[Offer, ...] = ("class scores",)
     labels: bool = True
     auxiliary: bool = False
+    active_dropout: bool = False
     inherits: bool = False
     teachers: Callable[[TaskCard, Any], Sequence[TeacherSpec]] = reference_teacher
     applies: Callable[[TaskCard, Any], str | None] = _applies_everywhere

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
@@ -173,7 +174,7 @@ class Run:
         return (self.teacher,) if isinstance(self.teacher, nn.Module) else tuple(self.teacher)
 
     def check_teachers(self, *, weights: bool = True) -> None:
-        """Assert that teachers are as they were given; dropout may be alive (a fickle teacher), batch norm may not.
+        """Assert that teachers are as they were given: in eval mode, except dropout where the method declares it (``Method.active_dropout``).
 
         Args:
             weights: also compare every parameter and buffer, bit by bit.
@@ -183,8 +184,8 @@ class Run:
         """
         for module in (*self.teachers, *self.teacher_modules()):
             for name, child in module.named_modules():
-                if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.training:
-                    raise TeacherChanged(f"batch norm {name or type(child).__name__!r} of a teacher is in train mode; keep it in eval mode")
+                if child.training and not (self.method.active_dropout and isinstance(child, _DropoutNd)):
+                    raise TeacherChanged(f"module {name or type(child).__name__!r} of a teacher is in train mode; keep it in eval mode")
             for name, parameter in module.named_parameters():
                 if parameter.requires_grad:
                     raise TeacherChanged(f"parameter {name!r} of a teacher wants a gradient; freeze it with run.freeze(module)")

@@ -39,7 +39,14 @@ def applies(card: TaskCard, params: FickleParams) -> str | None:
 
 
 method = Method(
-    "fickle", "distillation from a teacher whose dropout stays active", PAPER, extended=ROWS, Params=FickleParams, teachers=teachers, applies=applies
+    "fickle",
+    "distillation from a teacher whose dropout stays active",
+    PAPER,
+    extended=ROWS,
+    Params=FickleParams,
+    active_dropout=True,
+    teachers=teachers,
+    applies=applies,
 )
 
 

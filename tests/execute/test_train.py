@@ -503,7 +503,7 @@ def test_a_teacher_in_train_mode_is_refused():
     def build_teacher(run):
         return run.teachers[0].train()
 
-    with pytest.raises(MethodError, match="batch norm .* train mode"):
+    with pytest.raises(MethodError, match="module .* train mode"):
         make_run(teacher_plugin(build_teacher=build_teacher), toy_task())
 
 
@@ -514,13 +514,21 @@ def test_a_teacher_that_changes_is_found_after_the_run():
         run.check_teachers()
 
 
-def test_dropout_may_stay_alive_in_a_teacher():
-    def build_teacher(run):
-        teacher = run.teachers[0]
-        teacher.dropout = torch.nn.Dropout(0.5).train()
-        return teacher
+def with_active_dropout(run):
+    teacher = run.teachers[0]
+    teacher.dropout = torch.nn.Dropout(0.5).train()
+    return teacher
 
-    make_run(teacher_plugin(build_teacher=build_teacher), toy_task()).check_teachers(weights=False)
+
+def test_dropout_may_be_active_in_a_teacher_where_the_method_declares_it():
+    fickle = teacher_plugin(build_teacher=with_active_dropout)
+    fickle.method = replace(fickle.method, active_dropout=True)
+    make_run(fickle, toy_task()).check_teachers(weights=False)
+
+
+def test_dropout_that_nobody_declared_to_be_active_is_an_error():
+    with pytest.raises(MethodError, match="module 'dropout' of a teacher is in train mode"):
+        make_run(teacher_plugin(build_teacher=with_active_dropout), toy_task())
 
 
 def test_no_teacher_is_not_none():
