@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import tools
 from kdarena.method.discovery import discover
 from kdarena.testing.run import make_run, take_steps
+from kdarena.tracks.measure import count_operations
 
 BATCH = 16
 SMALL = {"quest": {"words": 256, "images": 64, "iterations": 5}, "crd": {}}
@@ -22,25 +23,18 @@ BACKWARDS = {"afd": 2, "afd-large": 2, "afd-cycle": 2}
 METHODS = sorted(one.name for one in discover() if one.method is not None and one.method.covers("classification"))
 
 
-def operations(call) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        call()
-    return counter.get_total_flops()
-
-
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name):
-    found = next(one for one in discover() if one.name == name)
+    plugin = next(known for known in discover() if known.name == name)
     task = tools.cifar_task("resnet32x4-resnet8x4", batch=BATCH)
     params = SMALL.get(name, {})
-    reason = found.method.applies(task.card, found.method.Params(**params))
+    reason = plugin.method.reason_against(task.card, plugin.method.Params(**params))
     if reason is not None:
         pytest.skip(f"{name} does not run on this pair: {reason}")
-    specs = found.method.teachers(task.card, found.method.Params(**params))
+    specs = plugin.method.teachers(task.card, plugin.method.Params(**params))
     teachers = [task.new_network(task.card.architecture(spec.architecture), dropout=spec.dropout).eval() for spec in specs]
-    run = make_run(found.implementation, task, params, teachers=teachers)
+    run = make_run(plugin.implementation, task, params, teachers=teachers)
     for phase in run.phases[:-1]:
         take_steps(run, 2 if phase.steps is None else min(2, phase.steps), phase.name)
     calls: list[tuple[str, torch.nn.Module, tuple[torch.Tensor, ...]]] = []
@@ -56,10 +50,8 @@ def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name):
     count("student", run.learner.student)
     for label, helper in run.learner.helpers.items():
         count(label, helper)
-    begin, phase = last.begin, last
-    object.__setattr__(phase, "begin", None)  # a generation's networks must not be built anew
-    spent = operations(lambda: take_steps(run, 1, phase.name))
-    object.__setattr__(phase, "begin", begin)
+    run.phases[-1] = replace(last, prepare=None)  # a generation's networks must not be built anew
+    spent = count_operations(lambda: take_steps(run, 1, last.name))
     for handle in handles:
         handle.remove()
 
@@ -69,7 +61,7 @@ def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name):
     needed = 0
     for label, module, inputs in calls:
         with torch.no_grad():
-            forward = operations(lambda module=module, inputs=inputs: module(*inputs))
+            forward = count_operations(lambda module=module, inputs=inputs: module(*inputs))
         backwards = BACKWARDS.get(name, 1) if label.startswith(("student", "peer")) else 1
         needed += forward * (1 if run.is_frozen(module) else 1 + 2 * backwards)
     print(f"\n{name}: {spent / 1e9:.2f} Gflop a step of {BATCH}, {spent / needed:.3f} of its passes")
