@@ -189,6 +189,9 @@ class Unfit:
         raise NotApplicable("the student has 5 stages, the teacher 4")
 class Crooked:
     method = Method("crooked", "raises in its declaration", Paper("t", "v", 2026, "u"), teachers=no_teachers, applies=lambda card, params: 1 / 0)
+    @hookimpl
+    def loss(self, step):
+        return {"task": step.task.loss(step.student, step.targets)}
 variants = (Sick, Wrong, Unfit, Crooked)
 """
 
