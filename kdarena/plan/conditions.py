@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from kdarena.plan.code import harness_digest
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
@@ -29,6 +30,12 @@ class Conditions:
     data: str
     protocol: Literal["validated", "published"]
     metrics: tuple[str, ...] = ()
+
+    @property
+    def platform(self) -> dict[str, Any]:
+        """What computes the runs: fields of every spec."""
+        machine = self.machine
+        return {"device": machine.kind, "device_name": machine.name, "threads": machine.threads, "torch": machine.torch, "code": harness_digest()}
 
     def facts(self, board_budget: float | None = None) -> dict[str, str]:
         """What the record says of a run on the task in addition to its spec.

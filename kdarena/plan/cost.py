@@ -36,7 +36,10 @@ class ProfileSpec:
     data: str
     precision: Literal["fp32", "bf16"]
     device: str
+    device_name: str
     threads: int
+    torch: str
+    code: str
     timed: bool
     trains: TeacherSpec | None = None
     limit: float = TIME_LIMIT

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kdarena.errors import UserError
@@ -19,12 +21,16 @@ class Machine:
         devices: one entry a worker.
         threads: CPU threads of a worker; 0 leaves torch's own number.
         fast_bf16: whether the device has instructions for bf16.
+        name: the model of the devices, for a CPU with the instructions that torch uses.
+        torch: version of torch.
     """
 
     kind: str
     devices: tuple[str, ...]
     threads: int
     fast_bf16: bool
+    name: str = ""
+    torch: str = ""
 
     def precision(self, wanted: str, card: TaskCard, protocol: str = "validated") -> Literal["fp32", "bf16"]:
         """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain; published numbers are of fp32."""
@@ -53,14 +59,25 @@ def find_machine(device: str, workers: int | None) -> Machine:
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: has to be at least 1")
     if kind == "cpu":
-        return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16())
+        name = f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
+        return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16(), name, torch.__version__)
     if kind == "mps":
-        return Machine("mps", ("mps",), 0, False)
+        return Machine("mps", ("mps",), 0, False, processor(), torch.__version__)
     present = torch.cuda.device_count()
     if index and int(index) >= present:
         raise UserError(f"--device {device!r}: there are {present} CUDA devices, from cuda:0 on")
     devices = (f"cuda:{index}",) if index else tuple(f"cuda:{number}" for number in range(min(workers or present, present)))
-    return Machine("cuda", devices, 0, torch.cuda.get_device_capability(devices[0]) >= (8, 0))
+    fast_bf16 = torch.cuda.get_device_capability(devices[0]) >= (8, 0)
+    return Machine("cuda", devices, 0, fast_bf16, torch.cuda.get_device_name(devices[0]), torch.__version__)
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def available_cores() -> int:

@@ -20,8 +20,9 @@ from kdarena.plan.plain import from_plain
 Purpose = Literal["teacher", "tune", "final", "control"]
 """``control``: the student along the ladder of shorter budgets."""
 
-Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "error", "skipped"]
-"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, except ``skipped``."""
+Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "killed", "error", "skipped"]
+"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, except
+``skipped``. ``killed``: from outside, and not for memory."""
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
 LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
@@ -94,7 +95,10 @@ class RunSpec:
         data: digest of the data set.
         precision: ``fp32`` or ``bf16``.
         device: ``cpu``, ``cuda`` or ``mps``: the kind, not the index.
+        device_name: the model of the device.
         threads: CPU threads that it trains with.
+        torch: version of torch.
+        code: digest of the harness's code that can change a number (:func:`kdarena.plan.code.harness_digest`).
         prune: rule under which a trial ends early.
         metric_groups: further metrics that the user asked for, by group.
     """
@@ -116,7 +120,10 @@ class RunSpec:
     data: str = ""
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
+    device_name: str = ""
     threads: int = 1
+    torch: str = ""
+    code: str = ""
     prune: PruneRule | None = None
     metric_groups: tuple[str, ...] = ()
 
@@ -162,6 +169,8 @@ class RunResult:
         system: peak memory, processor time, build and evaluation seconds and the like.
         environment: versions, device, threads, precision.
         checkpoint: file name of the exported student, relative to the directory that the engine was given, or None.
+        weights: digest of that file, by which a teacher is addressed and a student is verified, or None.
+        notes: what a reader of its row has to know, one line each.
         error: the last line of what went wrong, or None.
     """
 
@@ -179,6 +188,8 @@ class RunResult:
     system: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     checkpoint: str | None = None
+    weights: str | None = None
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:

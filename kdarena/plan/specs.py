@@ -35,8 +35,7 @@ def profile_spec(
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
-        device=conditions.machine.kind,
-        threads=conditions.machine.threads,
+        **conditions.platform,
         timed=timed,
         limit=limit,
         audit=audit,
@@ -79,8 +78,7 @@ def run_spec(
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
-        device=conditions.machine.kind,
-        threads=conditions.machine.threads,
+        **conditions.platform,
     )
 
 
@@ -107,6 +105,5 @@ def teacher_run(teacher: TeacherSpec, conditions: Conditions, epochs: float, pro
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
-        device=conditions.machine.kind,
-        threads=conditions.machine.threads,
+        **conditions.platform,
     )

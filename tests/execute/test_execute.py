@@ -328,7 +328,7 @@ def test_scores_of_a_network_that_is_not_deployed_are_an_error_that_names_it(ben
 def test_a_profile_that_fails_says_so(bench):
     from kdarena.plan.cost import ProfileSpec
 
-    spec = ProfileSpec("digits", "nope", "", {}, (), "validated", "", "fp32", "cpu", 1, False)
+    spec = ProfileSpec("digits", "nope", "", {}, (), "validated", "", "fp32", "cpu", "", 1, "", "", False)
     measured = execute_profile(spec, bench)
     assert measured.status == "error"
     assert "nope" in measured.error
@@ -345,7 +345,7 @@ def test_a_profile_of_a_method_that_does_not_apply_says_why(bench, monkeypatch, 
             raise NotApplicable("the student has 5 stages, the teacher 4")
 
     monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("unfit", Unfit, Unfit.method))
-    measured = execute_profile(ProfileSpec("digits", "unfit", "", {}, (), "validated", "", "fp32", "cpu", 1, False), bench)
+    measured = execute_profile(ProfileSpec("digits", "unfit", "", {}, (), "validated", "", "fp32", "cpu", "", 1, "", "", False), bench)
     assert (measured.status, measured.error) == ("skipped", "the student has 5 stages, the teacher 4")
     assert capfd.readouterr().err == ""
 
