@@ -112,7 +112,7 @@ class Arena:
         left = seconds - task.audit_seconds(workers)
         card = task.conditions.card
         allocation = allocate(self.request, card, costs, student.student_s, student.steps_per_epoch, left, workers, task.overhead)
-        return replace(allocation, notes=(*allocation.notes, *detectable_note(task, self.recorder.recorded, allocation.seeds)))
+        return replace(allocation, notes=(*allocation.notes, *detectable_note(task, self.teachers.results, allocation.seeds)))
 
     def _admit(self, comparison: Comparison, refused: Mapping[str, str], named: bool) -> tuple[list[MethodRuns], dict[str, str]]:
         """The methods that run, and the reasons against those that the budget, less what their teachers cost, is too small for."""
@@ -134,7 +134,7 @@ class Arena:
         for entrant in comparison.task.entrants:
             if entrant.method.name in comparison.task.broken:
                 status, error = comparison.task.broken[entrant.method.name]
-                self.recorder.log_without_run(comparison.broken_row(entrant), status, error, comparison.facts)
+                self.recorder.log_without_run(comparison.broken_row(entrant), status, error, comparison.facts(entrant))
 
     def _record_skipped(self, comparison: Comparison, refused: Mapping[str, str]) -> None:
         """A method that does not apply, or that the budget is too small for, has a row that says why."""
@@ -143,4 +143,4 @@ class Arena:
             reason = refused.get(entrant.method.name, entrant.skip)
             if reason:
                 self.recorder.display.say(f"{task.conditions.card.name}: {entrant.method.name} is skipped: {reason}")
-                self.recorder.log_without_run(comparison.skipped_row(entrant), "skipped", reason, comparison.facts)
+                self.recorder.log_without_run(comparison.skipped_row(entrant), "skipped", reason, comparison.facts(entrant))

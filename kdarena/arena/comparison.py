@@ -57,10 +57,9 @@ class Comparison:
         budget = Budget(self.allocation.amount, self.allocation.unit)
         return run_spec(entrant, self.task.conditions, teacher_keys, (), budget, purpose=purpose_of(entrant, self.swept), seed=0)
 
-    @property
-    def facts(self) -> dict[str, str]:
+    def facts(self, entrant: Entrant) -> dict[str, str]:
         """What the record says of a row without runs."""
-        return self.task.conditions.facts(self.allocation.amount)
+        return self.task.conditions.facts(self.allocation.amount, entrant.named)
 
     def announcement(self, refused: Mapping[str, str]) -> list[str]:
         """What the user reads before the runs start."""
@@ -92,15 +91,15 @@ def _charged(entrant: Entrant, task: ProfiledTask, allocation: Allocation, costs
     return replace(allocation, amount=left)
 
 
-def detectable_note(task: ProfiledTask, recorded: Mapping[str, RunResult], seeds: int) -> tuple[str, ...]:
+def detectable_note(task: ProfiledTask, teachers: Mapping[str, RunResult], seeds: int) -> tuple[str, ...]:
     """The smallest difference that the board will be able to detect, from the spread of the task's teachers that differ in their seed alone."""
     from kdarena.board.statistics import detectable_difference
 
     metric = f"test/{task.conditions.card.metric}"
     values = [
-        recorded[key].metrics[metric]
+        teachers[key].metrics[metric]
         for teacher, key in task.teacher_keys.items()
-        if replace(teacher, member=0) == REFERENCE and key in recorded and metric in recorded[key].metrics
+        if replace(teacher, member=0) == REFERENCE and teachers[key].steps and metric in teachers[key].metrics
     ]
     if len(values) < 2 or seeds < 2:
         return ()

@@ -31,7 +31,7 @@ class MethodRuns:
     Attributes:
         entrant: the method, with what the user fixed.
         conditions: what its runs share with those of the other methods.
-        teacher_keys: of the teachers' checkpoints.
+        teacher_keys: digests of the teachers' weights.
         costs: of its phases' steps, in the unit of the allocation.
         allocation: its seeds and budgets; with --charge-teacher less than the board's.
         board_budget: of the board that its runs are made for.
@@ -81,17 +81,21 @@ class MethodRuns:
 
     def trial_job(self, spec: RunSpec) -> Job:
         """A trial, with the budget of the board that it is made for."""
-        return Job(spec, "trial", self.conditions.facts(self.board_budget))
+        return Job(spec, "trial", self._facts)
 
     def study(self, studies: Studies) -> Study:
         """The study that tunes the method here; the same command finds it again."""
         card, entrant = self.conditions.card, self.entrant
         space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
         name = f"{card.name}/{entrant.method.name}/{digest([replace(self.final, metric_groups=()).to_json(), self.allocation.tuning])}"
-        return studies.study(name, space, Candidate(dict(entrant.params), dict(entrant.recipe)), frozenset(card.recipe.hyperparameters()))
+        return studies.study(name, space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
-        return Job(spec, setting, self.conditions.facts(self.board_budget), self.latency_ms)
+        return Job(spec, setting, self._facts, self.latency_ms)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        return self.conditions.facts(self.board_budget, self.entrant.named)
 
 
 def work(runs: MethodRuns, studies: Studies) -> Work:

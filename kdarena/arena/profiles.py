@@ -18,7 +18,7 @@ from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
-from kdarena.plan.spec import PhaseCost, Status, Unit
+from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
 from kdarena.tracks.card import TaskCard
 
@@ -34,7 +34,7 @@ class ProfiledTask:
         conditions: what all runs on the task share.
         entrants: all methods of the command, with those that are skipped.
         runnable: those with a cost profile.
-        teacher_keys: of the teachers' checkpoints.
+        teacher_keys: digests of the teachers' weights.
         profiles: by method, the plain student's among them.
         broken: status and error of methods whose declaration raises or whose step cost could not be measured.
         timed: whether seconds were measured, and not operations alone.
@@ -100,7 +100,7 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], card: TaskCard
         broken=broken,
         timed=timed,
         limit=limit,
-        overhead=_overhead(recorder, teacher_keys[REFERENCE]),
+        overhead=_overhead(teachers.results[teacher_keys[REFERENCE]]),
         set_up_s=set_up_s,
     )
 
@@ -114,11 +114,11 @@ def audit(recorder: Recorder, task: ProfiledTask, entrants: Sequence[Entrant], c
     """
     board = planned_board(task.conditions, task.teacher_keys, amount, unit).key
     audits, _ = _measure(recorder, entrants, task.conditions, task.teacher_keys, timed=task.timed, limit=task.limit, audited=board)
-    ratios = {}
+    named, ratios = {entrant.method.name: entrant.named for entrant in entrants}, {}
     for name, profile in audits.items():
         steps = share_out(costs[name], amount)
         before, after = (_spent(steps, measured, task.timed) for measured in (task.profiles[name], profile))
-        ratios[name] = after / before
+        ratios[f"{name} {named[name]}".strip()] = after / before
     recorder.store.keep_audits(board, ratios)
 
 
@@ -150,11 +150,9 @@ def _broken(entrants: Sequence[Entrant], failed: Mapping[str, CostProfile]) -> d
     return broken | {entrant.method.name: ("error", entrant.fault) for entrant in entrants if entrant.fault is not None}
 
 
-def _overhead(recorder: Recorder, reference: str) -> float:
+def _overhead(reference: RunResult) -> float:
     """Seconds in addition to its training that the reference teacher's own run took, or the least that a run is planned with."""
-    teacher = recorder.recorded.get(reference)
-    measured = 0.0 if teacher is None else sum(teacher.system.get(name, 0.0) for name in ("build_s", "evaluation_s"))
-    return max(RUN_OVERHEAD, measured)
+    return max(RUN_OVERHEAD, sum(reference.system.get(name, 0.0) for name in ("build_s", "evaluation_s")))
 
 
 def _spent(steps: Sequence[int], profile: CostProfile, timed: bool) -> float:

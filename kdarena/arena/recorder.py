@@ -11,6 +11,7 @@ from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job, Work
 from kdarena.engines.engine import Engine, Result, Spec
 from kdarena.execute import environment
+from kdarena.files import digest_of
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import COMPLETE, LASTING, RunResult, RunSpec, Status
 from kdarena.record.runs import Record
@@ -41,6 +42,7 @@ class Recorder:
 
     Attributes:
         recorded: results by key that need no second run.
+        asked: every run that this command asked for, by its key, with its setting: what the command's boards are made of.
         failures: one line a failure, by the key of its run, or by task and method where there is no run.
         trained: number of runs of this command.
     """
@@ -52,6 +54,7 @@ class Recorder:
         """
         self.record, self.store, self.engine, self.display, self.teachers = record, store, engine, display, teachers
         self.recorded: dict[str, RunResult] = {}
+        self.asked: dict[str, str] = {}
         self._known: set[str] = set()
         for run in record.runs():
             self._known.add(run.key)
@@ -68,7 +71,9 @@ class Recorder:
 
     def schedule(self, works: Sequence[Work]) -> None:
         """Do all works."""
-        scheduler.run(self.engine, works, recall=self._recall, keep=self._keep, started=self.display.started, progress=self.display.progress)
+        scheduler.run(
+            self.engine, works, asked=self._note_asked, recall=self._recall, keep=self._keep, started=self.display.started, progress=self.display.progress
+        )
 
     def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
         """Cost profiles in the order of their specs, each alone on its device; measured once and recorded."""
@@ -83,6 +88,7 @@ class Recorder:
 
     def log_without_run(self, spec: RunSpec, status: Status, error: str, facts: Mapping[str, str]) -> None:
         """A row that says why a method has no runs; once."""
+        self.asked[spec.key] = "default"
         if status == "skipped" and spec.key in self._known:
             return
         self._known.add(spec.key)
@@ -95,13 +101,28 @@ class Recorder:
     def _recall(self, spec: Spec) -> Result | None:
         if isinstance(spec, ProfileSpec):
             return self.store.profile(spec.key)
-        if spec.purpose == "teacher" and not self._checkpoint(spec).exists():
-            return None  # its file is gone: only training brings it back
         # a run that failed is tried again by the next command, not by this one
         known = self.recorded.get(spec.key) or self._tried.get(spec.key)
-        if known is not None:
-            self._note_failed_run(spec, known)
+        if known is None:
+            return None
+        if not self._whole(spec, known):
+            self.display.say(
+                f"{spec.task}: the {'teacher' if spec.purpose == 'teacher' else spec.method} of seed {spec.seed} is trained again: its weights are missing or were changed"
+            )
+            return None
+        self._note_failed_run(spec, known)
         return known
+
+    def _note_asked(self, job: Job) -> None:
+        if isinstance(job.spec, RunSpec):
+            self.asked[job.spec.key] = job.setting
+
+    def _whole(self, spec: RunSpec, result: RunResult) -> bool:
+        """Whether the weights that a run left are there as it left them; only training brings them back."""
+        if result.checkpoint is None or result.weights is None:
+            return True
+        path = self._teacher_file(result.weights) if spec.purpose == "teacher" else self.record.checkpoints / result.checkpoint
+        return path.is_file() and digest_of(path) == result.weights
 
     def _keep(self, job: Job, result: Result) -> None:
         if isinstance(result, CostProfile):
@@ -115,8 +136,8 @@ class Recorder:
         assert isinstance(spec, RunSpec)
         if job.latency_ms is not None and result.status in COMPLETE:
             result = replace(result, system={**result.system, "latency_ms": job.latency_ms})
-        if spec.purpose == "teacher" and result.checkpoint is not None:
-            (self.record.checkpoints / result.checkpoint).replace(self._checkpoint(spec))
+        if spec.purpose == "teacher" and result.checkpoint is not None and result.weights is not None:
+            (self.record.checkpoints / result.checkpoint).replace(self._teacher_file(result.weights))
         result = replace(result, environment={**result.environment, **environment.of_arena()})
         self.record.log(spec, result, setting=job.setting, facts=job.facts)
         self._tried[spec.key] = result
@@ -125,8 +146,8 @@ class Recorder:
             self.recorded[spec.key] = result
         self._note_failed_run(spec, result)
 
-    def _checkpoint(self, teacher: RunSpec) -> Path:
-        return self.teachers / f"{teacher.key}.safetensors"
+    def _teacher_file(self, weights: str) -> Path:
+        return self.teachers / f"{weights}.safetensors"
 
     def _note_failed_run(self, spec: RunSpec, result: RunResult) -> None:
         if result.status not in (*COMPLETE, "pruned", "skipped"):

@@ -55,6 +55,7 @@ def run(
     engine: Engine,
     works: Sequence[Work],
     *,
+    asked: Callable[[Job], None] = lambda job: None,
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
     started: Callable[[Job], None] = lambda job: None,
@@ -63,6 +64,7 @@ def run(
     """Do all works. What is recorded is recalled, not run again; what is new is kept at once.
 
     Args:
+        asked: called with every job, recalled or run.
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         started, progress: for the terminal.
@@ -75,6 +77,7 @@ def run(
         while line.advance():
             for job in line.jobs:
                 key = job.spec.key
+                asked(job)
                 known = recall(job.spec)
                 if known is not None:
                     line.results[key] = known

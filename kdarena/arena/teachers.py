@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, teachers_of
 from kdarena.plan.request import Request
 from kdarena.plan.spec import COMPLETE, RunResult, RunSpec, Unit
-from kdarena.plan.specs import TEACHER_SHARE, profile_spec, teacher_run, trained_as
+from kdarena.plan.specs import TEACHER_SHARE, given_teacher, profile_spec, teacher_run, trained_as
 from kdarena.tracks.card import TaskCard
 
 
@@ -28,34 +29,54 @@ class Teachers:
 
     def __init__(self, request: Request, recorder: Recorder):
         self.request, self.recorder = request, recorder
+        self.results: dict[str, RunResult] = {}
+        """Of each teacher's training, or scoring where it was given, by the digest of its weights."""
 
     def train(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, str]:
-        """Train what is not there yet; returns the key of each teacher, which names its checkpoint.
+        """Train what is not there yet, and score what the user gave; returns the digest of each teacher's weights, which names its file.
 
         Raises:
-            UserError: a teacher can't be trained, or the user's own can't be read.
+            UserError: a teacher can't be trained, or the user's own can't be read or is not finite.
         """
         card, request, display = conditions.card, self.request, self.recorder.display
-        keys: dict[TeacherSpec, str] = {}
         wanted = teachers_of(entrants)
+        specs: dict[TeacherSpec, RunSpec] = {}
         if request.teacher_checkpoint is not None:
-            keys[REFERENCE] = adopt_checkpoint(Path(request.teacher_checkpoint), card, self.recorder.teachers, request.data_root)
+            weights = adopt_checkpoint(Path(request.teacher_checkpoint), card, self.recorder.teachers, request.data_root)
+            specs[REFERENCE] = given_teacher(conditions, weights)
             wanted.remove(REFERENCE)
-        specs = [self._spec(teacher, conditions, len(wanted)) for teacher in wanted]
-        keys.update((teacher, spec.key) for teacher, spec in zip(wanted, specs, strict=True))
-        short = {spec.budget.amount for spec in specs if spec.budget.amount < card.recipe.teacher_epochs}
+        specs |= {teacher: self._spec(teacher, conditions, len(wanted)) for teacher in wanted}
+        short = {specs[teacher].budget.amount for teacher in wanted if specs[teacher].budget.amount < card.recipe.teacher_epochs}
         if short:
             display.say(
                 f"{card.name}: teachers are trained for {min(short):.3g} epochs, the recipe says {card.recipe.teacher_epochs:g}; give --teacher-checkpoint or --teacher-budget for better ones"
             )
         display.expect(len(specs))
-        self.recorder.schedule([_train(spec, conditions) for spec in specs])
-        return keys
+        digests: dict[TeacherSpec, str] = {}
+        self.recorder.schedule([self._train(teacher, spec, conditions, digests) for teacher, spec in specs.items()])
+        return {teacher: digests[teacher] for teacher in specs}
 
-    def amount(self, key: str, unit: Unit) -> float:
+    def _train(self, teacher: TeacherSpec, spec: RunSpec, conditions: Conditions, digests: dict[TeacherSpec, str]) -> Work:
+        """The training of one teacher, or the scoring of a given one, without which nothing on the task can go on.
+
+        Args:
+            digests: takes the digest of its weights.
+        """
+        (result,) = yield [Job(spec, "teacher", conditions.facts())]
+        assert isinstance(result, RunResult)
+        name = f"the teacher {trained_as(teacher, conditions).architecture} of {spec.task}"
+        if result.status not in COMPLETE or result.weights is None:
+            raise UserError(f"{name} could not be {'scored' if spec.purpose == 'given' else 'trained'}: {result.status}: {result.error}")
+        digests[teacher] = result.weights
+        self.results[result.weights] = result
+        doubt = doubt_about(result, conditions)
+        if doubt is not None:
+            self.recorder.display.say(f"warning: {name}{f', member {teacher.member},' if teacher.member else ''} {doubt}")
+
+    def amount(self, weights: str, unit: Unit) -> float:
         """What a teacher cost, in a unit; raises ``UserError`` where that is unknown."""
-        result = self.recorder.recorded.get(key)
-        if result is None:
+        result = self.results[weights]
+        if not result.steps:
             raise UserError("--charge-teacher: the cost of a teacher given by --teacher-checkpoint is unknown; let the arena train it")
         return {"flop": result.flops, "epochs": result.committed, "s": result.spent_s}[unit]
 
@@ -110,34 +131,37 @@ class Teachers:
         return max(float(f"{min(recipe, epochs):.3g}"), least)
 
 
-def _train(spec: RunSpec, conditions: Conditions) -> Work:
-    """The training of one teacher, without which nothing on the task can go on."""
-    (result,) = yield [Job(spec, "teacher", conditions.facts())]
-    if isinstance(result, RunResult) and result.status not in COMPLETE:
-        architecture = spec.trains.architecture if spec.trains else ""
-        raise UserError(f"the teacher {architecture} of {spec.task} could not be trained: {result.status}: {result.error}")
+def doubt_about(result: RunResult, conditions: Conditions) -> str | None:
+    """What a user should hear of a teacher before anything is trained with it: that it is no better than a guess; else None."""
+    card = conditions.card
+    part = "validation" if f"validation/{card.metric}" in result.metrics else "test"
+    score = result.metrics.get(f"{part}/{card.metric}")
+    if score is None or math.isnan(score):
+        return f"has no {card.metric} on {part}: what it answers is not finite; methods that learn from it can't be judged"
+    if score <= card.chance:
+        return f"has {card.metric} {score:.4g} on {part}, and a guess has {card.chance:.4g}: methods that learn from it can't be judged"
+    return None
 
 
 def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | None) -> str:
-    """Take the user's teacher: checked against the task's architecture, kept as safetensors under the digest of its file.
+    """Take the user's teacher: checked against the task's architecture, kept as safetensors under its digest, which is returned.
 
     Raises:
         UserError: the file is missing, unreadable or of another architecture.
     """
     if not path.is_file():
         raise UserError(f"--teacher-checkpoint {path}: no such file")
-    key = hashlib.sha256(path.read_bytes() + card.name.encode()).hexdigest()[:16]
-    place = folder / f"{key}.safetensors"
-    if not place.exists():
-        from kdarena.tracks import load_task
-        from kdarena.tracks.checkpoints import load_into, save
-        from kdarena.tracks.values import Setting
+    from kdarena.tracks import load_task
+    from kdarena.tracks.checkpoints import load_into, save
+    from kdarena.tracks.values import Setting
 
-        try:
-            network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
-            load_into(network, path)
-        except ValueError as error:
-            raise UserError(f"--teacher-checkpoint {path}: {error}") from None
-        folder.mkdir(parents=True, exist_ok=True)
-        save(network, place)
-    return key
+    try:
+        network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
+        load_into(network, path)
+    except ValueError as error:
+        raise UserError(f"--teacher-checkpoint {path}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = folder / f"given-{os.getpid()}.safetensors"
+    weights = save(network, taken)
+    taken.replace(folder / f"{weights}.safetensors")
+    return weights

@@ -56,12 +56,13 @@ def columns() -> list[Column]:
     """The essential columns of a board, which fit 120 characters."""
     return [
         Column("#", lambda row: _text(row["rank"])),
-        Column("method", lambda row: clean(row["method"]), number=False),
+        Column("method", name_of, number=False),
         Column("test mean", _mean),
         Column("Δ student", _difference),
         Column("Δ kd", lambda row: _signed(row["delta_kd"])),
         Column("supervision", lambda row: _text(row["supervision"]), number=False),
         Column("teacher time", lambda row: duration(row["teacher_s"])),
+        Column("tried", lambda row: _text(row["tried"])),
         Column("tuned", lambda row: NOTHING if row["tuned"] is None else "yes" if row["tuned"] else "no", number=False),
         Column("step cost", lambda row: NOTHING if row["step_cost"] is None else f"{row['step_cost']:.2f}"),
         Column("steps", lambda row: NOTHING if row["steps"] is None else f"{row['steps']:.0f}"),
@@ -70,6 +71,11 @@ def columns() -> list[Column]:
         Column("seeds", lambda row: _text(row["seeds"])),
         Column("status", lambda row: clean(row["status"]), number=False),
     ]
+
+
+def name_of(row: Row) -> str:
+    """A row's name: the method, what the user fixed of it, and the version of its code where the board has several."""
+    return clean(f"{row['method']} {row['named'] or ''}" + (f" @{row['version']}" if row["version"] else ""))
 
 
 def title(row: Row) -> str:
@@ -89,28 +95,35 @@ def caption(board: pd.DataFrame) -> list[str]:
         "unknown without the student and 2 seeds" if not detectable else " to ".join(dict.fromkeys(f"{value:.2f}" for value in (detectable[0], detectable[-1])))
     )
     return [
-        f"{seeds} seed{'s' if seeds != 1 else ''}; {clean(first['device'])}, {first['precision']}, {threads}{training}. "
+        f"{seeds} seed{'s' if seeds != 1 else ''}; {platform(first)}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
         *_exactness(found),
-        *_shared((row["method"], row["status_note"]) for row in found if row["status_note"]),
+        *_shared((name_of(row), row["status_note"]) for row in found if row["status_note"]),
     ]
 
 
 def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:
     """How well the step costs are known, where that is not as well as they are meant to be."""
-    rough = [f"{clean(row['method'])} {row['step_cost_error']:.1%}" for row in found if (row["step_cost_error"] or 0) > TARGET_ERROR]
+    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in found if (row["step_cost_error"] or 0) > TARGET_ERROR]
     if rough:
         yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough)}."
-    off = [f"{clean(row['method'])} {row['audit'] - 1:+.1%}" for row in found if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
+    off = [f"{name_of(row)} {row['audit'] - 1:+.1%}" for row in found if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
     if off:
         yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."
 
 
+def platform(row: Row) -> str:
+    """What computed a board: device, versions of torch and of kdarena's code; of old runs only the device is known."""
+    model = f" ({clean(row['device_name'])})" if row["device_name"] else ""
+    versions = f", torch {clean(row['torch'])}, kdarena's code {clean(row['code'])[:8]}" if row["code"] else ", recorded by an older kdarena"
+    return f"{clean(row['device'])}{model}{versions}"
+
+
 def further_lines(board: pd.DataFrame) -> list[str]:
     """What rows measured more than the columns show, means over seeds, with the methods that share it."""
-    found = [(row["method"], json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
+    found = [(name_of(row), json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
     return list(_shared((method, ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)) for method, values in found))
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
+from kdarena.board.selection import Entry, asked_for, entries, settings_tried
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, step_cost, variants
+from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
 from kdarena.plan.spec import COMPLETE
@@ -28,12 +29,13 @@ COLUMNS = names("""
 """)
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
-    rank status_note step_cost_error audit mean_default mean_tuned params_json recipe_json device precision threads protocol data reference
-    validation top5 nll ece agreement kl_teacher further_json
+    rank status_note named version tried step_cost_error audit mean_default mean_tuned params_json recipe_json
+    device device_name precision threads torch code protocol data reference source validation top5 nll ece agreement kl_teacher further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
-BOARD_COLUMNS = ("task", "budget", "unit", "protocol", "device", "precision", "threads", "data", "reference")
+PLATFORM_COLUMNS = ("device", "device_name", "precision", "threads", "torch", "code")
+BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
 """Part by which committed cost or audit may differ from budget or profile before the board says so."""
@@ -45,6 +47,7 @@ def leaderboard_frame(
     methods: Mapping[str, Declaration],
     audits: Mapping[tuple[str, str], float] | None = None,
     *,
+    asked: Mapping[str, str] | None = None,
     cards: Mapping[str, TaskCard] | None = None,
     controls: tuple[str, str] = CONTROLS,
 ) -> pd.DataFrame:
@@ -57,19 +60,28 @@ def leaderboard_frame(
     Args:
         record_runs: of :meth:`kdarena.record.runs.Record.runs`.
         methods: what the methods declare, by name.
-        audits: step cost measured again over step cost profiled, by the board's key and method.
+        audits: step cost measured again over step cost profiled, by the board's key and the row's name.
+        asked: the runs of one command, whose boards hold nothing else: settings by key. None: all runs.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
     """
+    every = settled(record_runs)
+    shown = every if asked is None else asked_for(every, asked)
     # sorted out once, since there may be ten thousand runs, and a hundred rows that look for theirs
-    teachers = [run for run in record_runs if run.spec.purpose == "teacher"]
+    teachers = [run for run in shown if run.spec.purpose in ("teacher", "given")]
     others: dict[Place, list[RecordedRun]] = {}
-    for run in record_runs:
+    trials: dict[Place, list[RecordedRun]] = {}
+    for run in shown:
         if run.spec.purpose in ("tune", "control"):
             others.setdefault(place_of(run), []).append(run)
+    for run in every:
+        if run.spec.purpose == "tune":
+            trials.setdefault(place_of(run), []).append(run)
+    all_boards = boards(every)
     rows: list[dict[str, Any]] = []
-    for board, finals in boards(record_runs).items():
-        rows += _board_rows(board, finals, others.get(board.place, ()), teachers, methods, audits or {}, cards or {}, controls)
+    for board, finals in boards(shown).items():
+        tried = settings_tried([*all_boards.get(board, finals), *(run for run in trials.get(board.place, ()) if board_matches(board, run))])
+        rows += _board_rows(board, finals, others.get(board.place, ()), teachers, methods, audits or {}, cards or {}, controls, tried)
     return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
@@ -82,40 +94,50 @@ def _board_rows(
     audits: Mapping[tuple[str, str], float],
     cards: Mapping[str, TaskCard],
     controls: tuple[str, str],
+    tried: Mapping[str, int],
 ) -> list[dict[str, Any]]:
     """The rows of one board.
 
     Args:
         others: trials and controls of the board's task and machine, whatever their budget.
-        teachers: all runs that trained a teacher.
+        teachers: all runs that trained or scored a teacher.
+        tried: number of settings of each method.
     """
     metric = metric_of(board.task, finals, cards)
     seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped")
-    entries = {name: _ranked_first(runs, seeds, metric) for name, runs in _by_method(finals).items()}
-    student, reference = (entries.get(name, []) for name in controls)
+    sources = {name: method.source for name, method in methods.items() if method.source}
+    found = {entry: _ranked_first(runs, seeds, metric) for entry, runs in entries(finals, sources).items()}
+    # the default setting of the controls, where they are there in several
+    student, reference = (next((found[entry] for entry in sorted(found) if entry.method == name), []) for name in controls)
     ladder = [run for run in others if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
-    trials = _by_method(run for run in others if run.spec.purpose == "tune" and board_matches(board, run))
-    spent_on = {run.key: run.result.spent_s for run in teachers}
+    trials = [run for run in others if run.spec.purpose == "tune" and board_matches(board, run)]
+    spent_on = {run.result.weights or run.key: run.result.spent_s for run in teachers if run.result.steps}
     rows, references = [], []
-    for name, (best, *further) in entries.items():
+    for entry, (best, *further) in found.items():
+        name = entry.method
+        own_trials = [run for run in trials if _is_of(run, entry, best)]
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),
             "method": name,
+            "named": entry.named or None,
+            "version": entry.version or None,
+            "tried": tried.get(name),
+            "source": best.first.spec.source,
             "metric": metric,
             **_declared(methods.get(name), best),
             **_scores(best, metric),
             **_differences(best, student, reference, metric),
             "delta_equal_updates": None if name == controls[0] else ladder_difference(best, student, ladder, f"test/{metric}"),
-            **_costs(board, best, trials.get(name, ()), spent_on),
+            **_costs(board, best, own_trials, spent_on),
             **_settings(best, further, metric),
-            "audit": audits.get((board.key, name)),
+            "audit": audits.get((board.key, f"{name} {entry.named}".strip())),
             "status": best.status(seeds),
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
-            **{name: getattr(board, name) for name in ("unit", "protocol", "device", "precision", "threads", "data")},
+            **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
         }
-        row["status_note"] = _note(row, best, further, seeds)
+        row["status_note"] = _note(row, best, further, seeds, student[0] if student else None)
         row["_complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
@@ -129,14 +151,13 @@ def _board_rows(
 
 def _order(row: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
     """Where a row is on its board: complete rows by their mean, then incomplete ones, then skipped ones."""
-    return row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), row["method"]
+    label = f"{row['method']} {row['named']} {row['version']}"
+    return row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), label
 
 
-def _by_method(runs: Iterable[RecordedRun]) -> dict[str, list[RecordedRun]]:
-    by_method: dict[str, list[RecordedRun]] = {}
-    for run in runs:
-        by_method.setdefault(run.spec.method, []).append(run)
-    return by_method
+def _is_of(trial: RecordedRun, entry: Entry, variant: Variant) -> bool:
+    """Whether a trial tuned the method of a row, as it was asked for there."""
+    return trial.spec.method == entry.method and trial.facts.get("named", "") == entry.named and trial.spec.source == variant.first.spec.source
 
 
 def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: str) -> list[Variant]:
@@ -236,20 +257,30 @@ def _settings(best: Variant, others: Sequence[Variant], metric: str) -> dict[str
     }
 
 
-def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seeds: frozenset[int]) -> str | None:
-    """What a reader has to know of a row in addition to its status: reasons of failures, and a budget that is not kept."""
+def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seeds: frozenset[int], student: Variant | None) -> str | None:
+    """What a reader has to know of a row in addition to its status: reasons of failures, what its runs left behind, that it is the plain
+    student in all but its name, and a budget that is not kept."""
     notes = []
     failed = [run for run in best.runs.values() if run.result.status not in COMPLETE]
     if best.skipped:
         notes.append(best.first.result.error or "not applicable")
     else:
         notes += [f"seed {run.spec.seed}: {run.result.error}" for run in failed[:FAILURES_SHOWN] if run.result.error]
+    notes += dict.fromkeys(note for run in best.runs.values() for note in run.result.notes)
+    if student is not None and _same_weights(best, student):
+        notes.append("equals the plain student bit for bit: the method changed nothing")
     for other in others:
         if not other.skipped and other.status(seeds) not in COMPLETE:
             notes.append(f"{'tuned' if other.tuned else 'default'} setting: {other.status(seeds)}")
     if row["committed"] is not None and abs(row["committed"] / row["budget"] - 1) > TOLERANCE:
         notes.append(f"committed {row['committed'] / row['budget']:.1%} of the budget")
     return "; ".join(" ".join(note.split()) for note in notes) or None
+
+
+def _same_weights(variant: Variant, student: Variant) -> bool:
+    """Whether every finished seed of a method left the plain student's weights."""
+    pairs = [(run.result.weights, student.runs[run.spec.seed].result.weights) for run in variant.finished if run.spec.seed in student.runs]
+    return variant is not student and bool(pairs) and all(own is not None and own == other for own, other in pairs)
 
 
 def _whole(value: float | None) -> int | float | None:

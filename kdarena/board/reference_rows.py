@@ -58,7 +58,9 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                 "delta_student": difference and difference.mean,
                 "delta_student_low": difference and difference.low,
                 "delta_student_high": difference and difference.high,
-                **dict.fromkeys(("delta_equal_updates", "delta_kd", "delta_kd_low", "delta_kd_high", "detectable", "seeds_needed", "validation", "latency_ms")),
+                **dict.fromkeys(
+                    ("delta_equal_updates", "delta_kd", "delta_kd_low", "delta_kd_high", "detectable", "seeds_needed", "validation", "latency_ms", "tried")
+                ),
                 **dict.fromkeys(("mean_default", "mean_tuned", "audit", "step_cost_error")),
                 **{column: variant.mean(prefix + measured) for column, measured in known.items()},
                 "params": None if params is None else int(params),
@@ -71,16 +73,18 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
 
 
 def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant | None, metric: str, known: Mapping[str, str]) -> dict[str, Any] | None:
-    """A row without a rank for the reference teacher that the board's runs were given; None where it was not trained here.
+    """A row without a rank for the reference teacher that the board's runs were given; None where it was neither trained nor scored here.
 
     It is one network, so that its own value has no interval; its difference to the student is over the student's seeds.
 
     Args:
-        teachers: the runs that trained a teacher.
+        teachers: the runs that trained or scored a teacher.
         student: the student alone.
         known: columns by the names of the metrics they hold.
     """
-    run = next((run for run in teachers if board.reference and run.key == board.reference and f"test/{metric}" in run.result.metrics), None)
+    run = next(
+        (run for run in teachers if board.reference and board.reference in (run.result.weights, run.key) and f"test/{metric}" in run.result.metrics), None
+    )
     if run is None:
         return None
     value, metrics = run.result.metrics[f"test/{metric}"], run.result.metrics
@@ -96,13 +100,21 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         "delta_student": difference and difference.mean,
         "delta_student_low": difference and difference.low,
         "delta_student_high": difference and difference.high,
-        "spent_s": run.result.spent_s,
-        **{name: getattr(run.result, name) for name in ("steps", "samples", "flops")},
+        **({name: getattr(run.result, name) for name in ("spent_s", "steps", "samples", "flops")} if run.result.steps else {}),
         "params": run.result.parameters,
         **{column: metrics.get(f"test/{measured}") for column, measured in known.items()},
-        **{name: getattr(board, name) for name in ("unit", "protocol", "device", "precision", "threads", "data", "reference")},
+        **{name: getattr(board, name) for name in ("unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "data", "reference")},
         "budget": board.amount,
         "validation": metrics.get(f"validation/{metric}"),
         "status": "reference",
+        "status_note": doubt(value, student, metric),
         "run_ids": [run.run_id],
     }
+
+
+def doubt(value: float, student: Variant | None, metric: str) -> str | None:
+    """That a teacher is no better than the student alone, or None."""
+    alone = student.mean(f"test/{metric}") if student is not None else None
+    if alone is None or value > alone:
+        return None
+    return f"its {metric} of {value:.2f} is not above the plain student's mean of {alone:.2f}: what it can teach is in doubt"

@@ -17,7 +17,7 @@ from kdarena.board.statistics import mean_interval, paired_difference
 from kdarena.board.variants import Variant
 from kdarena.method.discovery import Plugin
 from kdarena.method.student import Student
-from kdarena.params import Value
+from kdarena.params import Value, tunables
 from kdarena.plan.assignments import parse_assignment
 from kdarena.plan.request import SWEPT
 from kdarena.plan.spec import COMPLETE
@@ -26,11 +26,16 @@ from kdarena.record.recorded import RecordedRun
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is swept: ``METHOD.NAME=a,b,c``."""
+    """What is swept: ``METHOD.NAME=a,b,c``.
+
+    Attributes:
+        default: of the parameter, which a run's spec leaves out.
+    """
 
     method: str
     parameter: str
     values: tuple[Value, ...]
+    default: Value
 
     @property
     def title(self) -> str:
@@ -46,7 +51,8 @@ def parse_sweep(text: str, plugins: Sequence[Plugin]) -> Sweep:
     """
     form = "METHOD.NAME=a,b,c, as soft-randomization.sigma=0.01,0.05,0.1"
     assignment = parse_assignment(text, plugins, what="sweep", form=form, several=True)
-    return Sweep(assignment.method, assignment.parameter, tuple(dict.fromkeys(assignment.values)))
+    default = next(tunables(plugin.method.Params)[assignment.parameter].default for plugin in plugins if plugin.method and plugin.name == assignment.method)
+    return Sweep(assignment.method, assignment.parameter, tuple(dict.fromkeys(assignment.values)), default)
 
 
 def runs_of_budget(runs: Iterable[RecordedRun], task: str, budgets: Collection[float]) -> list[RecordedRun]:
@@ -54,31 +60,19 @@ def runs_of_budget(runs: Iterable[RecordedRun], task: str, budgets: Collection[f
     return [run for run in runs if run.spec.task == task and float(run.facts.get("budget", "nan")) in budgets]
 
 
-def runs_by_value(sweep: Sweep, runs: Iterable[RecordedRun], given: Mapping[str, Value], metrics: tuple[str, ...]) -> dict[Value, dict[int, RecordedRun]]:
-    """The runs of a sweep by value and seed: of the code that was run last, with nothing else changed than what was given.
-
-    Args:
-        given: what the user fixed of the method's parameters and of the recipe.
-        metrics: groups of further metrics that were asked for.
-    """
-    own = [run for run in runs if run.setting == SWEPT and run.spec.method == sweep.method and run.spec.metric_groups == metrics]
+def runs_by_value(sweep: Sweep, runs: Iterable[RecordedRun]) -> dict[Value, dict[int, RecordedRun]]:
+    """The swept method's runs of one command by value and seed."""
     by_value: dict[Value, dict[int, RecordedRun]] = {}
-    for run in own:
-        value = run.spec.params.get(sweep.parameter)
-        if value is not None and run.spec.source == own[-1].spec.source and _changed(run) == {**given, sweep.parameter: value}:
-            by_value.setdefault(value, {})[run.spec.seed] = run
+    for run in runs:
+        if run.setting == SWEPT and run.spec.method == sweep.method:
+            by_value.setdefault(run.spec.params.get(sweep.parameter, sweep.default), {})[run.spec.seed] = run
     return by_value
 
 
-def student_scores(runs: Iterable[RecordedRun], given: Mapping[str, Value], metric: str) -> dict[int, float]:
-    """The metric of the plain student's final runs by seed, with what was given of its recipe and as it is by default otherwise."""
+def student_scores(runs: Iterable[RecordedRun], metric: str) -> dict[int, float]:
+    """The metric of the plain student's final runs of one command by seed."""
     finals = [run for run in runs if run.spec.purpose == "final" and run.spec.method == Student.method.name]
-    return {run.spec.seed: run.result.metrics[metric] for run in finals if metric in run.result.metrics and _changed(run) == given}
-
-
-def _changed(run: RecordedRun) -> dict[str, Value]:
-    """What differs from the defaults in a run."""
-    return {**run.spec.params, **run.spec.recipe}
+    return {run.spec.seed: run.result.metrics[metric] for run in finals if metric in run.result.metrics}
 
 
 def sweep_frame(sweep: Sweep, by_value: Mapping[Value, Mapping[int, RecordedRun]], student: Mapping[int, float], metric: str) -> pd.DataFrame:

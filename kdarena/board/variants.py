@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdarena.plan.board import Board, Place
-from kdarena.plan.spec import COMPLETE
+from kdarena.plan.spec import COMPLETE, LASTING
 from kdarena.record.recorded import RecordedRun
 
 CONTROLS = ("student", "kd")
@@ -25,22 +25,47 @@ def amount_of(run: RecordedRun) -> float:
 
 def place_of(run: RecordedRun) -> Place:
     """The board's place that a run belongs to, whatever its budget and its reference."""
-    spec = run.spec
-    return spec.task, spec.budget.unit, spec.protocol, spec.device, spec.precision, spec.threads, spec.data
+    return board_of(run).place
 
 
 def board_of(run: RecordedRun) -> Board:
     """The board that a run belongs to."""
-    task, unit, protocol, device, precision, threads, data = place_of(run)
-    return Board(task, amount_of(run), unit, protocol, device, precision, threads, data, run.spec.reference or "")
+    spec = run.spec
+    return Board(
+        task=spec.task,
+        amount=amount_of(run),
+        unit=spec.budget.unit,
+        protocol=spec.protocol,
+        device=spec.device,
+        device_name=spec.device_name,
+        precision=spec.precision,
+        threads=spec.threads,
+        torch=spec.torch,
+        code=spec.code,
+        data=spec.data,
+        reference=spec.reference or "",
+    )
+
+
+def settled(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
+    """One run a key, in the order of their recording: of several the last with a result, or the last where all failed."""
+    by_key: dict[str, RecordedRun] = {}
+    for run in runs:
+        before = by_key.get(run.key)
+        if before is None or run.result.status in LASTING or before.result.status not in LASTING:
+            by_key[run.key] = run
+    return list(by_key.values())
 
 
 def boards(runs: Iterable[RecordedRun]) -> dict[Board, list[RecordedRun]]:
-    """The final runs of each board, in the order of their recording; of several runs with one key the last.
+    """The final runs of each board.
 
     That a method was skipped counts where it has no run on the board: what was trained stays on it.
+
+    Args:
+        runs: each key once (:func:`settled`).
     """
-    finals = [run for run in {run.key: run for run in runs}.values() if run.spec.purpose == "final"]
+    finals = [run for run in runs if run.spec.purpose == "final"]
     by_board: dict[Board, list[RecordedRun]] = {}
     for run in finals:
         if run.result.status != "skipped":
@@ -107,13 +132,11 @@ class Variant:
         return ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: (item[0] not in COMPLETE, item[0])))
 
 
-def variants(runs: Sequence[RecordedRun]) -> list[Variant]:
-    """One method's runs on a board by its parameters and recipe; of its code only what was run last."""
-    source = runs[-1].spec.source
+def variants(runs: Iterable[RecordedRun]) -> list[Variant]:
+    """The runs of one row by parameters and recipe: the setting that was asked for, and the tuned one where there is one."""
     settings: dict[str, dict[int, RecordedRun]] = {}
     for run in runs:
-        if run.spec.source == source:
-            settings.setdefault(setting_key(run), {})[run.spec.seed] = run  # the last of a seed counts
+        settings.setdefault(setting_key(run), {})[run.spec.seed] = run  # the last of a seed counts
     return [Variant(by_seed, any(run.setting == "tuned" for run in by_seed.values())) for by_seed in settings.values()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +101,11 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> pd.DataFrame:
-    """The frame of all boards of a record.
+def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None, *, asked: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The frame of all boards of a record, or of those of one command.
 
     Args:
+        asked: settings by the keys of the runs that a command asked for; None: all runs.
         plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
@@ -119,10 +120,15 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
         from kdarena.method.discovery import discover  # brings torch, which a board does without
 
         plugins = discover()
-    methods = {plugin.name: declarations.Declaration.of(plugin.method) for plugin in plugins or () if plugin.method is not None}
+    run = {run.spec.method for run in runs if run.key in asked} if asked is not None else set()
+    methods = {
+        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "")
+        for plugin in plugins or ()
+        if plugin.method is not None
+    }
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         declarations.keep(out, methods)
-    return leaderboard_frame(runs, {**kept, **methods}, Store(out).audits(), cards={card.name: card for card in cards()})
+    return leaderboard_frame(runs, declarations.merged(kept, methods), Store(out).audits(), asked=asked, cards={card.name: card for card in cards()})
 
 
 def print_boards(frame: pd.DataFrame) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
     def work() -> Outcome:
         with open_session(request) as session:
             outcome = session.arena(request).run(chosen, cards, named=named)
-            print_boards(session.record, request.out, plugins)
+            print_boards(session.record, request.out, plugins, session.recorder.asked)
         return outcome
 
     return interruptible(work)
@@ -58,13 +58,17 @@ def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> No
             print(f"plugin {plugin.name} is broken: {plugin.error}", file=sys.stderr)
 
 
-def print_boards(record: Record, out: Path, plugins: Sequence[Plugin]) -> None:
-    """The boards on standard output, and as files in the output directory."""
+def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, str]) -> None:
+    """The command's boards on standard output, and as files in the output directory.
+
+    Args:
+        asked: settings by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
+    """
     from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
 
-    frame = boards_of(record, out, plugins)
+    frame = boards_of(record, out, plugins, asked=asked)
     print_tables(frame)
     for path in publish(frame, out / "leaderboards"):
         print(f"written: {path}", file=sys.stderr)

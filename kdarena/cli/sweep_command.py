@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kdarena.arena.arena import Outcome
     from kdarena.board.sweep import Sweep
-    from kdarena.record.runs import Record
+    from kdarena.record.recorded import RecordedRun
 
 DEFAULT_BUDGET = Amount(100.0, "se")
 SHOWN = ("generalisation", "pgd20", "corruption/mean", "prr/entropy")
@@ -35,7 +35,8 @@ SHOWN = ("generalisation", "pgd20", "corruption/mean", "prr/entropy")
 
 def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
     """Carry out the command; returns its exit status."""
-    from kdarena.board.sweep import parse_sweep
+    from kdarena.board.selection import asked_for
+    from kdarena.board.sweep import parse_sweep, runs_of_budget
 
     plugins = discover(typed.get("plugin_paths", ()))
     asked = parse_sweep(text, plugins)
@@ -59,23 +60,23 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
                 arena = session.arena(replace(request, params={**request.params, asked.method: fixed}))
                 outcomes.append(arena.run(chosen, cards, named=True))
             budgets = {allocation.amount for outcome in outcomes for allocation in outcome.allocations}
-            show(request, asked, cards[0], session.record, budgets)
+            runs = asked_for(session.record.runs(), session.recorder.asked)
+            show(request, asked, cards[0], runs_of_budget(runs, cards[0].name, budgets))
         return outcomes[-1]  # which names the failures of all
 
     return interruptible(work)
 
 
-def show(request: Request, sweep: Sweep, card: TaskCard, record: Record, budgets: Collection[float]) -> None:
+def show(request: Request, sweep: Sweep, card: TaskCard, runs: Sequence[RecordedRun]) -> None:
     """The table on standard output, and table and curve as files.
 
     Args:
-        budgets: of the boards that the sweep's runs were made for.
+        runs: of the sweep and of its controls.
     """
-    from kdarena.board.sweep import runs_by_value, runs_of_budget, student_scores, sweep_frame
+    from kdarena.board.sweep import runs_by_value, student_scores, sweep_frame
 
-    runs = runs_of_budget(record.runs(), card.name, budgets)
-    by_value = runs_by_value(sweep, runs, request.params.get(sweep.method, {}), request.metrics)
-    student = student_scores(runs, request.params.get(Student.method.name, {}), f"test/{card.metric}")
+    by_value = runs_by_value(sweep, runs)
+    student = student_scores(runs, f"test/{card.metric}")
     frame = sweep_frame(sweep, by_value, student, card.metric)
     further: list[dict[str, float | None]] = [json.loads(text) if text else {} for text in frame["further_json"]]
     shown = [name for name in dict.fromkeys(name for values in further for name in values) if name in SHOWN]

@@ -17,14 +17,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
 from kdarena.execute import environment
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.profile import profile
+from kdarena.execute.scores import check_finite, further_scores, scores
 from kdarena.execute.train import Training
 from kdarena.execute.workspace import Workspace, new_run
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import STUDENT
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.plan.budget import UNDERSPEND, commit, spend
@@ -32,6 +33,7 @@ from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
+from kdarena.tracks.values import Split
 
 OURS = (Diverged, MethodError, NotApplicable, TeacherChanged, UserError)
 """Exceptions whose text is the whole line for the user."""
@@ -46,7 +48,7 @@ def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
     started = time.perf_counter()
     try:
         _forget_peak_memory(torch.device(workspace.device))
-        return _Execution(spec, workspace)(started)
+        return _score_given(spec, workspace) if spec.purpose == "given" else _Execution(spec, workspace)(started)
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
@@ -94,11 +96,13 @@ class _Execution:
             status = "underspent"
         metrics: dict[str, float] = {}
         if status != "pruned":
-            metrics = self._evaluate(run, student)
-        checkpoint = None
+            metrics = self._evaluate(run)
+        checkpoint = weights = None
         if status != "pruned" and spec.purpose != "tune":
+            if spec.purpose == "teacher":
+                check_finite(student)
             checkpoint = f"{spec.key}.safetensors"
-            save(student, self.workspace.output / checkpoint)
+            weights = save(student, self.workspace.output / checkpoint)
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
             key=spec.key,
@@ -121,6 +125,7 @@ class _Execution:
             },
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
             checkpoint=checkpoint,
+            weights=weights,
         )
 
     def _watch(self, run: Run) -> list[tuple[float, Callable[[int], None]]]:
@@ -140,45 +145,34 @@ class _Execution:
 
         return [(self.spec.prune.progress if self.spec.prune else RUNG, score)]
 
-    def _evaluate(self, run: Run, student: nn.Module) -> dict[str, float]:
-        """Validation where there is one; test once, at the last step, and never for a trial."""
+    def _evaluate(self, run: Run) -> dict[str, float]:
         spec, task = self.spec, self.task
         started = time.perf_counter()
         reference = self.workspace.reference(task, spec.reference) if spec.reference else None
-        parts: list[str] = ["validation"] if spec.protocol == "validated" else []
-        parts += ["test"] if spec.purpose != "tune" else []
-        metrics: dict[str, float] = {}
-        for part in parts:
-            scored = task.evaluate(student, part, run.split, reference, teacher_inputs=run.trains is not None)  # type: ignore[arg-type]
-            for name, value in scored.items():
-                metrics[f"{part}/{name}"] = value
+        metrics = scores(spec, task, run.learner.student, run.split, reference, teacher_inputs=run.trains is not None)
         if spec.purpose in ("final", "control"):
-            metrics.update(self._evaluate_further(run, student, reference))
+            metrics |= further_scores(spec, self.hooks, run, reference)
         self.evaluation_s += time.perf_counter() - started
         return metrics
 
-    def _evaluate_further(self, run: Run, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
-        """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
-        task, learner, split = self.task, run.learner, run.split
-        metrics: dict[str, float] = {}
-        for name, network in learner.deploy.items():
-            # a network made of teachers alone is scored on what teachers see
-            scores = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
-            metrics |= {f"deploy:{name}/{metric}": value for metric, value in scores.items()}
-            metrics[f"deploy:{name}/params"] = float(parameter_count(network))
-        with self.hooks.guard("build_student"):
-            for name, uncertainties in learner.uncertainties.items():
-                scored, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
-                metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(scored, "test", split, uncertainties).items()}
-            if learner.report is not None:
-                metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", split)).items()}
-        for group in self.spec.metric_groups:
-            metrics |= {f"test/{metric}": value for metric, value in task.further_metrics(group, student, split).items() if f"test/{metric}" not in metrics}
-        if self.plugin.method is not None and self.plugin.method.auxiliary:
-            # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
-            learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
-            metrics = {metric: value for metric, value in metrics.items() if not metric.startswith(learned)}
-        return metrics
+
+def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
+    """Score the user's own teacher as a trained one is; nothing is trained."""
+    started = time.perf_counter()
+    task = workspace.task(spec.task, spec.precision)
+    assert spec.start is not None
+    network = workspace.teacher(task, REFERENCE, spec.start)
+    check_finite(network)
+    metrics = scores(spec, task, network, Split(spec.seed, spec.protocol), None, teacher_inputs=True)
+    return RunResult(
+        key=spec.key,
+        status="done",
+        metrics=metrics,
+        parameters=parameter_count(network),
+        system={"evaluation_s": time.perf_counter() - started},
+        environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
+        weights=spec.start,
+    )
 
 
 def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:

@@ -11,6 +11,7 @@ from torch import nn
 
 from kdarena.errors import UserError
 from kdarena.execute.hooks import Hooks
+from kdarena.files import digest_of
 from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import STUDENT, Plugin, discover
 from kdarena.method.run import Run
@@ -28,7 +29,7 @@ class Workspace:
     """What a worker keeps between runs: where files lie, loaded tasks, loaded plugins.
 
     Attributes:
-        teachers: folder of teachers' checkpoints, named by key.
+        teachers: folder of teachers' checkpoints, named by the digest of their weights.
         output: folder that students' checkpoints are written to.
         data_root: of the tasks' data.
         plugin_paths: files of plugins in addition to the installed ones.
@@ -70,11 +71,22 @@ class Workspace:
         return loaded
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
-        """A trained teacher, in eval mode, a fresh copy for each run, so that no run can change another's."""
+        """A teacher, in eval mode, a fresh copy for each run, so that no run can change another's.
+
+        Args:
+            key: digest of the teacher's weights, which names its file.
+
+        Raises:
+            UserError: the file is missing or holds other weights.
+        """
+        path = self.teachers / f"{key}.safetensors"
+        if not path.is_file() or digest_of(path) != key:
+            what = "was changed after it was recorded" if path.is_file() else "is missing"
+            raise UserError(f"{path}: the teacher {what}; the same command makes it again")
         named = task.card.architecture(spec.architecture)
         with torch.random.fork_rng(devices=[]):
             network = task.new_network(named, dropout=spec.dropout)
-        load_into(network, self.teachers / f"{key}.safetensors")
+        load_into(network, path)
         return network.eval().requires_grad_(False)
 
     def reference(self, task: Task, key: str) -> nn.Module:

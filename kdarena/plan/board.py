@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from kdarena.plan.spec import digest
 
-Place = tuple[str, str, str, str, str, int, str]
-"""Task, unit, protocol, device, precision, threads and data: what a board shares with its trials and its ladder of shorter budgets."""
+Place = tuple[str, str, str, str, str, str, int, str, str, str]
+"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code and data: what a board shares with its trials
+and its ladder of shorter budgets."""
 
 
 @dataclass(frozen=True, order=True)
@@ -15,8 +16,10 @@ class Board:
     """What runs have to share to be compared.
 
     Attributes:
-        reference: key of the reference teacher, since other teachers make other tasks; empty for a skipped run, which
-            is on every board of its task.
+        device_name: the model of the device; empty for runs of a version that did not record it, as ``torch`` and ``code``.
+        code: digest of the harness's code that can change a number.
+        reference: digest of the reference teacher's weights, since other teachers make other tasks; empty for a skipped run,
+            which is on every board of its task.
     """
 
     task: str
@@ -24,15 +27,18 @@ class Board:
     unit: str
     protocol: str
     device: str
+    device_name: str
     precision: str
     threads: int
+    torch: str
+    code: str
     data: str
     reference: str = ""
 
     @property
     def place(self) -> Place:
         """The board without its budget and its reference."""
-        return self.task, self.unit, self.protocol, self.device, self.precision, self.threads, self.data
+        return self.task, self.unit, self.protocol, self.device, self.device_name, self.precision, self.threads, self.torch, self.code, self.data
 
     @property
     def key(self) -> str:

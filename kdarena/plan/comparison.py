@@ -14,8 +14,16 @@ from kdarena.plan.spec import Unit, digest
 
 def planned_board(conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], amount: float, unit: Unit) -> Board:
     """The board that final runs of a budget will be on."""
-    card, machine = conditions.card, conditions.machine
-    return Board(card.name, amount, unit, conditions.protocol, machine.kind, conditions.precision, machine.threads, conditions.data, teacher_keys[REFERENCE])
+    return Board(
+        task=conditions.card.name,
+        amount=amount,
+        unit=unit,
+        protocol=conditions.protocol,
+        precision=conditions.precision,
+        data=conditions.data,
+        reference=teacher_keys[REFERENCE],
+        **conditions.platform,
+    )
 
 
 def request_digest(request: Request, conditions: Conditions, entrants: Sequence[Entrant], limit: float) -> str:
@@ -27,7 +35,6 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
     # a task's part of the time depends on the other tasks; a stated budget does not
     sharing = sorted(request.tasks) if request.budget is None else []
     amounts = [amount and [amount.value, amount.currency] for amount in (request.budget, request.tuning_budget, request.teacher_budget)]
-    machine = conditions.machine
     return digest(
         {
             "task": conditions.card.name,
@@ -35,7 +42,7 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
             "limit": limit,
             "methods": {entrant.method.name: [entrant.plugin.source, dict(entrant.params), dict(entrant.recipe)] for entrant in entrants},
             "budget": [*amounts, request.seeds, request.total],
-            "conditions": [machine.kind, len(machine.devices), conditions.precision, conditions.data, conditions.protocol],
+            "conditions": [conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol],
             "teacher": [request.teacher_checkpoint, request.charge_teacher],
         }
     )

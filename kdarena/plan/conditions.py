@@ -37,15 +37,20 @@ class Conditions:
         machine = self.machine
         return {"device": machine.kind, "device_name": machine.name, "threads": machine.threads, "torch": machine.torch, "code": harness_digest()}
 
-    def facts(self, board_budget: float | None = None) -> dict[str, str]:
+    def facts(self, board_budget: float | None = None, named: str = "") -> dict[str, str]:
         """What the record says of a run on the task in addition to its spec.
 
         Args:
             board_budget: the budget of the board that a run is made for (a trial's or a shorter run's own is a part of it);
                 None for a teacher, which serves every board.
+            named: what the user fixed of the method (:attr:`kdarena.plan.entrants.Entrant.named`).
         """
         facts = {"track": self.card.track, "metric": self.card.metric}
-        return facts if board_budget is None else {**facts, "budget": repr(board_budget)}
+        if board_budget is not None:
+            facts["budget"] = repr(board_budget)
+        if named:
+            facts["named"] = named
+        return facts
 
 
 def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditions:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kdarena.errors import described
 from kdarena.method.declaration import REFERENCE, Method, TeacherSpec
 from kdarena.method.discovery import Plugin
-from kdarena.params import Value, make_params
+from kdarena.params import Value, make_params, tunables
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A method on a task, with what the user fixed.
+    """A method on a task, with what the user fixed. Made by :func:`entrants_of`.
 
     Attributes:
         params, recipe: fixed values of its own parameters and of the common hyper-parameters of the recipe.
+        changed_params, changed_recipe: those of them that differ from the defaults: naming a default changes no run.
         teachers: what it takes from the pool.
         skip: why it does not run on the task, or None.
         fault: what its declaration raised, or None.
@@ -30,6 +31,13 @@ class Entrant:
     teachers: tuple[TeacherSpec, ...]
     skip: str | None = None
     fault: str | None = None
+    changed_params: Mapping[str, Value] = field(default_factory=dict)
+    changed_recipe: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def named(self) -> str:
+        """What the user fixed to other values than the defaults, as the row is named by it: ``a=0.1, lr=0.05``; empty for the default setting."""
+        return ", ".join(f"{name}={value}" for name, value in sorted({**self.changed_params, **self.changed_recipe}.items()))
 
     @property
     def runs(self) -> bool:
@@ -60,7 +68,10 @@ def entrants_of(plugins: Sequence[Plugin], card: TaskCard, request: Request) -> 
             teachers = () if skip else tuple(plugin.method.teachers(card, params))
         except Exception as error:
             fault = f"plugin {plugin.name!r}, its declaration: {described(error)}"
-        entrants.append(Entrant(plugin, own, recipe, teachers, skip, fault))
+        known = tunables(plugin.method.Params)
+        changed_params = {name: value for name, value in own.items() if value != known[name].default}
+        changed_recipe = {name: value for name, value in recipe.items() if value != common[name].default}
+        entrants.append(Entrant(plugin, own, recipe, teachers, skip, fault, changed_params, changed_recipe))
     return entrants
 
 

@@ -17,8 +17,8 @@ from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
 
-Purpose = Literal["teacher", "tune", "final", "control"]
-"""``control``: the student along the ladder of shorter budgets."""
+Purpose = Literal["teacher", "given", "tune", "final", "control"]
+"""``given``: the user's own teacher, scored and not trained; ``control``: the student along the ladder of shorter budgets."""
 
 Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "killed", "error", "skipped"]
 """``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, except
@@ -87,9 +87,10 @@ class RunSpec:
         recipe: the same of the common hyper-parameters of the recipe, ``lr`` and ``weight_decay``, whose defaults are the task's recipe.
         budget: what it may spend.
         costs: the profiled costs of its phases, in order.
-        teachers: what ``Method.teachers`` declared, each with the key of its training.
-        reference: key of the reference teacher, for agreement metrics; None for a teacher's own run.
-        start: key of the teacher whose weights the student starts from; None: it is initialised afresh.
+        teachers: what ``Method.teachers`` declared, each with the digest of its weights.
+        reference: digest of the reference teacher's weights, for agreement metrics; None for a teacher's own run.
+        start: digest of the weights that the student starts from, a teacher's; of the weights that are scored where a teacher was given;
+            None: it is initialised afresh.
         trains: the network that a teacher's run trains; None: the task's student.
         protocol: ``validated`` trains on train without validation; ``published`` on all of it.
         data: digest of the data set.

@@ -30,7 +30,7 @@ def profile_spec(
         task=conditions.card.name,
         method=entrant.method.name,
         source=entrant.plugin.source,
-        params={name: value for name, value in entrant.params.items() if known[name].cost},
+        params={name: value for name, value in entrant.changed_params.items() if known[name].cost},
         teachers=tuple((teacher, teacher_keys[teacher]) for teacher in entrant.teachers),
         protocol=conditions.protocol,
         data=conditions.data,
@@ -69,8 +69,8 @@ def run_spec(
         seed=seed,
         budget=budget,
         costs=costs,
-        params=entrant.params,
-        recipe=entrant.recipe,
+        params=entrant.changed_params,
+        recipe=entrant.changed_recipe,
         teachers=tuple((teacher, teacher_keys[teacher]) for teacher in entrant.teachers),
         reference=teacher_keys[REFERENCE],
         start=teacher_keys[REFERENCE] if conditions.card.start == "teacher" else None,
@@ -85,6 +85,24 @@ def run_spec(
 def trained_as(teacher: TeacherSpec, conditions: Conditions) -> TeacherSpec:
     """A teacher with the name of its architecture, as its training knows it."""
     return dataclasses.replace(teacher, architecture=conditions.card.architecture(teacher.architecture))
+
+
+def given_teacher(conditions: Conditions, weights: str) -> RunSpec:
+    """The scoring of the user's own teacher, by the digest of its weights."""
+    return RunSpec(
+        task=conditions.card.name,
+        method=Student.method.name,
+        source="",
+        purpose="given",
+        seed=TEACHER_SEED,
+        budget=Budget(0.0, "epochs"),
+        costs=(),
+        start=weights,
+        protocol=conditions.protocol,
+        data=conditions.data,
+        precision=conditions.precision,
+        **conditions.platform,
+    )
 
 
 def teacher_run(teacher: TeacherSpec, conditions: Conditions, epochs: float, profile: PhaseProfile) -> RunSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdarena.files import write_atomically
@@ -24,18 +24,20 @@ class Declaration:
         paper: title, venue and year.
         default_source: where its defaults come from, as ``paper 2, ours 1``; None where it has no parameters.
         auxiliary, inherits: as in :class:`kdarena.method.declaration.Method`.
+        source: digest of the code that a command last ran; empty where none did, or the method is part of the harness.
     """
 
     paper: str
     default_source: str | None = None
     auxiliary: bool = False
     inherits: bool = False
+    source: str = ""
 
     @staticmethod
-    def of(method: Method) -> Declaration:
+    def of(method: Method, source: str = "") -> Declaration:
         """What a method declares."""
         paper = f"{method.paper.title} ({method.paper.venue} {method.paper.year})"
-        return Declaration(paper, sources(method.Params), method.auxiliary, method.inherits)
+        return Declaration(paper, sources(method.Params), method.auxiliary, method.inherits, source)
 
 
 def read(directory: Path) -> dict[str, Declaration]:
@@ -47,9 +49,14 @@ def read(directory: Path) -> dict[str, Declaration]:
         return {}
 
 
+def merged(before: Mapping[str, Declaration], new: Mapping[str, Declaration]) -> dict[str, Declaration]:
+    """New declarations over older ones of the same names; one without ``source`` leaves the older one's."""
+    return {**before, **{name: one if one.source or name not in before else replace(one, source=before[name].source) for name, one in new.items()}}
+
+
 def keep(directory: Path, declarations: Mapping[str, Declaration]) -> None:
     """Keep declarations, over older ones of the same names."""
     before = read(directory)
-    after = {**before, **declarations}
+    after = merged(before, declarations)
     if after != before:
         write_atomically(directory / FILE, json.dumps({name: dataclasses.asdict(one) for name, one in sorted(after.items())}, indent=1) + "\n")

@@ -13,8 +13,10 @@ from typing import IO, Any
 from kdarena.errors import UserError
 from kdarena.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 """Version of the directory's layout, of a run's file and of what a spec's key is made of. Format 1 kept its runs in MLflow alone."""
+READABLE = (2, FORMAT)
+"""Versions that are read, and written on: the runs of format 2 do not say which code, torch and device computed them, and have boards of their own."""
 
 MARK = "kdarena.json"
 LOCK = "kdarena.lock"
@@ -28,7 +30,10 @@ def claim(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / MARK).exists():
+        if (directory / MARK).exists():
+            if check(directory) != FORMAT:
+                mark(directory)
+        else:
             strange = next((entry.name for entry in sorted(directory.iterdir()) if entry.name not in (LOCK, f"{MARK}.partial")), None)
             if strange is not None:
                 raise UserError(f"{directory} holds {strange!r} but no {MARK}: it is no output directory of kdarena; choose another with --out")
@@ -43,8 +48,8 @@ def mark(directory: Path) -> None:
     write_atomically(directory / MARK, json.dumps({"format": FORMAT}) + "\n")
 
 
-def check(directory: Path) -> None:
-    """Check that ``directory`` is an output directory of this version.
+def check(directory: Path) -> int:
+    """Check that ``directory`` is an output directory of a version that can be read; returns it.
 
     Raises:
         UserError: it isn't; the line says what to do.
@@ -52,8 +57,9 @@ def check(directory: Path) -> None:
     version = format_of(directory)
     if version == 1:
         raise UserError(f"{directory} is of format 1, this kdarena reads format {FORMAT}; convert it: kdarena record convert --out {directory}")
-    if version != FORMAT:
+    if version not in READABLE:
         raise UserError(f"{directory} is of format {version!r}, this kdarena writes format {FORMAT}; choose another directory with --out")
+    return int(version)
 
 
 def format_of(directory: Path) -> Any:

@@ -162,7 +162,7 @@ class Record:
         # a teacher lies where all runs of the directory find it
         path = _inside(self.checkpoints, run.result.checkpoint) if run.result.checkpoint else None
         if run.spec.purpose == "teacher":
-            path = self.directory / "teachers" / f"{run.key}.safetensors"
+            path = self.directory / "teachers" / f"{run.result.weights or run.key}.safetensors"
         if path is not None and path.is_file():
             return path
         reason = f": {run.result.error[:200]}" if run.result.error else ""

@@ -45,7 +45,7 @@ class Store:
         self._write("plans", key, dataclasses.asdict(choice))
 
     def audits(self) -> dict[tuple[str, str], float]:
-        """Step cost measured again over step cost profiled, by the board's key and method."""
+        """Step cost measured again over step cost profiled, by the board's key and the row's name."""
         values = self._read("audits", "audits") or {}
         return {(board, method): ratio for board, methods in values.items() for method, ratio in methods.items()}
 

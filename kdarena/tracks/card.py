@@ -114,6 +114,11 @@ class TaskCard:
         }
         return frozenset(offer for offer, here in has.items() if here)
 
+    @property
+    def chance(self) -> float:
+        """The ranked metric of a network that guesses, in percent; 0 where that depends on more than the number of classes."""
+        return 100 / self.classes if self.metric in ("top1", "accuracy") and self.output == "classes" else 0.0
+
     def architecture(self, name: str) -> str:
         """The architecture that ``"teacher"`` or ``"student"`` means; any other name is an architecture already."""
         return {"student": self.student, "teacher": self.teacher}.get(name, name)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdarena.files import replace_atomically
+from kdarena.files import digest_of, replace_atomically
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
@@ -19,13 +19,17 @@ PREFIX = "module."
 """What ``nn.DataParallel`` puts before every name."""
 
 
-def save(network: nn.Module, path: str | Path) -> None:
-    """Write parameters and buffers as safetensors, the whole file or none; a tensor that several names share is written under each."""
+def save(network: nn.Module, path: str | Path) -> str:
+    """Write parameters and buffers as safetensors, the whole file or none; returns the file's digest.
+
+    A tensor that several names share is written under each.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replace_atomically(Path(path)) as partial:
         save_file(tensors, str(partial))
+        return digest_of(partial)
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:

@@ -1,0 +1,55 @@
+"""What a trained network is scored by: validation and test, and what a final run records in addition."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from kdarena.execute.hooks import Hooks, parameter_count
+from kdarena.method.run import Run
+from kdarena.plan.spec import RunSpec
+from kdarena.tracks.task import Task
+from kdarena.tracks.values import Part, Split
+
+
+def scores(spec: RunSpec, task: Task, network: nn.Module, split: Split, reference: nn.Module | None, *, teacher_inputs: bool) -> dict[str, float]:
+    """Validation where there is one; test once, at the last step, and never for a trial."""
+    parts: list[Part] = ["validation"] if spec.protocol == "validated" else []
+    parts += ["test"] if spec.purpose != "tune" else []
+    return {f"{part}/{name}": value for part in parts for name, value in task.evaluate(network, part, split, reference, teacher_inputs=teacher_inputs).items()}
+
+
+def further_scores(spec: RunSpec, hooks: Hooks, run: Run, reference: nn.Module | None) -> dict[str, float]:
+    """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
+    task, learner, split = run.task, run.learner, run.split
+    metrics: dict[str, float] = {}
+    for name, network in learner.deploy.items():
+        # a network made of teachers alone is scored on what teachers see
+        scored = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
+        metrics |= {f"deploy:{name}/{metric}": value for metric, value in scored.items()}
+        metrics[f"deploy:{name}/params"] = float(parameter_count(network))
+    with hooks.guard("build_student"):
+        for name, uncertainties in learner.uncertainties.items():
+            network, prefix = (learner.student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
+            metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(network, "test", split, uncertainties).items()}
+        if learner.report is not None:
+            metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", split)).items()}
+    for group in spec.metric_groups:
+        asked = task.further_metrics(group, learner.student, split)
+        metrics |= {f"test/{metric}": value for metric, value in asked.items() if f"test/{metric}" not in metrics}
+    if run.method.auxiliary:
+        # a student that learned from a data set's images can't be asked whether it takes others of them for foreign
+        learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
+        metrics = {metric: value for metric, value in metrics.items() if not metric.startswith(learned)}
+    return metrics
+
+
+def check_finite(network: nn.Module) -> None:
+    """Assert that a network can be a teacher: no parameter or buffer that is nan or infinite.
+
+    Raises:
+        ValueError: names the first that is.
+    """
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"tensor {name!r} of the teacher is not finite")
