@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -19,6 +18,7 @@ from kdarena.params import Flag, Float, Int, Params
 from kdarena.plan.allocation import Allocation
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.machine import Machine
 from kdarena.plan.spec import PhaseCost
 from kdarena.tracks import find_card
 
@@ -92,9 +92,9 @@ def test_a_sweep_that_makes_no_sense_says_what_was_expected_in_one_line(found, t
 # what is run
 def jobs_of(synthetic, method, swept):
     """The final runs of a method, without tuning."""
-    conditions = Conditions(find_card("digits"), SimpleNamespace(kind="cpu", threads=1), "fp32", "data", "validated", ("gap",))
+    conditions = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp32", "data", "validated", ("gap",))
     costs = (PhaseCost("train", None, 1.0, 0.01, 1.0, 0.005, 1000),)
-    entrant = Entrant(Plugin(method, object(), synthetic.method(method, Params=SomeParams)), {"sigma": 0.5}, {}, ())
+    entrant = Entrant(Plugin(method, object(), synthetic.method(method, Params=SomeParams)), {"sigma": 0.5}, {}, (), changed_params={"sigma": 0.5})
     allocation = Allocation(amount=60.0, unit="s", tuning=0.0, seeds=2, stated="60s", notes=())
     return MethodRuns(entrant, conditions, {REFERENCE: "key"}, costs, allocation, 60.0, 0.5, swept).final_jobs(None)
 
@@ -124,7 +124,7 @@ def swept(synthetic, values, **changes):
     return {seed: synthetic.run("noisy", seed, value, purpose="control", setting="sweep", **changes) for seed, value in enumerate(values)}
 
 
-SIGMA = Sweep("noisy", "sigma", (0.01, 0.1, 1.0))
+SIGMA = Sweep("noisy", "sigma", (0.01, 0.1, 1.0), 0.1)
 
 
 def test_each_value_has_a_row_in_the_order_given_with_mean_interval_and_difference_by_seed(synthetic):

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from kdarena.method.discovery import Plugin
 from kdarena.plan.budget import commit
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import PhaseProfile
+from kdarena.plan.machine import Machine
 from kdarena.plan.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, teacher_run
 from kdarena.tracks import find_card
@@ -35,8 +35,7 @@ def bench(tmp_path):
 def conditions(**changes):
     """Where teachers are planned: the digits on one CPU core."""
     return Conditions(
-        **{"card": DIGITS, "machine": SimpleNamespace(kind="cpu", threads=1), "precision": "fp32", "data": DIGITS.digest(None), "protocol": "validated"}
-        | changes
+        **{"card": DIGITS, "machine": Machine("cpu", ("cpu",), 1, False), "precision": "fp32", "data": DIGITS.digest(None), "protocol": "validated"} | changes
     )
 
 
@@ -157,7 +156,8 @@ def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench,
     result = execute(spec, bench)
     assert result.status == "done"
     assert result.parameters > execute(student(), bench).parameters
-    judged = execute(student(reference=spec.key), bench)
+    (bench.output / result.checkpoint).rename(bench.teachers / f"{result.weights}.safetensors")
+    judged = execute(student(reference=result.weights), bench)
     assert {"test/agreement"} <= set(judged.metrics)
 
 
@@ -179,6 +179,9 @@ def test_whatever_decides_a_run_changes_its_key():
         {"protocol": "published"},
         {"source": "edited"},
         {"data": "other"},
+        {"code": "other"},
+        {"torch": "2.14.0"},
+        {"device_name": "another processor"},
     ]
     keys = {student(**change).key for change in changes} | {student().key}
     assert len(keys) == len(changes) + 1

@@ -1,7 +1,6 @@
 """What a command becomes before anything is trained."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,14 +9,16 @@ from kdarena.board.variants import board_of
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
 from kdarena.plan.amounts import Amount
+from kdarena.plan.code import harness_digest
 from kdarena.plan.comparison import planned_board, request_digest
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import entrants_of
+from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
 
 PAPER = Paper("t", "v", 2026, "u")
-MACHINE = SimpleNamespace(kind="cpu", threads=1, devices=("cpu", "cpu"))
+MACHINE = Machine("cpu", ("cpu", "cpu"), 1, False, "a processor", "2.13.0")
 CONDITIONS = Conditions(find_card("digits"), MACHINE, "fp32", "data", "validated")
 
 
@@ -83,9 +84,9 @@ def test_a_stated_budget_does_not_depend_on_the_other_tasks():
     assert request_digest(replace(stated, tasks=("all",)), CONDITIONS, [], 8.0) == request_digest(replace(stated, tasks=("digits",)), CONDITIONS, [], 8.0)
 
 
-def test_the_board_that_is_planned_is_the_one_that_its_runs_stand_on(synthetic):
-    run = synthetic.run("kd")
+def test_the_board_that_is_planned_is_the_one_that_its_runs_are_on(synthetic):
+    run = synthetic.run("kd", device_name="a processor", torch="2.13.0", code=harness_digest())
     spec = run.spec
-    machine = SimpleNamespace(kind=spec.device, threads=spec.threads)
+    machine = Machine(spec.device, ("cpu",), spec.threads, False, "a processor", "2.13.0")
     conditions = Conditions(find_card("digits"), machine, spec.precision, spec.data, spec.protocol)
     assert planned_board(conditions, {REFERENCE: spec.reference}, spec.budget.amount, spec.budget.unit).key == board_of(run).key
