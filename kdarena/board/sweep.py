@@ -5,7 +5,7 @@ Its runs are recorded as controls and are never on a leaderboard, where a swept 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,6 @@ def parse_sweep(text: str, plugins: Sequence[Plugin]) -> Sweep:
     assignment = parse_assignment(text, plugins, what="sweep", form=form, several=True)
     default = next(tunables(plugin.method.Params)[assignment.parameter].default for plugin in plugins if plugin.method and plugin.name == assignment.method)
     return Sweep(assignment.method, assignment.parameter, tuple(dict.fromkeys(assignment.values)), default)
-
-
-def runs_of_budget(runs: Iterable[RecordedRun], task: str, budgets: Collection[float]) -> list[RecordedRun]:
-    """The runs on a task that were made for a board of any of these budgets, in the order of their recording."""
-    return [run for run in runs if run.spec.task == task and float(run.facts.get("budget", "nan")) in budgets]
 
 
 def runs_by_value(sweep: Sweep, runs: Iterable[RecordedRun]) -> dict[Value, dict[int, RecordedRun]]:

@@ -36,7 +36,7 @@ SHOWN = ("generalisation", "pgd20", "corruption/mean", "prr/entropy")
 def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
     """Carry out the command; returns its exit status."""
     from kdarena.board.selection import asked_for
-    from kdarena.board.sweep import parse_sweep, runs_of_budget
+    from kdarena.board.sweep import parse_sweep
 
     plugins = discover(typed.get("plugin_paths", ()))
     asked = parse_sweep(text, plugins)
@@ -59,9 +59,7 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
                 fixed = {**request.params.get(asked.method, {}), asked.parameter: value}
                 arena = session.arena(replace(request, params={**request.params, asked.method: fixed}))
                 outcomes.append(arena.run(chosen, cards, named=True))
-            budgets = {allocation.amount for outcome in outcomes for allocation in outcome.allocations}
-            runs = asked_for(session.record.runs(), session.recorder.asked)
-            show(request, asked, cards[0], runs_of_budget(runs, cards[0].name, budgets))
+            show(request, asked, cards[0], asked_for(session.record.runs(), session.recorder.asked))
         return outcomes[-1]  # which names the failures of all
 
     return interruptible(work)

@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdarena.board.sweep import Sweep
+from kdarena.board.selection import asked_for
+from kdarena.board.sweep import Sweep, runs_by_value
 from kdarena.cli import sweep_command
 from kdarena.plan.request import Request
+from kdarena.plan.spec import Budget
 from kdarena.tracks import find_card
 
 TINY = ["--budget", "5e9flop", "--seeds", "1", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", "1"]
-TAU = Sweep("kd", "temperature", (2.0, 8.0))
+TAU = Sweep("kd", "temperature", (2.0, 8.0), 4.0)
 
 
 @pytest.mark.parametrize(
@@ -46,15 +48,13 @@ def test_a_dry_run_says_what_would_be_swept_and_makes_nothing(kdarena, tmp_path)
 
 
 @pytest.fixture
-def show(record, synthetic, capsys):
-    """Logs runs and shows the sweep that is made of them; gives its rows by value."""
+def show(tmp_path, capsys):
+    """Shows the sweep that is made of a command's runs, among others of the record; gives its rows by value."""
 
-    def call(runs, **request):
-        for run in runs:
-            facts = {"budget": "60.0", **run.facts}
-            record.log(run.spec, run.result, setting=run.setting, facts=facts)
-        sweep_command.show(Request(out=record.directory, **request), TAU, find_card("digits"), record, {60.0})
-        frame = pd.read_csv(record.directory / "sweeps" / "digits_kd.temperature.csv")
+    def call(runs, others=()):
+        asked = {run.key: run.setting for run in runs}
+        sweep_command.show(Request(out=tmp_path), TAU, find_card("digits"), asked_for([*others, *runs, *others], asked))
+        frame = pd.read_csv(tmp_path / "sweeps" / "digits_kd.temperature.csv")
         return {row["value"]: row for row in frame.to_dict("records")}, capsys.readouterr()
 
     return call
@@ -78,30 +78,23 @@ def test_a_value_that_could_not_be_run_is_missing_in_the_table(show, synthetic):
     assert "None" not in printed
 
 
-def test_runs_of_other_settings_are_no_part_of_the_sweep(show, synthetic):
+def test_runs_that_the_command_did_not_ask_for_are_no_part_of_the_sweep(show, synthetic):
     others = [
         swept(synthetic, 2.0, 10.0, params={"temperature": 2.0, "a": 0.5}),
         swept(synthetic, 2.0, 11.0, recipe={"lr": 0.5}),
         swept(synthetic, 2.0, 12.0, source="older"),
-        swept(synthetic, 2.0, 13.0, metric_groups=("gap",)),
-        swept(synthetic, 2.0, 14.0, facts={"budget": "30.0"}),
-        swept(synthetic, 2.0, 15.0, task="cifar100"),
-        replace(swept(synthetic, 2.0, 16.0), setting="ladder:0.5"),
+        swept(synthetic, 2.0, 13.0, code="older"),
+        swept(synthetic, 2.0, 14.0, budget=Budget(30.0, "s")),
+        synthetic.run("student", 0, 95.0, recipe={"lr": 0.5}),
     ]
-    rows, _ = show([swept(synthetic, 2.0, 90.0), *others, swept(synthetic, 8.0, 87.0)])
-    assert rows[2.0]["mean"] == 90.0
+    rows, _ = show([synthetic.run("student", 0, 88.0), swept(synthetic, 2.0, 90.0), swept(synthetic, 8.0, 87.0)], others)
+    assert (rows[2.0]["mean"], rows[2.0]["delta_student"]) == (90.0, 2.0)
 
 
-def test_what_was_fixed_besides_is_part_of_the_sweep(show, synthetic):
-    fixed = {"params": {"temperature": 2.0, "a": 0.5}, "recipe": {"lr": 0.5}}
-    rows, _ = show([swept(synthetic, 2.0, 91.0, **fixed), swept(synthetic, 2.0, 90.0)], params={"kd": {"a": 0.5, "lr": 0.5}})
-    assert rows[2.0]["mean"] == 91.0
-
-
-def test_the_student_is_read_as_it_stands_by_default_and_not_as_it_was_tuned(show, synthetic):
-    tuned = synthetic.run("student", 0, 95.0, setting="tuned", recipe={"lr": 0.5})
-    rows, _ = show([synthetic.run("student", 0, 88.0), tuned, swept(synthetic, 2.0, 90.0)])
-    assert rows[2.0]["delta_student"] == 2.0
+def test_the_default_value_is_a_value_as_any_other_though_its_run_names_no_parameter(synthetic):
+    sweep = replace(TAU, values=(4.0, 8.0))
+    by_value = runs_by_value(sweep, [swept(synthetic, 4.0, 91.0, params={}), swept(synthetic, 8.0, 87.0)])
+    assert {value: runs[0].result.metrics["test/top1"] for value, runs in by_value.items()} == {4.0: 91.0, 8.0: 87.0}
 
 
 def test_a_sweep_trains_writes_a_table_and_a_curve_and_leaves_the_board_to_the_controls(kdarena, tmp_path):
