@@ -81,7 +81,7 @@ class MethodRuns:
 
     def trial_job(self, spec: RunSpec) -> Job:
         """A trial, with the budget of the board that it is made for."""
-        return Job(spec, "trial", self._facts)
+        return Job(spec, "trial", self._facts | self._tuning)
 
     def study(self, studies: Studies) -> Study:
         """The study that tunes the method here; the same command finds it again."""
@@ -91,11 +91,15 @@ class MethodRuns:
         return studies.study(name, space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
-        return Job(spec, setting, self._facts, self.latency_ms)
+        return Job(spec, setting, self._facts | (self._tuning if setting == "tuned" else {}), self.latency_ms)
 
     @property
     def _facts(self) -> dict[str, str]:
         return self.conditions.facts(self.board_budget, self.entrant.named)
+
+    @property
+    def _tuning(self) -> dict[str, str]:
+        return {"tuning": repr(self.allocation.tuning)}
 
 
 def work(runs: MethodRuns, studies: Studies) -> Work:

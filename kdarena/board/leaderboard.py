@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
-from kdarena.board.selection import Entry, asked_for, entries, settings_tried
+from kdarena.board.selection import asked_for, entries, settings_tried
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
 from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
@@ -115,12 +115,12 @@ def _board_rows(
     rows, references = [], []
     for entry, (best, *further) in found.items():
         name = entry.method
-        own_trials = [run for run in trials if _is_of(run, entry, best)]
+        own_trials = [run for run in trials if run.spec.source == best.first.spec.source and entry.tuned_by(run)]
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),
             "method": name,
-            "named": entry.named or None,
+            "named": entry.setting or None,
             "version": entry.version or None,
             "tried": tried.get(name),
             "source": best.first.spec.source,
@@ -153,11 +153,6 @@ def _order(row: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
     """Where a row is on its board: complete rows by their mean, then incomplete ones, then skipped ones."""
     label = f"{row['method']} {row['named']} {row['version']}"
     return row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), label
-
-
-def _is_of(trial: RecordedRun, entry: Entry, variant: Variant) -> bool:
-    """Whether a trial tuned the method of a row, as it was asked for there."""
-    return trial.spec.method == entry.method and trial.facts.get("named", "") == entry.named and trial.spec.source == variant.first.spec.source
 
 
 def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: str) -> list[Variant]:

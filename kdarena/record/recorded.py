@@ -29,7 +29,8 @@ class RecordedRun:
         result: what came of it, without curves (see :meth:`kdarena.record.runs.Record.curves`).
         setting: ``default``, ``tuned``, ``trial``, ``teacher``, ``ladder:0.5`` …
         facts: further facts that the arena knows: ``track`` and ``metric`` of the task; ``budget``, the amount of the final
-            budget that a trial tunes for, or of which a run's teachers have taken a part (``--charge-teacher``).
+            budget that a trial tunes for, or of which a run's teachers have taken a part (``--charge-teacher``); ``named``, what the
+            user fixed of the method; ``tuning``, the amount that it was tuned with.
         started: when it was recorded, less its measured training time.
     """
 

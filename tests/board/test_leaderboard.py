@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from scipy import stats
 
+from kdarena.board.cells import name_of
 from kdarena.board.leaderboard import COLUMNS, leaderboard_frame
 from kdarena.board.statistics import detectable_difference, seeds_needed
 from kdarena.board.variants import board_of
@@ -58,9 +59,11 @@ PROMISED = [
 ]
 
 
-def board(runs, methods=None, **arguments):
-    frame = leaderboard_frame(runs, {name: Declaration.of(method) for name, method in (methods or {}).items()}, **arguments)
-    return {row["method"]: row for row in frame.to_dict("records")}
+def board(runs, methods=None, sources=None, **arguments):
+    declared = {name: Declaration.of(method) for name, method in (methods or {}).items()}
+    declared |= {name: Declaration("paper", source=source) for name, source in (sources or {}).items()}
+    frame = leaderboard_frame(runs, declared, **arguments)
+    return {name_of(row): row for row in frame.to_dict("records")}
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,9 @@ def test_a_skipped_method_does_not_make_seeds_that_others_lack(synthetic):
         {"data": "other"},
         {"reference": "fedcba9876543210"},
         {"task": "cifar100"},
+        {"code": "another version of the harness"},
+        {"torch": "2.14.0"},
+        {"device_name": "another processor"},
     ],
 )
 def test_runs_that_do_not_compare_stand_on_boards_of_their_own(synthetic, change):
@@ -225,9 +231,61 @@ def test_only_final_runs_make_the_board(synthetic):
     assert board([*synthetic.runs("kd", KD), *extra])["kd"]["mean"] == pytest.approx(sum(KD) / 3)
 
 
-def test_of_an_edited_method_only_the_code_that_was_run_last_counts(synthetic):
-    old, new = synthetic.runs("kd", [99.0] * 3, source="old", params={"tau": 2.0}), synthetic.runs("kd", KD, source="new")
-    assert board([*old, *new])["kd"]["mean"] == pytest.approx(sum(KD) / 3)
+@pytest.mark.parametrize(("source", "mean"), [("first", sum(KD) / 3), ("edited", 99.0)])
+def test_of_an_edited_method_the_code_that_a_command_last_asked_for_counts_whenever_it_was_run(synthetic, source, mean):
+    first, edited = synthetic.runs("kd", KD, source="first"), synthetic.runs("kd", [99.0] * 3, source="edited")
+    rows = board([*first, *edited], sources={"kd": source})
+    assert {name: row["mean"] for name, row in rows.items()} == {"kd": pytest.approx(mean)}
+
+
+def test_where_nobody_said_which_code_counts_each_version_has_its_row(synthetic):
+    first, edited = synthetic.runs("kd", KD, source="aaaaaaaaaaaa"), synthetic.runs("kd", [99.0] * 3, source="bbbbbbbbbbbb")
+    rows = board([*first, *edited])
+    assert {name: row["mean"] for name, row in rows.items()} == {"kd @aaaaaaaa": pytest.approx(sum(KD) / 3), "kd @bbbbbbbb": 99.0}
+    assert {row["tried"] for row in rows.values()} == {2}
+
+
+def test_a_command_has_a_board_of_the_runs_that_it_asked_for_and_says_how_much_was_tried(synthetic):
+    default, other = synthetic.runs("kd", [99.0] * 3), synthetic.runs("kd", KD, params={"a": 0.1})
+    edited = synthetic.runs("kd", [98.0] * 3, source="edited")
+    rows = board([*other, *default, *edited], asked={run.key: "default" for run in other})
+    assert {name: (row["mean"], row["tried"]) for name, row in rows.items()} == {"kd a=0.1": (pytest.approx(sum(KD) / 3), 3)}
+
+
+def test_each_setting_that_was_asked_for_has_a_row_and_none_is_chosen_by_its_result(synthetic):
+    runs = [*synthetic.runs("kd", KD), *synthetic.runs("kd", [99.0] * 3, params={"a": 0.1}), *synthetic.runs("kd", [80.0] * 3, params={"a": 0.9})]
+    rows = board([*synthetic.runs("student", STUDENT), *runs])
+    assert {name: row["mean"] for name, row in rows.items() if name != "student"} == {"kd": pytest.approx(sum(KD) / 3), "kd a=0.1": 99.0, "kd a=0.9": 80.0}
+    assert rows["kd a=0.1"]["delta_kd"] == pytest.approx(99.0 - sum(KD) / 3)
+
+
+def test_a_method_that_was_tuned_with_two_budgets_has_a_row_for_each(synthetic):
+    tuned = [
+        synthetic.run("kd", 0, value, setting="tuned", params={"a": a}, facts={"tuning": amount})
+        for value, a, amount in ((91.0, 0.1, "30.0"), (92.0, 0.2, "60.0"))
+    ]
+    rows = board([synthetic.run("kd", 0, 90.0), *tuned])
+    assert {name: row["mean"] for name, row in rows.items()} == {"kd tuned with 30 s": 91.0, "kd tuned with 60 s": 92.0}
+
+
+def test_of_two_runs_with_one_key_the_one_with_a_result_counts_whatever_the_clock_said(synthetic):
+    done = synthetic.run("kd", 2, 90.6)
+    later = synthetic.recorded(done.spec, synthetic.failure(done.spec, "killed"))
+    assert board([*synthetic.runs("kd", KD[:2]), done, later])["kd"]["status"] == "done"
+
+
+def test_a_row_that_equals_the_student_bit_for_bit_says_so(synthetic):
+    def runs(method, weights):
+        return [synthetic.run(method, seed, 90.0, weights=f"{weights}{seed}") for seed in range(2)]
+
+    rows = board([*runs("student", "a"), *runs("kd", "a"), *runs("crd", "b")])
+    assert "equals the plain student bit for bit" in rows["kd"]["status_note"]
+    assert (rows["crd"]["status_note"], rows["student"]["status_note"]) == (None, None)
+
+
+def test_what_a_run_left_behind_is_said_of_its_row_once(synthetic):
+    left = [synthetic.run("kd", seed, 90.0, notes=("left autocast on",)) for seed in range(2)]
+    assert board(left)["kd"]["status_note"] == "left autocast on"
 
 
 def test_a_run_that_failed_once_and_was_done_again_is_done(synthetic):
