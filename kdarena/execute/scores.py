@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from kdarena.errors import UserError
 from kdarena.execute.hooks import Hooks, parameter_count
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
@@ -48,8 +49,8 @@ def check_finite(network: nn.Module) -> None:
     """Assert that a network can be a teacher: no parameter or buffer that is nan or infinite.
 
     Raises:
-        ValueError: names the first that is.
+        UserError: names the first that is.
     """
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"tensor {name!r} of the teacher is not finite")
+            raise UserError(f"tensor {name!r} of the teacher is not finite")

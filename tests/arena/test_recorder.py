@@ -1,5 +1,6 @@
 """What is recorded of a job."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job
 from kdarena.engines.engine import Event
+from kdarena.files import digest_of
 from kdarena.plan.spec import RunResult
 
 
@@ -26,15 +28,31 @@ class OneJobEngine:
         return [Event(spec, RunResult(spec.key, self.status, system={"build_s": 1.0}, error=None if self.status == "done" else "why"))]
 
 
+class LeavesWeights(OneJobEngine):
+    """Writes a file for each run, as a worker writes the network that it trained."""
+
+    def __init__(self, folder):
+        super().__init__("done")
+        self.folder = folder
+
+    def wait(self, seconds):
+        spec = self.submitted[-1]
+        path = self.folder / f"{spec.key}.safetensors"
+        path.write_text(f"weights of {spec.key}")
+        return [Event(spec, RunResult(spec.key, "done", checkpoint=path.name, weights=digest_of(path)))]
+
+
 @pytest.fixture
 def recorder(tmp_path):
     """Makes a recorder over an engine whose runs all end with one status; what it records is in ``logged``."""
 
-    def make(status="done"):
+    def make(status="done", engine=None):
         logged = []
-        record = SimpleNamespace(runs=list, log=lambda spec, result, *, setting, facts: logged.append((spec, result, setting, dict(facts))))
-        display = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None)
-        made = Recorder(record, SimpleNamespace(), OneJobEngine(status), display, tmp_path)
+        record = SimpleNamespace(
+            checkpoints=tmp_path, runs=list, log=lambda spec, result, *, setting, facts: logged.append((spec, result, setting, dict(facts)))
+        )
+        display = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None, say=lambda text: None)
+        made = Recorder(record, SimpleNamespace(), OneJobEngine(status) if engine is None else engine, display, tmp_path)
         made.logged = logged
         return made
 
@@ -77,3 +95,33 @@ def test_that_a_method_is_skipped_is_recorded_once(recorder, synthetic):
     for _ in range(2):
         one.log_without_run(synthetic.spec(), "skipped", "no maps", {"track": "t"})
     assert [(result.status, result.error, facts) for _, result, _, facts in one.logged] == [("skipped", "no maps", {"track": "t"})]
+
+
+@pytest.mark.parametrize("purpose", ["final", "teacher"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("other weights"), lambda path: path.write_text("")])
+def test_weights_that_are_gone_or_were_changed_are_trained_again(recorder, synthetic, tmp_path, purpose, harm):
+    one = recorder(engine=LeavesWeights(tmp_path))
+    job = Job(synthetic.spec(purpose=purpose), purpose)
+    do(one, job)
+    do(one, job)
+    assert one.trained == 1
+    (left,) = tmp_path.glob("*.safetensors")
+    harm(left)
+    do(one, job)
+    assert (one.trained, left.read_text()) == (2, f"weights of {job.spec.key}")
+
+
+def test_a_teacher_lies_under_the_digest_of_its_weights(recorder, synthetic, tmp_path):
+    do(recorder(engine=LeavesWeights(tmp_path)), Job(synthetic.spec(purpose="teacher"), "teacher"))
+    (left,) = tmp_path.glob("*.safetensors")
+    assert left.stem == digest_of(left)
+
+
+def test_what_a_command_asked_for_is_known_recalled_runs_and_skipped_methods_among_it(recorder, synthetic):
+    one = recorder()
+    run, skipped = synthetic.spec(), synthetic.spec("crd")
+    do(one, Job(run, "default"))
+    one.asked.clear()
+    do(one, Job(run, "tuned"))
+    one.log_without_run(skipped, "skipped", "no maps", {})
+    assert one.asked == {run.key: "tuned", skipped.key: "default"}

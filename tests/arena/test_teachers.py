@@ -1,12 +1,17 @@
-"""Teachers that the user brings."""
+"""Teachers: those that the user brings, and what is said of each before anything is trained with it."""
 
 from dataclasses import replace
 
 import pytest
 
-from kdarena.arena.teachers import adopt_checkpoint
+from kdarena.arena.teachers import adopt_checkpoint, doubt_about
 from kdarena.errors import UserError
+from kdarena.files import digest_of
+from kdarena.plan.conditions import Conditions
+from kdarena.plan.machine import Machine
+from kdarena.plan.spec import RunResult
 from kdarena.testing.task import toy_task
+from kdarena.tracks import find_card
 from kdarena.tracks.checkpoints import save
 
 
@@ -31,8 +36,9 @@ def checkpoint(tmp_path):
 
 
 def test_a_teacher_of_a_task_below_the_data_root_is_taken(rooted, checkpoint, tmp_path):
-    key = adopt_checkpoint(checkpoint, rooted, tmp_path / "teachers", "DATA")
-    assert (tmp_path / "teachers" / f"{key}.safetensors").is_file()
+    weights = adopt_checkpoint(checkpoint, rooted, tmp_path / "teachers", "DATA")
+    (kept,) = (tmp_path / "teachers").iterdir()
+    assert (kept.name, digest_of(kept)) == (f"{weights}.safetensors", weights)
 
 
 def test_a_task_that_does_not_load_is_the_users_mistake_and_no_traceback(rooted, checkpoint, tmp_path):
@@ -45,3 +51,22 @@ def test_a_checkpoint_of_another_architecture_is_refused(rooted, tmp_path):
     save(task.new_network(task.card.student), tmp_path / "student.safetensors")
     with pytest.raises(UserError, match="--teacher-checkpoint"):
         adopt_checkpoint(tmp_path / "student.safetensors", rooted, tmp_path / "teachers", "DATA")
+
+
+DIGITS = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp32", "data", "validated")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        ({"validation/top1": 98.6}, None),
+        ({"validation/top1": 10.0}, "has top1 10 on validation, and a guess has 10"),
+        ({"validation/top1": 1.4, "test/top1": 98.0}, "has top1 1.4 on validation"),
+        ({"test/top1": 9.0}, "has top1 9 on test"),
+        ({"validation/top1": float("nan")}, "is not finite"),
+        ({}, "is not finite"),
+    ],
+)
+def test_a_teacher_that_is_no_better_than_a_guess_is_named_before_anything_is_trained(metrics, says):
+    doubt = doubt_about(RunResult("key", "done", metrics=metrics), DIGITS)
+    assert (doubt is None) if says is None else (says in doubt)

@@ -4,17 +4,20 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
+from kdarena.files import digest_of
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import Plugin
 from kdarena.plan.budget import commit
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.machine import Machine
 from kdarena.plan.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
-from kdarena.plan.specs import TRIAL_SEED, teacher_run
+from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
 
@@ -150,8 +153,6 @@ def test_the_peak_of_memory_is_a_runs_own_and_not_that_of_the_worker(bench):
 
 
 def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench, tmp_path):
-    from kdarena.method.declaration import REFERENCE
-
     spec = teacher_run(REFERENCE, conditions(), 10, PhaseProfile("train", None, 1.0, 1 / 7, 0))
     result = execute(spec, bench)
     assert result.status == "done"
@@ -159,6 +160,39 @@ def test_a_teacher_is_trained_as_a_run_of_its_own_and_serves_as_reference(bench,
     (bench.output / result.checkpoint).rename(bench.teachers / f"{result.weights}.safetensors")
     judged = execute(student(reference=result.weights), bench)
     assert {"test/agreement"} <= set(judged.metrics)
+
+
+def trained_teacher(bench):
+    result = execute(teacher_run(REFERENCE, conditions(), 10, PhaseProfile("train", None, 1.0, 1 / 7, 0)), bench)
+    path = bench.teachers / f"{result.weights}.safetensors"
+    (bench.output / result.checkpoint).rename(path)
+    return result, path
+
+
+def test_a_teacher_that_was_given_is_scored_and_not_trained(bench):
+    trained, _ = trained_teacher(bench)
+    scored = execute(given_teacher(conditions(), trained.weights), bench)
+    assert (scored.status, scored.steps, scored.weights, scored.parameters) == ("done", 0, trained.weights, trained.parameters)
+    assert scored.metrics == trained.metrics
+
+
+def test_a_teacher_whose_file_was_changed_is_refused(bench):
+    trained, path = trained_teacher(bench)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    result = execute(student(reference=trained.weights), bench)
+    assert (result.status, "was changed after it was recorded" in result.error) == ("error", True)
+
+
+def test_a_teacher_that_is_not_finite_is_refused_and_the_tensor_named(bench):
+    _, path = trained_teacher(bench)
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, path)
+    weights = digest_of(path)
+    path.rename(path.with_name(f"{weights}.safetensors"))
+    result = execute(given_teacher(conditions(), weights), bench)
+    assert (result.status, f"tensor {name!r} of the teacher is not finite" in result.error) == ("error", True)
 
 
 def test_specs_and_results_survive_json(bench):

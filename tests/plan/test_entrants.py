@@ -1,0 +1,34 @@
+"""Methods on a task: what the user fixed of them, and what that changes."""
+
+from dataclasses import dataclass
+
+from kdarena.method.discovery import Plugin
+from kdarena.params import Float, Int, Params
+from kdarena.plan.entrants import entrants_of
+from kdarena.plan.request import Request
+from kdarena.tracks import find_card
+
+DIGITS = find_card("digits")
+
+
+@dataclass(frozen=True)
+class SomeParams(Params):
+    tau: float = Float(4.0, 1.0, 10.0, source="paper")
+    depth: int = Int(2, 1, 4, source="ours")
+
+
+def entrant(synthetic, **given):
+    plugin = Plugin("kd", object(), synthetic.method("kd", Params=SomeParams))
+    (made,) = entrants_of([plugin], DIGITS, Request(params={"kd": given}))
+    return made
+
+
+def test_a_row_is_named_by_what_the_user_fixed_in_the_order_of_names(synthetic):
+    assert entrant(synthetic, tau=2.0, depth=3, lr=0.5).named == "depth=3, lr=0.5, tau=2.0"
+    assert entrant(synthetic).named == ""
+
+
+def test_naming_a_default_changes_no_run_and_is_not_tuned_all_the_same(synthetic):
+    made = entrant(synthetic, tau=4.0, lr=DIGITS.recipe.lr)
+    assert (made.named, dict(made.changed_params), dict(made.changed_recipe)) == ("", {}, {})
+    assert (made.params, made.recipe) == ({"tau": 4.0}, {"lr": DIGITS.recipe.lr})
