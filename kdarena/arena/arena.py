@@ -15,7 +15,6 @@ from kdarena.arena.method_runs import MethodRuns, work
 from kdarena.arena.profiles import STUDENT, ProfiledTask, audit, profile_task
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.teachers import Teachers
-from kdarena.arena.trials import Studies
 from kdarena.errors import BudgetTooSmall
 from kdarena.method.discovery import Plugin
 from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, Allocation, allocate, profile_limit, share_of_time
@@ -47,7 +46,6 @@ class Arena:
     def __init__(self, request: Request, recorder: Recorder, machine: Machine):
         self.request, self.recorder, self.machine = request, recorder, machine
         self.teachers = Teachers(request, recorder)
-        self.studies = Studies(request.out / "optuna.db")
 
     def run(self, plugins: Sequence[Plugin], cards: Sequence[TaskCard], *, named: bool) -> Outcome:
         """Tune, train and record all methods on all tasks.
@@ -90,7 +88,7 @@ class Arena:
         self._record_broken(comparison)
         self._record_skipped(comparison, refused)
         self.recorder.display.expect(comparison.expected_jobs(len(running)))
-        self.recorder.schedule([work(runs, self.studies) for runs in running])
+        self.recorder.schedule([work(runs) for runs in running])
         allocation = comparison.allocation
         if task.timed or allocation.unit == "flop":
             audit(self.recorder, task, [runs.entrant for runs in running], comparison.costs, allocation.amount, allocation.unit)

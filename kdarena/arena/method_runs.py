@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdarena.arena.profiles import STUDENT
 from kdarena.arena.scheduler import Job, Work
-from kdarena.arena.trials import Candidate, Studies, Study, search_space
+from kdarena.arena.trials import Candidate, Study, search_space
 from kdarena.engines.engine import Result
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.allocation import LADDER, TRIAL_SHARE, Allocation
@@ -83,12 +83,12 @@ class MethodRuns:
         """A trial, with the budget of the board that it is made for."""
         return Job(spec, "trial", self._facts | self._tuning)
 
-    def study(self, studies: Studies) -> Study:
-        """The study that tunes the method here; the same command finds it again."""
+    def study(self) -> Study:
+        """The study that tunes the method here; the same command asks it for the same candidates."""
         card, entrant = self.conditions.card, self.entrant
         space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
         name = f"{card.name}/{entrant.method.name}/{digest([replace(self.final, metric_groups=()).to_json(), self.allocation.tuning])}"
-        return studies.study(name, space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
+        return Study(name, space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
         return Job(spec, setting, self._facts | (self._tuning if setting == "tuned" else {}), self.latency_ms)
@@ -102,28 +102,20 @@ class MethodRuns:
         return {"tuning": repr(self.allocation.tuning)}
 
 
-def work(runs: MethodRuns, studies: Studies) -> Work:
+def work(runs: MethodRuns) -> Work:
     """All of a method's runs: its trials, where there is a budget for them, and then its final runs."""
-    tuned = (yield from _tune(runs, runs.study(studies))) if runs.allocation.tuning > 0 else None
+    tuned = (yield from _tune(runs, runs.study())) if runs.allocation.tuning > 0 else None
     yield runs.final_jobs(tuned)
 
 
 def _tune(runs: MethodRuns, study: Study) -> Generator[Sequence[Job], list[Result], Candidate | None]:
     """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others. Returns the tuned setting."""
-    metric = runs.conditions.card.metric
     left = runs.allocation.tuning * (1 + 1e-9)
-    number = 0
     while left >= runs.trial_amount:
-        replayed = number < study.finished
-        candidate = study.replay(number) if replayed else study.ask()
-        spec = replace(runs.trial(candidate), prune=study.prune_rule(RUNG, before=number))
+        spec = replace(runs.trial(study.ask()), prune=study.prune_rule(RUNG))
         (result,) = yield [runs.trial_job(spec)]
         assert isinstance(result, RunResult)
-        if replayed:
-            study.tell_again(number, result, metric)
-        else:
-            study.tell(result, metric)
+        study.tell(result, runs.conditions.card.metric)
         # a pruned trial is charged what it trained, any other in full, also one that failed
         left -= result.committed if result.status == "pruned" else runs.trial_amount
-        number += 1
     return study.best()

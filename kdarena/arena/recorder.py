@@ -56,10 +56,13 @@ class Recorder:
         self.recorded: dict[str, RunResult] = {}
         self.asked: dict[str, str] = {}
         self._known: set[str] = set()
+        self._trials: dict[str, str] = {}  # run ids of the trials whose curves are not read yet, by key
         for run in record.runs():
             self._known.add(run.key)
             if run.result.status in LASTING:
                 self.recorded[run.key] = run.result
+                if run.spec.purpose == "tune":
+                    self._trials[run.key] = run.run_id
         self._tried: dict[str, RunResult] = {}
         self.failures: dict[str, str] = {}
         self.trained = 0
@@ -110,6 +113,9 @@ class Recorder:
                 f"{spec.task}: the {'teacher' if spec.purpose == 'teacher' else spec.method} of seed {spec.seed} is trained again: its weights are missing or were changed"
             )
             return None
+        if spec.key in self._trials:  # a study needs the curves too, which the record reads one run at a time
+            known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
+            self.recorded[spec.key] = known
         self._note_failed_run(spec, known)
         return known
 
