@@ -116,6 +116,15 @@ def test_a_second_call_trains_nothing(undisturbed):
     assert recorded(out) == before
 
 
+def test_a_database_that_older_versions_kept_trials_in_may_be_lost(undisturbed):
+    out, _ = undisturbed
+    before = recorded(out)
+    (out / "optuna.db").write_text("overwritten")
+    kdarena("run", *COMMON, "--workers", 2, "--out", out)
+    assert recorded(out) == before
+    assert (out / "optuna.db").read_text() == "overwritten"
+
+
 def test_the_board_does_not_depend_on_the_number_of_workers(undisturbed, tmp_path):
     kdarena("run", *COMMON, "--workers", 1, "--out", tmp_path / "out")
     assert board(tmp_path / "out") == board(undisturbed[0])
