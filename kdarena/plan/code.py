@@ -12,8 +12,12 @@ PARTS = ("execute", "method", "tracks", "losses.py", "params.py", "schedules.py"
 
 @functools.cache
 def harness_digest() -> str:
-    """16 hexadecimal digits of the Python files of :data:`PARTS`."""
-    package = Path(__file__).parents[1]
+    """:func:`code_digest` of this package."""
+    return code_digest(Path(__file__).parents[1])
+
+
+def code_digest(package: Path) -> str:
+    """16 hexadecimal digits of the Python files of :data:`PARTS`, the same wherever the package is; raises ``FileNotFoundError`` where one is missing."""
     files = [file for part in PARTS for file in (sorted((package / part).rglob("*.py")) if (package / part).is_dir() else [package / part])]
     digest = hashlib.sha256()
     for file in files:

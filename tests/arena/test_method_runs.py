@@ -21,7 +21,7 @@ from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
 
-TRIALS = 12
+TRIALS = 10
 DISPLAY = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None)
 
 
