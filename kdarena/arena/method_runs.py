@@ -15,7 +15,7 @@ from kdarena.plan.budget import minimum_amount
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import SWEPT
-from kdarena.plan.spec import RUNG, Budget, PhaseCost, Purpose, RunResult, RunSpec, digest
+from kdarena.plan.spec import RUNG, Budget, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
 
 
@@ -87,8 +87,8 @@ class MethodRuns:
         """The study that tunes the method here; the same command asks it for the same candidates."""
         card, entrant = self.conditions.card, self.entrant
         space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
-        name = f"{card.name}/{entrant.method.name}/{digest([replace(self.final, metric_groups=()).to_json(), self.allocation.tuning])}"
-        return Study(name, space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
+        # the same candidates on every machine and in every version of the harness, so that two of them can be read against each other
+        return Study(f"{card.name}/{entrant.method.name}", space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
         return Job(spec, setting, self._facts | (self._tuning if setting == "tuned" else {}), self.latency_ms)
