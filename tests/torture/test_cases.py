@@ -99,9 +99,7 @@ def test_a_module_that_a_plugin_imports_is_part_of_its_code(tmp_path):
 
 
 def test_runs_of_two_versions_of_the_harness_are_never_averaged(tmp_path):
-    source = Path(
-        kdarena("-c", check=False) and subprocess.check_output([sys.executable, "-c", "import kdarena; print(kdarena.__file__)"], text=True).strip()
-    ).parent
+    source = Path(subprocess.check_output([sys.executable, "-c", "import kdarena; print(kdarena.__file__)"], text=True).strip()).parent
     copies = tmp_path / "versions"
     shutil.copytree(source, copies / "kdarena")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(copies), os.environ.get("PYTHONPATH"))))}
