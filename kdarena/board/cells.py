@@ -99,9 +99,17 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
+        *_overlap(found),
         *_exactness(found),
         *_shared((name_of(row), row["status_note"]) for row in found if row["status_note"]),
     ]
+
+
+def _overlap(found: list[dict[str, Any]]) -> Iterator[str]:
+    """How many test samples are also in train, where some are."""
+    shared = max(row["test_in_train"] or 0 for row in found)
+    if shared:
+        yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: of what was not seen in training, the test means say nothing there."
 
 
 def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:

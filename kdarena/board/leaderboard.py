@@ -30,7 +30,7 @@ COLUMNS = names("""
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
     rank status_note named version tried step_cost_error audit mean_default mean_tuned params_json recipe_json
-    device device_name precision threads torch code protocol data reference source validation top5 nll ece agreement kl_teacher further_json
+    device device_name precision threads torch code protocol data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
@@ -234,6 +234,7 @@ def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_
         "flops": mean_of(runs, lambda run: run.result.flops),
         "params": runs[0].result.parameters if runs else None,
         "latency_ms": mean_of(runs, lambda run: run.result.system.get("latency_ms")),
+        "test_in_train": max((int(run.result.system["test_in_train"]) for run in runs if "test_in_train" in run.result.system), default=None),
     }
 
 

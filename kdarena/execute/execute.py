@@ -122,11 +122,17 @@ class _Execution:
                 "total_s": time.perf_counter() - started,
                 "peak_memory_mib": _peak_memory(task.device),
                 "processor_s": time.process_time() - self.processor_started,
+                **self._overlap(),
             },
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
             checkpoint=checkpoint,
             weights=weights,
         )
+
+    def _overlap(self) -> dict[str, float]:
+        """How many test samples are also in train, where test is read and the task can say."""
+        overlap = self.task.overlap if self.spec.purpose != "tune" else None
+        return {} if overlap is None else {"test_in_train": float(overlap)}
 
     def _watch(self, run: Run) -> list[tuple[float, Callable[[int], None]]]:
         """A trial is scored once on the way; teachers and finals are not interrupted."""

@@ -134,6 +134,11 @@ class Task(abc.ABC):
         raise ValueError(f"task {self.card.name} has no auxiliary inputs")
 
     @property
+    def overlap(self) -> int | None:
+        """How many test samples are equal to one of ``train``, the validation part included, labels aside; None: the task can't say."""
+        return None
+
+    @property
     def pixel_std(self) -> Tensor | None:
         """What pixels in [0, 1] are divided by to make inputs, [C, 1, 1] on the device; None where inputs are no images.
 
@@ -195,8 +200,7 @@ class Task(abc.ABC):
 
     # loss and rows, where a row is a sample
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all its
-        exits, as such networks are trained."""
+        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits."""
         loss = functional.cross_entropy(outputs.logits, targets)
         for logits in outputs.exits:
             loss = loss + functional.cross_entropy(logits, targets)
@@ -251,10 +255,7 @@ class Task(abc.ABC):
             return joined(counted_rows(outputs, self.exit_rows(outputs)) for outputs in answers)
 
     def reference_logits(self, reference: nn.Module | None, part: Part, split: Split) -> Tensor | None:
-        """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see.
-
-        They are kept for as long as the module lives, so it may not change.
-        """
+        """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see; kept for as long as the module lives, so it may not change."""
         if reference is None:
             return None
         kept, key = self._reference_logits.setdefault(reference, {}), self.parts.key(part, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
 from kdarena.tracks.evaluation import Scores, detection
 from kdarena.tracks.modes import evaluating
+from kdarena.tracks.overlap import rows_in_train
 from kdarena.tracks.parts import generator, samples_a_pass
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
@@ -112,6 +114,11 @@ class ClassificationTask(Task):
             self._further[key] = Resident(images, np.zeros(len(images), np.int64), self.device)
             self._sizes[key] = len(images)
         return self._further[key], torch.arange(self._sizes[key])
+
+    @functools.cached_property
+    def overlap(self) -> int | None:
+        """See :meth:`Task.overlap`; of memory-mapped images, which are too many to be read again, it is not known."""
+        return None if isinstance(self._data.train_images, np.memmap) else rows_in_train(self._data.test_images, self._data.train_images)
 
     @property
     def pixel_std(self) -> Tensor:

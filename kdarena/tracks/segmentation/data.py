@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
+from kdarena.tracks.overlap import rows_in_train
 from kdarena.tracks.segmentation import scenes
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class Samples(Protocol):
         """Images [B, H, W, 3] of bytes, and targets [B, H, W]: labels in bytes, or distances in float32."""
         ...
 
+    def overlap(self, train: Self) -> int:
+        """How many of its images are also in another list of the same kind."""
+        ...
+
+    def check_images(self) -> None:
+        """Look at every image; raises ``ValueError`` in one line that names the file of one that can't be decoded."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
@@ -71,6 +80,13 @@ class Arrays:
         """See :class:`Samples`."""
         chosen = list(rows)
         return self.images[chosen], self.targets[chosen]
+
+    def overlap(self, train: Arrays) -> int:
+        """See :class:`Samples`."""
+        return rows_in_train(self.images, train.images)
+
+    def check_images(self) -> None:
+        """See :class:`Samples`; there is no file."""
 
 
 @dataclass(frozen=True, eq=False)

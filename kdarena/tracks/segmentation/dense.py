@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -82,6 +83,11 @@ class DenseTask(Task):
 
     def _arranged(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs.contiguous()
+
+    @functools.cached_property
+    def overlap(self) -> int | None:
+        """See :meth:`Task.overlap`."""
+        return self.data.test.overlap(self.data.train)
 
     @property
     def pixel_std(self) -> Tensor:

@@ -6,7 +6,7 @@ Nothing here imports torch, so that the parent process can name the data of a ru
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,11 @@ class Frames:
         """One utterance's features [T, F]."""
         end = int(self.lengths[: row + 1].sum())
         return self.values[end - int(self.lengths[row]) : end]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Each utterance's features [T, F] in turn."""
+        ends = np.cumsum(self.lengths)
+        return (self.values[end - length : end] for end, length in zip(ends, self.lengths, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

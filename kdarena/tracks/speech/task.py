@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.evaluation import counted_rows, joined
 from kdarena.tracks.modes import evaluating
+from kdarena.tracks.overlap import in_train
 from kdarena.tracks.speech.architectures import architecture as architecture_of
 from kdarena.tracks.speech.data import Frames, SpeechData, Utterances
 from kdarena.tracks.speech.decoding import decode
@@ -39,7 +41,7 @@ class SpeechTask(Task):
     def __init__(self, card: TaskCard, setting: Setting, data: SpeechData):
         counted = replace(card, train=len(data.train) - data.validation, validation=data.validation, test=len(data.test))
         super().__init__(counted, setting, fixed_validation=True)
-        self.vocabulary = data.vocabulary
+        self.vocabulary, self._data = data.vocabulary, data
         self._deviation = torch.from_numpy(data.deviation()).to(setting.device)
         self._features = len(self._deviation)
         home = torch.device("cpu") if _too_large(data, setting.device) else setting.device
@@ -68,6 +70,11 @@ class SpeechTask(Task):
         """The first utterance of the training part."""
         first = torch.zeros(1, dtype=torch.long)
         return self.batch("train", first, first, None)
+
+    @functools.cached_property
+    def overlap(self) -> int | None:
+        """See :meth:`Task.overlap`: of the close-talk recordings, since one recording in two rooms is one sample."""
+        return in_train(self._data.test.close, self._data.train.close)
 
     def part_targets(self, part: Part, split: Split) -> Tensor:
         """Tokens of a part in the order of its rows that count [P] on the CPU."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kdarena.tracks.overlap import texts_in_train
 from kdarena.tracks.text import checkpoint, glue, grammar
 from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
 
@@ -38,6 +39,7 @@ class TextData:
         vocabulary: number of token ids.
         separator: id of the token that ends each sentence.
         fixed_validation: whether the last samples of ``train`` are the validation part.
+        overlap: how many of the test split's texts are also in ``train``.
     """
 
     train: Tokens
@@ -45,6 +47,7 @@ class TextData:
     vocabulary: int
     separator: int
     fixed_validation: bool
+    overlap: int | None = None
 
 
 @functools.cache
@@ -57,7 +60,9 @@ def load_grammar() -> TextData:
         labels = [int(sentence.acceptable) for sentence in chosen]
         return _tokens(vocabulary.encode(sentence.morphemes for sentence in chosen), labels)
 
-    return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, fixed_validation=True)
+    trained = [sentence.morphemes for part in ("train", "validation") for sentence in sentences[part]]
+    overlap = texts_in_train([sentence.morphemes for sentence in sentences["test"]], trained)
+    return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, True, overlap)
 
 
 def grammar_digest() -> str:
@@ -78,7 +83,7 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
     train, test = (glue.read(name, split, data_root) for split in glue.FILES)
     vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
-    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, fixed_validation=False)
+    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, texts_in_train(test.samples(), train.samples()))
 
 
 def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:

@@ -6,14 +6,15 @@ The public test files carry no labels, so ``dev.tsv`` is the test split, and eac
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+
+from kdarena.tracks.rows import check_labels, count_rows, read_rows
 
 Split = Literal["train", "test"]
 FILES: Mapping[Split, str] = MappingProxyType({"train": "train.tsv", "test": "dev.tsv"})
@@ -84,6 +85,10 @@ class Rows:
         """All sentences."""
         return self.first if self.second is None else (*self.first, *self.second)
 
+    def samples(self) -> Iterator[tuple[str, ...]]:
+        """Each sentence, or each pair."""
+        return zip(self.first) if self.second is None else zip(self.first, self.second, strict=True)
+
 
 def folder_of(name: str, data_root: str | None) -> Path | None:
     """Where a data set is below the data root, or None."""
@@ -109,13 +114,24 @@ def size(name: str, split: Split, data_root: str | None) -> int:
     if folder is None:
         return layout.train if split == "train" else layout.test
     path = folder / FILES[split]
-    return _count(str(path), _stamp(path)) - layout.header
+    return max(0, _count(path, _stamp(path)) - layout.header)
 
 
 @functools.lru_cache(maxsize=16)
-def _count(path: str, stamp: tuple[int, int]) -> int:
-    content = Path(path).read_bytes()
-    return content.count(b"\n") + (not content.endswith(b"\n"))
+def _count(path: Path, stamp: tuple[int, int]) -> int:
+    return count_rows(path)
+
+
+def check(name: str, data_root: str | None, validation: int) -> list[str]:
+    """Read both files before anything is planned; returns what a user has to know, one line each.
+
+    Raises:
+        ValueError: in one line: as :func:`read` does; or training rows are all of one class, or no more than are held out.
+    """
+    train, test = (read(name, split, data_root) for split in FILES)
+    folder = folder_of(name, data_root)
+    assert folder is not None
+    return check_labels(train.labels, test.labels, LAYOUTS[name].labels, str(folder / FILES["train"]), validation=validation)
 
 
 def read(name: str, split: Split, data_root: str | None) -> Rows:
@@ -142,31 +158,32 @@ def _read(name: str, path: str, stamp: tuple[int, int]) -> Rows:
     wanted = [layout.columns.index(column) for column in (layout.label, *layout.texts)]
     rows: list[list[str]] = []
     problems: list[str] = []
-    try:
-        # as GLUE is read everywhere: without quoting, and MRPC's dev.tsv begins with a byte order mark
-        with Path(path).open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened, delimiter="\t", quoting=csv.QUOTE_NONE)
-            if layout.header and (header := next(reader, [])) != list(layout.columns):
-                raise ValueError(f"{path}: row 1: the columns are {', '.join(header) or 'none'}; expected {', '.join(layout.columns)}")
-            for row in reader:
-                problem = _problem(row, layout)
-                if problem is not None:
-                    problems.append(f"row {reader.line_num}: {problem}")
-                else:
-                    rows.append([row[column] for column in wanted])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: no tsv file in UTF-8: {error}") from None
+    # as GLUE is read everywhere: without quoting, and MRPC's dev.tsv begins with a byte order mark
+    lines = read_rows(Path(path))
+    if not lines:
+        raise ValueError(f"{path}: the file is empty: restore it")
+    if layout.header and (header := lines[0].split("\t")) != list(layout.columns):
+        raise ValueError(f"{path}: row 1: the columns are {', '.join(header)}; expected the header {', '.join(layout.columns)}: add or correct it")
+    for number, line in enumerate(lines[layout.header :], 1 + layout.header):
+        row = line.split("\t")
+        problem = _problem(row, layout)
+        if problem is not None:
+            problems.append(f"row {number}: {problem}")
+        else:
+            rows.append([row[column] for column in wanted])
     if problems:
         more = f" and {len(problems) - NAMED_ROWS} more" if len(problems) > NAMED_ROWS else ""
         raise ValueError(f"{path}: {'; '.join(problems[:NAMED_ROWS])}{more}: fix or remove them")
     if not rows:
-        raise ValueError(f"{path}: it has no rows")
+        raise ValueError(f"{path}: it has no rows but the header: restore them")
     names, first, *second = zip(*rows, strict=True)
     digest = hashlib.sha256("\n".join("\t".join(texts) for texts in rows).encode()).hexdigest()
     return Rows(first, second[0] if second else None, tuple(layout.labels.index(name) for name in names), digest)
 
 
 def _problem(row: list[str], layout: Layout) -> str | None:
+    if row == [""]:
+        return "a blank line"
     if len(row) != len(layout.columns):
         return f"{len(row)} columns instead of {len(layout.columns)}"
     values = dict(zip(layout.columns, row, strict=True))

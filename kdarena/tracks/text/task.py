@@ -75,7 +75,7 @@ class TextTask(Task):
 
     def __init__(self, card: TaskCard, setting: Setting, data: TextData):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
-        self._vocabulary, self._separator = data.vocabulary, data.separator
+        self._vocabulary, self._separator, self._overlap = data.vocabulary, data.separator, data.overlap
         self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
 
     # data
@@ -88,6 +88,11 @@ class TextTask(Task):
         """A training sentence of median length."""
         row = self._halves["train"].typical()
         return self.batch("train", row, row, None)
+
+    @property
+    def overlap(self) -> int | None:
+        """See :meth:`Task.overlap`: of the texts as they are read."""
+        return self._overlap
 
     def targets(self, split: Split) -> Tensor:
         """See :meth:`Task.targets`."""

@@ -65,7 +65,7 @@ def test_rows_are_counted_in_the_files_that_are_there_and_known_otherwise(cola: 
     [
         ("1\t7\t8\tonly one sentence .", "row 3: 4 columns instead of 5"),
         ("1\t7\t8\tone .\ttwo .\tthree .", "row 3: 6 columns instead of 5"),
-        ("", "row 3: 0 columns instead of 5"),
+        ("", "row 3: a blank line"),
         ("2\t7\t8\tone .\ttwo .", "row 3: label '2' is none of 0, 1"),
         ("1\t7\t8\tone .\t ", "row 3: no text in column '#2 String'"),
         ("1\t7\t8\t\ttwo .", "row 3: no text in column '#1 String'"),
@@ -87,16 +87,16 @@ def test_all_bad_rows_are_counted_and_the_first_five_named(tmp_path: Path):
 
 def test_a_header_of_other_columns_is_named(tmp_path: Path):
     root = write(tmp_path, "SST-2", "text\tlabel\na fine film\t1\n")
-    with pytest.raises(ValueError, match="row 1: the columns are text, label; expected sentence, label"):
+    with pytest.raises(ValueError, match="row 1: the columns are text, label; expected the header sentence, label"):
         glue.read("sst2", "train", root)
 
 
 def test_a_file_without_rows_and_one_in_another_encoding_are_refused(tmp_path: Path):
     root = write(tmp_path, "SST-2", "sentence\tlabel\n")
-    with pytest.raises(ValueError, match="it has no rows"):
+    with pytest.raises(ValueError, match="it has no rows but the header"):
         glue.read("sst2", "train", root)
     (tmp_path / "SST-2" / "dev.tsv").write_bytes("sentence\tlabel\ncafé\t1\n".encode("latin1"))
-    with pytest.raises(ValueError, match=r"dev\.tsv: no tsv file in UTF-8"):
+    with pytest.raises(ValueError, match=r"dev\.tsv: row 2: byte 0xe9 is not UTF-8"):
         glue.read("sst2", "test", root)
 
 
