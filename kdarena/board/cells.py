@@ -109,7 +109,7 @@ def _overlap(found: list[dict[str, Any]]) -> Iterator[str]:
     """How many test samples are also in train, where some are."""
     shared = max(row["test_in_train"] or 0 for row in found)
     if shared:
-        yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: of what was not seen in training, the test means say nothing there."
+        yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: the test means count them as if they were unseen."
 
 
 def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from kdarena.cli.options import Typed
 from kdarena.cli.output import print_json, print_table
-from kdarena.errors import UserError
 from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import discover, select
 from kdarena.plan.conditions import Conditions, conditions_of
@@ -19,16 +18,15 @@ from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
-from kdarena.tracks import find_card
+from kdarena.tracks import check_data, find_card
 
 
 def cost(task: str, as_json: bool, typed: Typed) -> None:
     """Print each method's step cost on a task. Costs do not depend on weights, so the teachers are untrained ones."""
     request = Request(**typed)
-    card = find_card(task)
-    missing = card.missing(request.data_root)
-    if missing:
-        raise UserError(f"task {task}: {missing}")
+    card = find_card(task, request.data_root)
+    for warning in check_data(card, request.data_root):
+        print(f"task {card.name}: {warning}", file=sys.stderr)
     conditions = conditions_of(request, card, find_machine(request.device, 1))
     entrants = entrants_of(select(discover(request.plugin_paths), "all"), card, request)
     rows = _measure([entrant for entrant in entrants if entrant.runs], conditions, request)

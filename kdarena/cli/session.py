@@ -17,7 +17,7 @@ from kdarena.plan.assignments import parse_params
 from kdarena.plan.machine import Machine, find_machine
 from kdarena.plan.request import Request
 from kdarena.tracks import cards as all_cards
-from kdarena.tracks import find_card
+from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
@@ -39,18 +39,17 @@ def choose_tasks(text: str, data_root: str | None) -> list[TaskCard]:
     """The tasks that ``--tasks`` names, each once and in the order in which they are listed; ``all`` are the embedded ones.
 
     Raises:
-        UserError: a task is unknown, or its data is missing.
+        UserError: a task is unknown, or its data are missing or wrong.
     """
     listed, wanted = all_cards(data_root), names(text)
     chosen = [card for card in listed if card.embedded] if wanted == ("all",) else [find_card(name, data_root) for name in wanted]
     if not chosen:
         raise UserError("--tasks names no task (see: kdarena tasks)")
-    for card in chosen:
-        missing = card.missing(data_root)
-        if missing:
-            raise UserError(f"task {card.name}: {missing}")
-    place = {card.name: number for number, card in enumerate(listed)}
     unique = {card.name: card for card in chosen}
+    for card in unique.values():
+        for warning in check_data(card, data_root):
+            print(f"task {card.name}: {warning}", file=sys.stderr)
+    place = {card.name: number for number, card in enumerate(listed)}
     return sorted(unique.values(), key=lambda card: (place.get(card.name, len(place)), card.name))
 
 

@@ -54,7 +54,10 @@ class Workspace:
             self._references.clear()
             card = find_card(name, self.data_root)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
-            self._tasks[name, precision] = load_task(card, setting)
+            try:
+                self._tasks[name, precision] = load_task(card, setting)
+            except (OSError, ValueError) as error:
+                raise UserError(f"task {name}: its data can't be loaded: {error}") from error
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kdarena.errors import UserError
 from kdarena.plan.code import harness_digest
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
@@ -54,6 +55,10 @@ class Conditions:
 
 
 def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditions:
-    """The conditions of a command's runs on a task."""
+    """The conditions of a command's runs on a task; raises ``UserError`` where its data can't be read."""
     precision = machine.precision(request.precision, card, request.protocol)
-    return Conditions(card, machine, precision, card.digest(request.data_root), request.protocol, request.metrics)
+    try:
+        data = card.digest(request.data_root)
+    except (OSError, ValueError) as error:
+        raise UserError(f"task {card.name}: {' '.join(str(error).split())}") from error
+    return Conditions(card, machine, precision, data, request.protocol, request.metrics)

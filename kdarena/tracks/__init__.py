@@ -48,6 +48,24 @@ def find_card(name: str, data_root: str | None = None) -> TaskCard:
     raise UserError(f"unknown task {name!r}; known: {known}, and DATA_SET:TEACHER-STUDENT for other pairs (see: kdarena tasks)")
 
 
+def check_data(card: TaskCard, data_root: str | None) -> tuple[str, ...]:
+    """Look at a task's data before anything is planned or trained; returns what a user has to know, one line each.
+
+    Raises:
+        UserError: data are missing, can't be read or are wrong, or leave nothing to train or to test on.
+    """
+    problem = card.missing(data_root)
+    if problem:
+        raise UserError(f"task {card.name}: {problem}")
+    try:
+        warnings = tuple(card.check(data_root))
+    except (OSError, ValueError) as error:
+        raise UserError(f"task {card.name}: {' '.join(str(error).split())}") from error
+    if min(card.train, card.test) < 1 or card.validation < 0:
+        raise UserError(f"task {card.name}: {card.train} samples to train on, {card.validation} for validation and {card.test} to test on: add samples")
+    return warnings
+
+
 def load_task(card: TaskCard, setting: Setting) -> Task:
     """Build a card's task: read its data and put them on the device.
 

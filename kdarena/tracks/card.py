@@ -61,6 +61,8 @@ class TaskCard:
         fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
         missing: given the data root (or None), what is missing and how to get it, or None where the task is available.
         digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
+        check: given the data root, looks at all data of the task before anything is planned: lines that a user has to know; raises
+            ``ValueError`` in one line that names file and row where the data are wrong.
         load: builds the :class:`kdarena.Task` on a device; a card does not know that class, so :func:`kdarena.tracks.load_task` gives the type.
     """
 
@@ -94,6 +96,7 @@ class TaskCard:
     decodes: bool = False
     start: Literal["teacher"] | None = None
     fast_bf16: bool = True
+    check: Callable[[str | None], Sequence[str]] = field(default=lambda data_root: (), compare=False)
 
     @property
     def offers(self) -> frozenset[Offer]:

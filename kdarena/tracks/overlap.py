@@ -40,4 +40,4 @@ def files_in_train(test: Sequence[Path], train: Sequence[Path]) -> int:
 
 
 def _hash(sample: bytes | np.ndarray) -> bytes:
-    return hashlib.blake2b(sample, digest_size=HASH_BYTES).digest()
+    return hashlib.blake2b(sample if isinstance(sample, bytes) else sample.data, digest_size=HASH_BYTES).digest()

@@ -27,6 +27,7 @@ SMALL_LR_RECIPE = Recipe(lr=0.01, weight_decay=5e-4, momentum=0.9, batch_size=64
 SMALL_LR = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 """Architectures that the public benchmark trains with a learning rate of 0.01."""
 
+CIFAR_VALIDATION = 5_000
 CIFAR10_PAIRS = (("resnet56", "resnet20"),)
 CIFAR100_PAIRS = (
     ("resnet32x4", "resnet8x4"),
@@ -102,12 +103,13 @@ def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> Task
         student=student,
         classes=data.CIFAR[name].classes,
         train=45_000,
-        validation=5_000,
+        validation=CIFAR_VALIDATION,
         test=10_000,
         metric="top1",
         recipe=recipe_of_pair(*(SMALL_LR_RECIPE if network in SMALL_LR else CIFAR_RECIPE for network in (student, teacher))),
         missing=lambda data_root: data.missing_files(name, data_root),
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
+        check=lambda data_root: data.check_cifar(name, data_root, CIFAR_VALIDATION),
         load=_load,
         **_offers(name, teacher, student, data_root),
     )

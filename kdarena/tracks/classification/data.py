@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from kdarena.tracks.rows import check_labels
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -177,6 +179,14 @@ def load_cifar(name: str, data_root: str | None) -> DataSet:
     folder = Path(str(data_root)).resolve() / layout.folder
     stamps = tuple((stat.st_size, stat.st_mtime_ns) for stat in ((folder / file).stat() for file in (*layout.train, *layout.test)))
     return _read_cifar(name, str(folder), stamps)
+
+
+def check_cifar(name: str, data_root: str | None, validation: int) -> list[str]:
+    """Read all files; raises as :func:`load_cifar` and :func:`kdarena.tracks.rows.check_labels` do, and returns the latter's lines."""
+    found = load_cifar(name, data_root)
+    where = str(Path(str(data_root)) / CIFAR[name].folder)
+    names = [str(label) for label in range(CIFAR[name].classes)]
+    return check_labels(found.train_labels.tolist(), found.test_labels.tolist(), names, where, validation=validation)
 
 
 def read_split(name: str, data_root: str | None, split: Literal["train", "test"]) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdarena.tracks.rows import read_rows
 from kdarena.tracks.segmentation import files
 from kdarena.tracks.segmentation.data import IGNORED, IMAGENET_MEAN, IMAGENET_STD, Augmentation, DenseSet
 from kdarena.tracks.segmentation.files import Files, Labels, Pair
@@ -37,7 +38,7 @@ def pairs(folder: Path, part: str) -> tuple[Pair, ...]:
     """
     listing = folder / f"{part}.txt"
     pairs = []
-    for number, line in enumerate(listing.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_rows(listing), start=1):
         words = line.split()
         if not words:
             continue

@@ -153,6 +153,7 @@ def _card(data_set: str, teacher: str, student: str) -> TaskCard:
         recipe=listed.recipe,
         missing=listed.missing,
         digest=listed.digest,
+        check=lambda data_root: () if listed.embedded else _check(listed, data_root),
         load=_load,
         embedded=listed.embedded,
         pixels=True,
@@ -162,6 +163,14 @@ def _card(data_set: str, teacher: str, student: str) -> TaskCard:
         one_row_a_sample=False,
         fast_bf16=not listed.embedded,
     )
+
+
+def _check(listed: Listed, data_root: str | None) -> tuple[str, ...]:
+    """Look at every image and its targets; raises ``ValueError`` in one line that names the file of a wrong one."""
+    found = listed.read(data_root)
+    found.train.check_images()
+    found.test.check_images()
+    return ()
 
 
 def _load(card: TaskCard, setting: Setting) -> DenseTask:

@@ -20,8 +20,8 @@ def flac_is_read() -> bool:
     return importlib.util.find_spec("soundfile") is not None
 
 
-def check_audio(path: Path, rate: int) -> None:
-    """Look at a file's header.
+def check_audio(path: Path, rate: int) -> int:
+    """Look at a file's header; returns how many samples there are.
 
     Raises:
         ValueError: in one line: it is no audio, of another rate, of several channels, or of no length.
@@ -33,18 +33,33 @@ def check_audio(path: Path, rate: int) -> None:
         raise ValueError(f"{path}: {channels} channels, the task takes one: mix them down")
     if frames == 0:
         raise ValueError(f"{path}: audio of no length: remove it or record it again")
+    return frames
 
 
 def read_audio(path: Path, rate: int) -> np.ndarray:
     """Samples [n] in [−1, 1] in fp32; raises as :func:`check_audio` does."""
-    check_audio(path, rate)
+    frames = check_audio(path, rate)
+    samples = _flac_samples(path) if path.suffix == ".flac" else _wav_samples(path)
+    if len(samples) < frames:
+        raise ValueError(f"{path}: {len(samples)} samples, where its header says {frames}: the file is cut off; restore it")
+    return samples
+
+
+def _wav_samples(path: Path) -> np.ndarray:
     import numpy as np
 
-    if path.suffix == ".flac":
-        samples: np.ndarray = importlib.import_module("soundfile").read(path, dtype="float32")[0]
-        return samples
     with wave.open(str(path)) as opened:
-        return np.frombuffer(opened.readframes(opened.getnframes()), "<i2").astype(np.float32) / 2**15
+        read = opened.readframes(opened.getnframes())
+    return np.frombuffer(read, "<i2", len(read) // 2).astype(np.float32) / 2**15
+
+
+def _flac_samples(path: Path) -> np.ndarray:
+    soundfile = importlib.import_module("soundfile")
+    try:
+        samples: np.ndarray = soundfile.read(path, dtype="float32")[0]
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"{path}: no FLAC file: {error}") from None
+    return samples
 
 
 def _wav_header(path: Path) -> tuple[int, int, int]:

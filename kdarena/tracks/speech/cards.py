@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kdarena.tracks.card import TaskCard
@@ -99,6 +100,7 @@ def _fsdd(data_root: str | None) -> dict[str, Any]:
         "recipe": FSDD_RECIPE,
         "missing": _missing_fsdd,
         "digest": lambda data_root: _data("fsdd", data_root).digest,
+        "check": _check_by(lambda data_root: _data("fsdd", data_root)),
     }
 
 
@@ -112,7 +114,18 @@ def _librispeech(data_root: str | None) -> dict[str, Any]:
         "recipe": LIBRISPEECH_RECIPE,
         "missing": librispeech_layout.missing,
         "digest": _librispeech_digest,
+        "check": _check_by(_librispeech_digest),
     }
+
+
+def _check_by(read: Callable[[str | None], object]) -> Callable[[str | None], tuple[str, ...]]:
+    """A card's ``check`` that reads the data, and raises as that does."""
+
+    def check(data_root: str | None) -> tuple[str, ...]:
+        read(data_root)
+        return ()
+
+    return check
 
 
 def _missing_fsdd(data_root: str | None) -> str | None:

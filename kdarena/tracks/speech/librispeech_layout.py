@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdarena.tracks.rows import count_rows, read_rows
 from kdarena.tracks.speech.audio import FLAC_MISSING, SUFFIXES, check_audio, flac_is_read
 from kdarena.tracks.speech.tokens import CHARACTERS
 
@@ -58,7 +59,7 @@ def rows(data_root: Path, subset: str) -> list[Row]:
     found: list[Row] = []
     for transcripts in sorted(folder.glob("*/*/*.trans.txt")):
         spoken = {path.stem for path in transcripts.parent.iterdir() if path.suffix in SUFFIXES}
-        for number, line in enumerate(transcripts.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_rows(transcripts), 1):
             where = f"{transcripts}, row {number}"
             row = _row(line, where, transcripts, data_root if twins.is_dir() else None)
             if row.audio.stem not in spoken:
@@ -106,4 +107,4 @@ def sizes(data_root: str | None) -> dict[str, int]:
     if missing(data_root) is not None:
         return OFFICIAL
     folder = Path(str(data_root)) / FOLDER
-    return {subset: sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob(f"{subset}/*/*/*.trans.txt")) for subset in OFFICIAL}
+    return {subset: sum(count_rows(path) for path in folder.glob(f"{subset}/*/*/*.trans.txt")) for subset in OFFICIAL}

@@ -108,6 +108,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         recipe=_recipe(teacher, student),
         missing=missing,
         digest=lambda data_root: data.glue_digest(name, data_root, checkpoints),
+        check=lambda data_root: glue.check(name, data_root, validation),
         load=load,
         attentions=layers_of(student),
         teacher_dropout=True,
