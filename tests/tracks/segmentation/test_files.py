@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kdarena.tracks.segmentation import benchmarks, camvid, files, nyu
+from kdarena.tracks.segmentation.cards import card
 from kdarena.tracks.segmentation.files import Distances, Files, Labels, Pair
 
 FOLDER = "CamVid"
@@ -215,3 +216,37 @@ def test_cityscapes_ids_become_training_ids_and_the_rest_is_ignored(tmp_path: Pa
 
 def test_numbers_are_written_as_spans():
     assert files.spans([255, 0, 1, 2, 7]) == "0-2, 7, 255"
+
+
+def test_a_test_image_that_is_also_in_train_is_counted(small_camvid: Path):
+    shutil.copy(small_camvid / FOLDER / "train" / "002.png", small_camvid / FOLDER / "test" / "001.png")
+    found = camvid.read(str(small_camvid))
+    assert found.test.overlap(found.train) == 1
+
+
+@pytest.mark.parametrize("end", [".png", ".jpg"])
+def test_an_image_that_is_cut_off_is_named_before_anything_is_planned(tmp_path: Path, end: str):
+    image, mask = tmp_path / f"a{end}", tmp_path / "b.png"
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)).save(image)
+    Image.fromarray(np.ones((64, 64), np.uint8)).save(mask)
+    samples = Files((Pair(image, mask, "list"),), Labels({1: 1}, 255), (64, 64))
+    samples.check_images()
+    image.write_bytes(image.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=f"a{end}: this picture can't be decoded"):
+        samples.check_images()
+
+
+def test_the_cards_check_looks_at_masks_and_images(small_camvid: Path):
+    checked = card("camvid").check
+    assert tuple(checked(str(small_camvid))) == ()
+    path = small_camvid / FOLDER / "val" / "001.png"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"val/001\.png: this picture can't be decoded"):
+        checked(str(small_camvid))
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_the_lists_lines_may_end_as_any_editor_ends_them(small_camvid: Path, end: str):
+    listing = small_camvid / FOLDER / "train.txt"
+    listing.write_bytes(("\ufeff" + end.join(listing.read_text().splitlines()) + end + end).encode())
+    assert len(camvid.read(str(small_camvid)).train) == 7

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,9 @@ import pytest
 
 from kdarena.tracks.speech import fsdd
 from kdarena.tracks.speech.audio import read_audio
+from kdarena.tracks.speech.cards import card
+from kdarena.tracks.speech.task import SpeechTask
+from kdarena.tracks.values import Setting
 
 FOLDER = "free-spoken-digit-dataset/recordings"
 
@@ -80,3 +84,18 @@ def test_a_missing_digit_and_too_few_speakers_are_named(fsdd_root: Path):
             path.unlink()
     with pytest.raises(ValueError, match="recordings of 2 speakers, three are needed"):
         fsdd.load(str(fsdd_root))
+
+
+def test_a_recording_that_is_cut_off_is_named(fsdd_root: Path):
+    path = fsdd_root / FOLDER / "3_ada_0.wav"
+    path.write_bytes(path.read_bytes()[:-1001])
+    with pytest.raises(ValueError, match=r"3_ada_0\.wav: 699 samples, where its header says 1200: the file is cut off; restore it"):
+        card("fsdd", str(fsdd_root)).check(str(fsdd_root))
+
+
+def test_a_string_of_test_that_is_also_in_train_is_counted(fsdd_root: Path):
+    data = fsdd.load(str(fsdd_root))
+    leaked = replace(data, test=data.train)
+    task = SpeechTask(card("fsdd", str(fsdd_root)), Setting(), leaked)
+    assert task.overlap == len(data.train)
+    assert SpeechTask(card("fsdd", str(fsdd_root)), Setting(), data).overlap == 0

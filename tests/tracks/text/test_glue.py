@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kdarena.errors import UserError
+from kdarena.tracks import check_data
 from kdarena.tracks.text import glue
+from kdarena.tracks.text.cards import card
 from kdarena.tracks.text.data import glue_digest, load_glue
 
 MRPC = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
@@ -113,3 +116,52 @@ def test_the_digest_follows_the_rows(cola: Path):
     path = cola / "CoLA" / "dev.tsv"
     path.write_text(path.read_text().replace("number3", "number4"))
     assert glue_digest("cola", str(cola)) != before
+
+
+HEADER = "sentence\tlabel"
+GOOD = [f"a fine film number {number}\t{number % 2}" for number in range(30)]
+
+
+def written(root: Path, train: str | bytes, dev: str = "\n".join([HEADER, *GOOD[:4]])) -> str:
+    folder = root / "SST-2"
+    folder.mkdir(parents=True)
+    (folder / "train.tsv").write_bytes(train if isinstance(train, bytes) else train.encode())
+    (folder / "dev.tsv").write_text(dev, "utf-8")
+    return str(root)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", ["", "{end}", "{end}{end}{end}"])
+def test_harmless_ends_of_lines_change_neither_rows_nor_the_cards_numbers(tmp_path: Path, end: str, last: str):
+    plain = written(tmp_path / "plain", "\n".join([HEADER, *GOOD]))
+    root = written(tmp_path / "other", "\ufeff" + end.join([HEADER, *GOOD]) + last.format(end=end))
+    assert glue.check("sst2", root, 4) == []
+    assert glue_digest("sst2", root) == glue_digest("sst2", plain)
+    found = card("sst2", root)
+    assert (found.train, found.validation, found.test) == (26, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([HEADER, *GOOD, "a film\t2"], "row 32: label '2' is none of 0, 1: fix or remove them"),
+        ([HEADER, *GOOD, "a film"], "row 32: 1 columns instead of 2: fix or remove them"),
+        ([HEADER, *GOOD[:5], "", *GOOD[5:]], "row 7: a blank line: fix or remove them"),
+        (GOOD, "row 1: the columns are a fine film number 0, 0; expected the header sentence, label: add or correct it"),
+        ([HEADER, *(row[:-1] + "1" for row in GOOD)], "all 30 samples are of one class, '1': add samples of another class"),
+        ([HEADER], "it has no rows but the header: restore them"),
+        ([], "the file is empty: restore it"),
+        ([HEADER, *GOOD[:4]], "4 samples, of which 4 are held out for validation, and none is left to train on: add samples"),
+    ],
+)
+def test_a_wrong_file_is_one_line_with_file_row_and_remedy_before_anything_is_planned(tmp_path: Path, rows: list[str], says: str):
+    root = written(tmp_path, "\n".join(rows))
+    with pytest.raises(UserError) as caught:
+        check_data(card("sst2", root), root)
+    assert str(caught.value) == f"task sst2:bert-4-128:bert-2-128: {tmp_path / 'SST-2' / 'train.tsv'}: {says}"
+
+
+def test_test_rows_that_are_also_in_train_are_counted(cola: Path):
+    rows = (cola / "CoLA" / "train.tsv").read_text().splitlines()
+    (cola / "CoLA" / "dev.tsv").write_text("\n".join([*rows[:6], "x\t1\t\tno such sentence"]))
+    assert load_glue("cola", str(cola)).overlap == 6
