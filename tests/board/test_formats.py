@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -225,3 +226,10 @@ def test_a_folder_that_cannot_be_written_is_named(frame, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--publish"):
         publish(frame, tmp_path / "file")
+
+
+@pytest.mark.parametrize(("shared", "said"), [(400.0, ["400 test samples are also in train"]), (1.0, ["1 test sample is also in train"]), (0.0, [])])
+def test_the_caption_says_how_many_test_samples_are_also_in_train(synthetic, shared, said):
+    runs = [replace(run, result=replace(run.result, system={"test_in_train": shared})) for run in synthetic.runs("kd", [90.0, 91.0])]
+    lines = [line for line in caption(next(split_boards(leaderboard_frame(runs, {})))) if "also in train" in line]
+    assert [line.partition(":")[0] for line in lines] == said

@@ -457,3 +457,10 @@ def test_the_ladder_is_read_with_the_setting_that_climbed_it(synthetic):
 
 def test_without_a_ladder_there_is_no_difference_at_equal_updates(synthetic):
     assert board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)])["kd"]["delta_equal_updates"] is None
+
+
+def test_the_largest_number_of_test_samples_in_train_is_a_column(synthetic):
+    runs = [replace(run, result=replace(run.result, system={"test_in_train": 10.0 + run.spec.seed})) for run in synthetic.runs("kd", KD)]
+    row = board(runs)["kd"]
+    assert row["test_in_train"] == 12 and isinstance(row["test_in_train"], int)
+    assert board(synthetic.runs("kd", KD))["kd"]["test_in_train"] is None

@@ -45,6 +45,26 @@ def test_a_users_mistake_is_one_line_that_says_what_to_do_and_status_2(kdarena, 
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (b"a film\t2\n", "train.tsv: row 32: label '2' is none of 0, 1"),
+        (b"a film\n", "train.tsv: row 32: 1 columns instead of 2"),
+        (b"caf\xe9\t1\n", "train.tsv: row 32: byte 0xe9 is not UTF-8"),
+    ],
+)
+def test_a_wrong_row_of_a_users_file_is_one_line_and_status_2_before_anything_is_made(kdarena, row, says, tmp_path):
+    rows = "".join(f"a fine film {number}\t{number % 2}\n" for number in range(30))
+    (tmp_path / "SST-2").mkdir()
+    (tmp_path / "SST-2" / "dev.tsv").write_text(f"sentence\tlabel\n{rows[:40]}")
+    (tmp_path / "SST-2" / "train.tsv").write_bytes(f"sentence\tlabel\n{rows}".encode() + row)
+    command = ["run", "--tasks", "sst2", "--plugins", "kd", "--data-root", tmp_path, "--budget", "20epochs", "--seeds", 1, "--tuning-budget", 0]
+    done = kdarena(*command, "--workers", 1, "--out", tmp_path / "out", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_fresh_leaves_a_folder_alone_that_is_no_output_directory(kdarena, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

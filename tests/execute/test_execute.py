@@ -2,11 +2,13 @@ import dataclasses
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
+from kdarena.execute import workspace
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
 from kdarena.files import digest_of
@@ -20,6 +22,8 @@ from kdarena.plan.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
+from kdarena.tracks.classification.task import ClassificationTask
+from kdarena.tracks.values import Setting
 
 DIGITS = find_card("digits")
 
@@ -392,3 +396,26 @@ def test_executing_a_run_imports_neither_mlflow_nor_optuna():
 
     code = "import sys, kdarena.execute.execute, kdarena.engines.worker; print([m for m in ('mlflow', 'optuna', 'pandas', 'rich') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_run_that_reads_test_records_how_many_of_its_samples_are_also_in_train(bench):
+    images = load_digits().test_images
+    images = [*bench.task("digits", "fp32")._data.train_images[:400], *images[400:]]
+    leaked = dataclasses.replace(load_digits(), test_images=np.stack(images))
+    bench._tasks["digits", "fp32"] = ClassificationTask(DIGITS, Setting(), leaked)
+    assert execute(student(), bench).system["test_in_train"] == 400
+    assert "test_in_train" not in execute(student(purpose="tune"), bench).system
+
+
+def test_a_run_of_digits_records_that_no_test_image_is_also_in_train(bench):
+    assert execute(student(), bench).system["test_in_train"] == 0
+
+
+def test_data_that_cant_be_loaded_are_one_line_without_a_traceback(bench, monkeypatch, capfd):
+    def load(card, setting):
+        raise ValueError("train.tsv: row 3: no text")
+
+    monkeypatch.setattr(workspace, "load_task", load)
+    result = execute(student(), bench)
+    assert (result.status, result.error) == ("error", "task digits: its data can't be loaded: train.tsv: row 3: no text")
+    assert "Traceback" not in capfd.readouterr().err

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdarena.errors import UserError
+from kdarena.tracks import check_data
 from kdarena.tracks.classification import data
+from kdarena.tracks.classification.cards import card
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not the original files")
 
@@ -123,3 +126,36 @@ def test_the_standard_files_are_torchvisions():
         assert layout.folder == theirs.base_folder
         assert list(layout.train.items()) == [tuple(each) for each in theirs.train_list]
         assert list(layout.test.items()) == [tuple(each) for each in theirs.test_list]
+
+
+def write_classes(root: Path, train: list[int], test: list[int]) -> None:
+    """CIFAR-100's layout with the given labels."""
+    folder = root / "cifar-100-python"
+    folder.mkdir()
+    for part, labels in (("train", train), ("test", test)):
+        images = np.random.RandomState(len(labels)).randint(0, 256, (len(labels), 3072)).astype(np.uint8)
+        (folder / part).write_bytes(pickle.dumps({"data": images, "fine_labels": labels}))
+
+
+@pytest.mark.parametrize(
+    ("train", "says"),
+    [
+        ([7] * 12, "cifar-100-python: all 12 samples are of one class, '7': add samples of another class"),
+        ([1, 2, 3], "cifar-100-python: 3 samples, of which 5 are held out for validation, and none is left to train on"),
+    ],
+)
+def test_labels_that_nothing_can_be_learnt_from_are_refused(tmp_path: Path, train: list[int], says: str):
+    write_classes(tmp_path, train, [1, 2])
+    with pytest.raises(ValueError, match=says):
+        data.check_cifar("cifar100", str(tmp_path), validation=5)
+
+
+def test_a_class_that_only_test_has_is_said(tmp_path: Path):
+    write_classes(tmp_path, [1, 2] * 6, [1, 2, 9])
+    (line,) = data.check_cifar("cifar100", str(tmp_path), validation=5)
+    assert "no sample of class '9', of which the test part has some" in line
+
+
+def test_a_set_of_fewer_images_than_are_held_out_is_one_line_of_the_user(small_cifar: Path):
+    with pytest.raises(UserError, match="120 samples, of which 5000 are held out for validation"):
+        check_data(card("cifar100", str(small_cifar)), str(small_cifar))

@@ -81,3 +81,4 @@ def test_all_of_it_loads_with_its_balance_and_its_splits(shared: Path, tmp_path:
     assert np.abs(mean - found.mean).max() < 2e-4
     task = card("cifar100").load(card("cifar100"), Setting(data_root=str(tmp_path)))
     assert [task.size(part, Split(0)) for part in ("train", "validation", "test")] == [45_000, 5_000, 10_000]
+    assert task.overlap == 10  # ten of its published test images are published as training images too

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdarena.errors import UserError
+from kdarena.tracks import cards, check_data, find_card
 from kdarena.tracks.speech import librispeech, librispeech_layout
 from kdarena.tracks.speech.audio import read_audio
 
@@ -120,3 +122,19 @@ def test_another_transcript_is_other_data(librispeech_root: Path):
     path.write_text(path.read_text().replace("HAT", "MAT"))
     librispeech._rows_once.cache_clear()
     assert librispeech.digest(str(librispeech_root)) != before
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_rows_may_end_as_any_editor_ends_them(librispeech_root: Path, end: str):
+    path = librispeech_root / CHAPTER / "10-7.trans.txt"
+    path.write_bytes(("\ufeff" + end.join(path.read_text().splitlines()) + end + end).encode())
+    assert [row.transcript for row in librispeech_layout.rows(librispeech_root, "train-clean-100")] == ["a cat's hat"] * 3
+    assert librispeech_layout.sizes(str(librispeech_root))["train-clean-100"] == 3
+
+
+def test_a_byte_that_is_not_utf8_is_named_by_row_and_no_other_task_falls_over_it(librispeech_root: Path):
+    path = librispeech_root / CHAPTER / "10-7.trans.txt"
+    path.write_bytes(path.read_bytes().replace(b"CAT", b"C\xc4T"))
+    with pytest.raises(UserError, match=r"task librispeech: .*10-7\.trans\.txt: row 1: byte 0xc4 is not UTF-8"):
+        check_data(find_card("librispeech", str(librispeech_root)), str(librispeech_root))
+    assert len(cards(str(librispeech_root))) > 10

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kdarena.tracks.overlap import texts_in_train
 from kdarena.tracks.text import glue
 from kdarena.tracks.text.vocabulary import train_wordpieces
 
@@ -41,3 +42,10 @@ def test_colas_vocabulary_covers_its_test_sentences(shared: str):
     ids = pieces.encode(glue.read("cola", "test", shared).first)
     unknown = sum(one == 1 for each in ids for one in each)
     assert unknown < 0.001 * sum(map(len, ids)) and pieces.size < 9000
+
+
+@pytest.mark.parametrize(("name", "overlap"), [("cola", 16), ("sst2", 0), ("mrpc", 0), ("rte", 0)])
+def test_few_of_the_published_test_sentences_are_also_published_for_training(shared: str, name: str, overlap: int):
+    train, test = (glue.read(name, split, shared) for split in glue.FILES)
+    assert texts_in_train(test.samples(), train.samples()) == overlap
+    assert glue.check(name, shared, len(test.labels)) == []
