@@ -88,7 +88,12 @@ class MethodRuns:
         card, entrant = self.conditions.card, self.entrant
         space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
         # the same candidates on every machine and in every version of the harness, so that two of them can be read against each other
-        return Study(f"{card.name}/{entrant.method.name}", space, Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)), frozenset(card.recipe.hyperparameters()))
+        return Study(
+            f"{card.name}/{entrant.method.name}",
+            space,
+            Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)),
+            frozenset(card.recipe.hyperparameters()),
+        )
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
         return Job(spec, setting, self._facts | (self._tuning if setting == "tuned" else {}), self.latency_ms)
