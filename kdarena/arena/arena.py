@@ -16,7 +16,7 @@ from kdarena.arena.profiles import STUDENT, ProfiledTask, audit, profile_task
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.teachers import Teachers
 from kdarena.errors import BudgetTooSmall
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, Allocation, allocate, profile_limit, share_of_time
 from kdarena.plan.comparison import request_digest
 from kdarena.plan.entrants import entrants_of

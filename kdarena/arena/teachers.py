@@ -12,7 +12,7 @@ from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job, Work
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE, TeacherSpec
-from kdarena.method.discovery import STUDENT
+from kdarena.method.plugin import STUDENT
 from kdarena.plan.allocation import DEFAULT_TOTAL, to_unit
 from kdarena.plan.budget import MINIMUM_STEPS
 from kdarena.plan.conditions import Conditions

@@ -15,7 +15,7 @@ import pandas as pd
 from kdarena.board.reference_rows import further_json
 from kdarena.board.statistics import mean_interval, paired_difference
 from kdarena.board.variants import Variant
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.method.student import Student
 from kdarena.params import Value, tunables
 from kdarena.plan.assignments import parse_assignment

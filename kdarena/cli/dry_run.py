@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdarena.cli.output import paragraph
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
 from kdarena.plan.amounts import Amount
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of

@@ -14,7 +14,7 @@ from kdarena.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdarena.method.discovery import Plugin
+    from kdarena.method.plugin import Plugin
     from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")

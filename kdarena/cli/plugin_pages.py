@@ -7,7 +7,8 @@ from typing import Any
 
 from kdarena.cli.output import print_json, print_table
 from kdarena.method.declaration import Method
-from kdarena.method.discovery import Plugin, discover, select
+from kdarena.method.discovery import discover, select
+from kdarena.method.plugin import Plugin
 from kdarena.params import make_params, sources, tunables
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from kdarena.cli.dry_run import describe
 from kdarena.cli.options import Typed, names
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
-from kdarena.method.discovery import Plugin, discover, select
+from kdarena.method.discovery import discover, select
+from kdarena.method.plugin import Plugin
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.record import output

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdarena.board.variants import CONTROLS
 from kdarena.cli.options import Typed, names
 from kdarena.errors import UserError
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.assignments import parse_params
 from kdarena.plan.machine import Machine, find_machine
 from kdarena.plan.request import Request

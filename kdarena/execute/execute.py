@@ -26,7 +26,7 @@ from kdarena.execute.scores import check_finite, further_scores, scores
 from kdarena.execute.train import Training
 from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.declaration import REFERENCE
-from kdarena.method.discovery import STUDENT
+from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.plan.budget import UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec

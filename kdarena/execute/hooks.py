@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from kdarena.errors import Diverged, MethodError, NotApplicable, described
 from kdarena.method.contract import Phase, Terms, Update
 from kdarena.method.declaration import NO_TEACHER
-from kdarena.method.discovery import Plugin, manager_for, new_instance
+from kdarena.method.instance import manager_for, new_instance
 from kdarena.method.learner import Learner
+from kdarena.method.plugin import Plugin
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.method.step import Step
 from kdarena.params import Params

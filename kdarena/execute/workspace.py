@@ -13,7 +13,9 @@ from kdarena.errors import UserError
 from kdarena.execute.hooks import Hooks
 from kdarena.files import digest_of
 from kdarena.method.declaration import TeacherSpec
-from kdarena.method.discovery import STUDENT, Plugin, discover
+from kdarena.method.discovery import find, listing
+from kdarena.method.findings import Known
+from kdarena.method.plugin import STUDENT, Plugin
 from kdarena.method.run import Run
 from kdarena.params import make_params
 from kdarena.plan.cost import ProfileSpec
@@ -44,6 +46,7 @@ class Workspace:
     device: str = "cpu"
     report: Callable[[float], None] | None = None
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
+    _listed: Sequence[Known] = ()
     _plugins: dict[str, Plugin] = field(default_factory=dict)
     _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
 
@@ -61,16 +64,16 @@ class Workspace:
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:
-        """The plugin of a method; it has to be the code that the spec was made with."""
+        """The plugin of a method, the only one that is imported for it; it has to be the code that the spec was made with."""
         if name == STUDENT.name:
             return STUDENT
-        if name not in self._plugins:
-            self._plugins = {plugin.name: plugin for plugin in discover(self.plugin_paths)}
-        loaded = self._plugins.get(name)
+        self._listed = self._listed or listing(self.plugin_paths)
+        loaded = self._plugins.get(name) or find(name, self._listed)
         if loaded is None or loaded.error is not None:
             raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
         if loaded.source != source:
             raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
+        self._plugins[name] = loaded
         return loaded
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:

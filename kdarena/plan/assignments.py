@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from kdarena.errors import UserError
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.params import COMMON, ImpossibleValue, Tunable, Value, make_params, tunables
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kdarena.errors import described
 from kdarena.method.declaration import REFERENCE, Method, TeacherSpec
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.params import Value, make_params, tunables
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard

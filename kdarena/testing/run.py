@@ -14,7 +14,7 @@ from kdarena.execute.train import begin_phase
 from kdarena.execute.updates import BoundUpdate
 from kdarena.method.contract import Phase, Terms
 from kdarena.method.declaration import TeacherSpec
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.method.run import Run
 from kdarena.method.step import Step
 from kdarena.params import Value, make_params

@@ -11,7 +11,7 @@ from kdarena.arena.method_runs import MethodRuns, work
 from kdarena.arena.recorder import Recorder
 from kdarena.engines.engine import Event
 from kdarena.method.declaration import REFERENCE
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import Allocation
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant

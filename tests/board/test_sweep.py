@@ -12,7 +12,7 @@ from kdarena.arena.method_runs import MethodRuns
 from kdarena.board.sweep import Sweep, draw, parse_sweep, sweep_frame
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.params import Choice as OneOf
 from kdarena.params import Flag, Float, Int, Params
 from kdarena.plan.allocation import Allocation

@@ -4,7 +4,7 @@ import pytest
 
 from kdarena.cli.session import choose_tasks, request_from, with_controls
 from kdarena.errors import UserError
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
 from kdarena.tracks import find_card
 

@@ -13,7 +13,7 @@ from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
 from kdarena.files import digest_of
 from kdarena.method.declaration import REFERENCE
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.budget import commit
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import PhaseProfile

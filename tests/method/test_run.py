@@ -57,7 +57,7 @@ def test_a_network_of_another_architecture_is_initialised_afresh():
 
 def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_says_so():
     from kdarena.method.declaration import REFERENCE
-    from kdarena.method.discovery import Plugin
+    from kdarena.method.plugin import Plugin
     from kdarena.plan.conditions import Conditions
     from kdarena.plan.entrants import Entrant
     from kdarena.plan.spec import Budget

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.discovery import STUDENT, discover, select
+from kdarena.method.discovery import discover, select
+from kdarena.method.plugin import STUDENT
 from kdarena.params import Float, Params
 from kdarena.plan.assignments import Assignment, parse_assignment, parse_params
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.params import Float, Int, Params
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.request import Request

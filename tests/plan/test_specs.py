@@ -7,7 +7,7 @@ import pytest
 from kdarena import Method, Paper, no_teachers
 from kdarena.board.variants import board_of
 from kdarena.method.declaration import REFERENCE
-from kdarena.method.discovery import Plugin
+from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
 from kdarena.plan.code import harness_digest
 from kdarena.plan.comparison import planned_board, request_digest

@@ -1,0 +1,49 @@
+"""What was found out about code, kept between commands in the user's cache by the digest of what it is about."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+UNUSED_DAYS = 60
+"""Entries that were not written for so long are deleted; what is still needed is found out again."""
+
+
+def read(key: str) -> Any:
+    """What is kept under a key, or None: also where it can't be read."""
+    try:
+        return json.loads((_folder() / f"{key}.json").read_bytes())
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def write(key: str, value: Any) -> None:
+    """Keep a JSON value, whole or not at all; where nothing can be written, nothing is kept."""
+    place = _folder() / f"{key}.json"
+    partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
+    with contextlib.suppress(OSError, RuntimeError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(json.dumps(value))
+            os.replace(partial, place)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def tidy() -> None:
+    """Delete what was written long ago: every version of a file leaves an entry."""
+    oldest = time.time() - UNUSED_DAYS * 86400
+    with contextlib.suppress(OSError, RuntimeError):
+        for entry in os.scandir(_folder()):
+            if entry.stat().st_mtime < oldest:
+                os.unlink(entry.path)
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "kdarena" / "plugins"

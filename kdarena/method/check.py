@@ -1,0 +1,92 @@
+"""Whether what a plugin brings is a method: its declaration, its parameters and its hooks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kdarena.method.contract import HOOKS
+from kdarena.method.declaration import Method
+from kdarena.method.instance import manager_for, new_instance
+from kdarena.method.origin import Origin
+from kdarena.method.plugin import Plugin
+from kdarena.method.reasons import NEW_FORM, reason
+from kdarena.method.student import Student
+from kdarena.params import COMMON, tunables
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def plugins_of(loaded: Any, origin: Origin, source: str = "") -> list[Plugin]:
+    """The methods of a loaded object, which is one itself or has ``variants``; those with a fault are broken.
+
+    Args:
+        source: digest of the code that ``loaded`` comes from.
+    """
+    implementations = getattr(loaded, "variants", None)
+    if implementations is None:
+        implementations = (loaded,)
+    try:
+        return [_plugin(implementation, origin, source) for implementation in implementations]
+    except TypeError:
+        return [broken(origin, "'variants' has to be a sequence of classes or modules")]
+
+
+def broken(origin: Origin, problem: str, name: str | None = None) -> Plugin:
+    """A plugin that can't be used.
+
+    Args:
+        name: of the method, where it is known.
+    """
+    return Plugin(name or origin.name, distribution=origin.distribution, version=origin.version, error=problem)
+
+
+def first_of_each_name(plugins: Sequence[Plugin]) -> list[Plugin]:
+    """The plugins, where the first of a name keeps it and a later one is broken."""
+    taken: dict[str, str] = {}
+    kept = []
+    for plugin in plugins:
+        if plugin.error is None and plugin.name in taken:
+            problem = f"the name {plugin.name!r} is taken by {taken[plugin.name]}, which goes on; give this method another name"
+            plugin = Plugin(plugin.name, distribution=plugin.distribution, version=plugin.version, error=problem)
+        elif plugin.error is None:
+            taken[plugin.name] = plugin.distribution
+        kept.append(plugin)
+    return kept
+
+
+def _plugin(implementation: Any, origin: Origin, source: str) -> Plugin:
+    method = getattr(implementation, "method", None)
+    if not isinstance(method, Method):
+        return broken(origin, "has no attribute 'method' of type kdarena.Method")
+    if not NAME.fullmatch(method.name):
+        return broken(origin, f"method name {method.name!r} has to be of lower-case letters, digits and single hyphens")
+    if not (inspect.isclass(implementation) or inspect.ismodule(implementation)):
+        return broken(origin, f"{type(implementation).__name__} is registered as an instance; {NEW_FORM}", method.name)
+    try:
+        clash = set(COMMON).intersection(tunables(method.Params))
+        if clash:
+            raise ValueError(f"parameter {min(clash)!r} is a common hyper-parameter of every method; give it another name")
+        _check_hooks(new_instance(implementation, method.Params()))
+    except Exception as error:
+        return broken(origin, reason(error), method.name)
+    return Plugin(method.name, implementation, method, origin.distribution, origin.version, source=source)
+
+
+def _check_hooks(instance: Any) -> None:
+    """Raise ``ValueError`` or ``pluggy.PluginValidationError`` with what is wrong with the hooks of an instance.
+
+    A function with a hook's name that is not marked would be ignored without a word, and the row would be the plain student's.
+    """
+    if isinstance(instance, Student):
+        return
+    hook = manager_for(instance).hook
+    own = [implementation for name in HOOKS for implementation in getattr(hook, name).get_hookimpls() if implementation.plugin is instance]
+    marked = {implementation.function.__name__ for implementation in own}
+    unmarked = [name for name in HOOKS if callable(getattr(instance, name, None)) and name not in marked]
+    if unmarked:
+        raise ValueError(f"{unmarked[0]!r} is not marked with @hookimpl, so that it would never be called; mark it or give it another name")
+    if not own:
+        raise ValueError(f"implements no hook, so that it would be the plain student; implement one of {', '.join(HOOKS)}")

@@ -1,0 +1,172 @@
+"""What importing a plugin does, found out in a process of its own before this one imports anything of it, and kept by the code's digest.
+
+So a plugin that ends its process, never returns or prints what it likes is a broken plugin and nothing worse, and code that is known
+is not imported once more to be known again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdarena.errors import UserError
+from kdarena.method import cache
+from kdarena.method.modules import Modules
+from kdarena.method.origin import Origin
+from kdarena.method.source import Source, source_of
+
+LIMIT = 60.0
+"""Seconds that importing a plugin may take."""
+
+NOTICE = 4.0
+"""Seconds after which a line says which plugin is being imported."""
+
+BELIEVED = 86400.0
+"""Seconds for which a death or an endless import is believed of the same code, since asking again costs up to :data:`LIMIT`.
+
+An exception is not kept: it may lie with the machine, and asking again costs only the start of a process.
+"""
+
+START = "import json, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; from kdarena.method.probe import main; main(request)"
+"""What the process runs; it finds modules where this one does."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What importing a plugin did.
+
+    Attributes:
+        methods: names of the methods that it brings and that are not broken.
+        error: why it can't be imported, in one line, or None.
+        modules: name and file of the modules that it loaded in ways that its text does not show.
+        raised: whether the error is an exception, and not the end of the process or of the time.
+    """
+
+    methods: tuple[str, ...] = ()
+    error: str | None = None
+    modules: tuple[tuple[str, str], ...] = ()
+    raised: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """A plugin that is not imported here: where it comes from, its code's digest, and what importing it does."""
+
+    origin: Origin
+    source: str
+    finding: Finding
+
+
+def known(origins: Sequence[Origin]) -> list[Known]:
+    """What importing each of some plugins does: as it is kept, or found out now."""
+    modules = Modules()
+    found: dict[Origin, Known] = {}
+    sources: dict[Origin, Source] = {}
+    for origin in origins:
+        try:
+            sources[origin] = source_of(origin, modules)
+        except OSError as error:
+            found[origin] = Known(origin, "", Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
+            continue
+        kept = _kept(origin, sources[origin], modules)
+        if kept is not None:
+            found[origin] = kept
+    new = [origin for origin in origins if origin not in found]
+    for origin, finding in zip(new, _probed(new), strict=True):
+        whole = source_of(origin, modules, finding.modules) if finding.modules else sources[origin]
+        found[origin] = Known(origin, whole.digest, finding)
+        if not finding.raised:
+            cache.write(_key(origin, sources[origin]), {"source": whole.digest, "time": time.time(), "finding": asdict(finding)})
+    if new:
+        cache.tidy()
+    return [found[origin] for origin in origins]
+
+
+def source_now(plugin: Known) -> Source:
+    """The code of a plugin as its files are now, which may have changed since it was listed."""
+    return source_of(plugin.origin, Modules(), plugin.finding.modules)
+
+
+def _kept(origin: Origin, source: Source, modules: Modules) -> Known | None:
+    """What is kept of the same code, or None."""
+    entry: Any = cache.read(_key(origin, source))
+    try:
+        values = entry["finding"]
+        methods, loaded = tuple(values["methods"]), tuple((name, file) for name, file in values["modules"])
+        finding = Finding(methods, values["error"], loaded)
+        if finding.error is not None and not 0 <= time.time() - entry["time"] < BELIEVED:
+            return None
+        digest = source_of(origin, modules, loaded).digest if loaded else source.digest
+        return Known(origin, digest, finding) if digest == entry["source"] else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _key(origin: Origin, source: Source) -> str:
+    versions = [sys.version, importlib.metadata.version("torch"), _checks()]
+    return hashlib.sha256(json.dumps([origin.target, source.digest, *versions]).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _checks() -> str:
+    """Digest of the code that says whether a plugin is broken."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in [*sorted(folder.glob("*.py")), *(folder.parent / name for name in ("__init__.py", "params.py", "errors.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _probed(origins: Sequence[Origin]) -> Iterator[Finding]:
+    """The findings of plugins in their order, each from a fork of a process that has imported what all need."""
+    waiting = list(origins)
+    while waiting:
+        with _process(waiting) as answers:
+            ready = next(answers, None) is not None
+            for answer in answers:
+                values = json.loads(answer)
+                yield Finding(tuple(values["methods"]), values["error"], tuple((name, file) for name, file in values["modules"]), values["raised"])
+                waiting.pop(0)
+        if not ready:
+            raise UserError(
+                "plugins can't be imported: the process that imports them first ended at its start (see above); is torch installed? (kdarena doctor)"
+            )
+        if waiting:
+            waiting.pop(0)
+            yield Finding(error="its import ended the process that tries imports out")
+
+
+@contextlib.contextmanager
+def _process(origins: Sequence[Origin]) -> Iterator[Iterator[bytes]]:
+    """The lines that a process says of plugins; it ends at the end of the block, and with it whatever it imports."""
+    request = {"path": sys.path, "limit": LIMIT, "notice": NOTICE, "origins": [asdict(origin) for origin in origins]}
+    alone = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a process with threads can't fork
+    process = subprocess.Popen(
+        [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **alone}, start_new_session=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write((json.dumps(request) + "\n").encode())
+            process.stdin.flush()
+        yield iter(process.stdout)
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # the sign to end
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
