@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +21,20 @@ from kdarena.record.recorded import RecordedRun
 from kdarena.record.runs import Record
 
 torch.set_num_threads(1)  # as a worker trains; with more, tests that run side by side wait for each other's threads
+
+OWN_CACHE = "KDARENA_TESTS_CACHE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is found out about plugins is kept in a folder of this session, which its workers share, not in the user's own."""
+    if OWN_CACHE not in os.environ:
+        os.environ[OWN_CACHE] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="kdarena-tests-")
+        config.add_cleanup(_remove_cache)
+
+
+def _remove_cache() -> None:
+    shutil.rmtree(os.environ.pop(OWN_CACHE), ignore_errors=True)
+
 
 REFERENCE_KEY = "0123456789abcdef"
 

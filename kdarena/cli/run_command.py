@@ -54,9 +54,10 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
 
 def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> None:
     """Name each broken plugin that the user may have counted on."""
+    files = {str(Path(path)) for path in request.plugin_paths}
     for plugin in plugins:
-        if plugin.error is not None and (not named or plugin.distribution in request.plugin_paths):
-            print(f"plugin {plugin.name} is broken: {plugin.error}", file=sys.stderr)
+        if plugin.error is not None and (not named or plugin.distribution in files):
+            print(f"plugin {plugin.name} of {plugin.distribution} is broken: {plugin.error}", file=sys.stderr)
 
 
 def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdarena.errors import UserError
 from kdarena.method.check import broken, first_of_each_name, plugins_of
-from kdarena.method.findings import Known, known, source_now
+from kdarena.method.findings import Known, known
 from kdarena.method.origin import load, origins, printing_to_stderr
 from kdarena.method.plugin import Plugin
 from kdarena.method.reasons import reason
@@ -40,11 +40,10 @@ def imported(listed: Known) -> list[Plugin]:
     """The methods of one plugin, which is imported into this process only where that went well in another."""
     if listed.finding.error is not None:
         return [broken(listed.origin, listed.finding.error)]
-    source = source_now(listed)
-    _make_way(source)
+    _make_way(listed.source)
     try:
         with printing_to_stderr():
-            return plugins_of(load(listed.origin), listed.origin, source.digest)
+            return plugins_of(load(listed.origin), listed.origin, listed.source.digest)
     except (Exception, SystemExit) as error:
         return [broken(listed.origin, reason(error))]
 
@@ -56,7 +55,7 @@ def find(name: str, plugins: Sequence[Known]) -> Plugin | None:
     """
     for listed in plugins:
         if name in listed.finding.methods:
-            methods = imported(listed)
+            methods = imported(listed.renewed())  # the listing may be hours old
             return next((method for method in methods if method.name == name), methods[0])
     return next((broken(listed.origin, listed.finding.error or "") for listed in plugins if listed.origin.name == name and listed.finding.error), None)
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Known:
-    """A plugin that is not imported here: where it comes from, its code's digest, and what importing it does."""
+    """A plugin that is not imported here: where it comes from, its code, and what importing it does."""
 
     origin: Origin
-    source: str
+    source: Source
     finding: Finding
+
+    def renewed(self) -> Known:
+        """The same with its code as the files are now."""
+        return replace(self, source=source_of(self.origin, Modules(), self.finding.modules))
 
 
 def known(origins: Sequence[Origin]) -> list[Known]:
@@ -77,7 +81,7 @@ def known(origins: Sequence[Origin]) -> list[Known]:
         try:
             sources[origin] = source_of(origin, modules)
         except OSError as error:
-            found[origin] = Known(origin, "", Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
+            found[origin] = Known(origin, Source({}, frozenset(), ""), Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
             continue
         kept = _kept(origin, sources[origin], modules)
         if kept is not None:
@@ -85,17 +89,12 @@ def known(origins: Sequence[Origin]) -> list[Known]:
     new = [origin for origin in origins if origin not in found]
     for origin, finding in zip(new, _probed(new), strict=True):
         whole = source_of(origin, modules, finding.modules) if finding.modules else sources[origin]
-        found[origin] = Known(origin, whole.digest, finding)
+        found[origin] = Known(origin, whole, finding)
         if not finding.raised:
             cache.write(_key(origin, sources[origin]), {"source": whole.digest, "time": time.time(), "finding": asdict(finding)})
     if new:
         cache.tidy()
     return [found[origin] for origin in origins]
-
-
-def source_now(plugin: Known) -> Source:
-    """The code of a plugin as its files are now, which may have changed since it was listed."""
-    return source_of(plugin.origin, Modules(), plugin.finding.modules)
 
 
 def _kept(origin: Origin, source: Source, modules: Modules) -> Known | None:
@@ -107,22 +106,21 @@ def _kept(origin: Origin, source: Source, modules: Modules) -> Known | None:
         finding = Finding(methods, values["error"], loaded)
         if finding.error is not None and not 0 <= time.time() - entry["time"] < BELIEVED:
             return None
-        digest = source_of(origin, modules, loaded).digest if loaded else source.digest
-        return Known(origin, digest, finding) if digest == entry["source"] else None
+        whole = source_of(origin, modules, loaded) if loaded else source
+        return Known(origin, whole, finding) if whole.digest == entry["source"] else None
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _key(origin: Origin, source: Source) -> str:
-    versions = [sys.version, importlib.metadata.version("torch"), _checks()]
-    return hashlib.sha256(json.dumps([origin.target, source.digest, *versions]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([origin.target, source.digest, _judge()]).encode()).hexdigest()[:32]
 
 
 @functools.cache
-def _checks() -> str:
-    """Digest of the code that says whether a plugin is broken."""
+def _judge() -> str:
+    """Digest of what says whether a plugin is broken: the code, and the versions of Python and torch."""
     folder = Path(__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{sys.version} {importlib.metadata.version('torch')}".encode())
     for file in [*sorted(folder.glob("*.py")), *(folder.parent / name for name in ("__init__.py", "params.py", "errors.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()

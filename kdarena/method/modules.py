@@ -73,11 +73,16 @@ def _find(name: str, places: Sequence[str] | None) -> importlib.machinery.Module
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, places)
-        except Exception:  # a nested namespace package asks its imported parent; a finder may be somebody's own
+        except Exception:  # for a folder without __init__.py it asks the parent package, which is not imported; or it is somebody's own
             continue
         if spec is not None:
             return spec
-    return None
+    folders = [folder for place in places or () if os.path.isdir(folder := os.path.join(place, name.rpartition(".")[2]))]
+    if not folders:
+        return None
+    namespace = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    namespace.submodule_search_locations = folders
+    return namespace
 
 
 def _owner(base: Path, file: Path) -> str | None:

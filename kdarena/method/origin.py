@@ -43,11 +43,13 @@ def origins(paths: Iterable[str | Path]) -> list[Origin]:
     Raises:
         UserError: a path is no file.
     """
-    known = []
+    known: list[Origin] = []
+    named: dict[Any, tuple[str, str]] = {None: ("", "")}
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
-        name, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
-        known.append(Origin(point.name, point.value, False, name, version))
-    files = {}
+        if point.dist not in named:  # each look parses a file
+            named[point.dist] = (point.dist.name, point.dist.version) if point.dist else ("", "")
+        known.append(Origin(point.name, point.value, False, *named[point.dist]))
+    files: dict[Path, Origin] = {}
     for path in map(Path, paths):
         if path.is_dir():
             raise UserError(f"--plugin-path {path}: a folder; name the Python file in it")

@@ -59,7 +59,7 @@ def _answer(origin: Origin, to: int) -> NoReturn:
     """In the fork: import the plugin, say what came of it, and end."""
     own = os.getpid()
     os.setpgid(0, 0)
-    answer = {"methods": [], "error": None, "modules": [], "raised": False}
+    answer: dict[str, Any] = {"methods": [], "error": None, "modules": [], "raised": False}
     try:
         static = source_of(origin, Modules())
         before = set(sys.modules)
@@ -67,7 +67,7 @@ def _answer(origin: Origin, to: int) -> NoReturn:
         answer["methods"] = [plugin.name for plugin in plugins if plugin.error is None]
         answer["modules"] = _loaded(before, static.files, static.distributions)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: whatever a plugin raises is said of the plugin
-        answer |= {"error": reason(error), "raised": True}
+        answer |= {"error": reason(error, origin.target if origin.is_file else ""), "raised": True}
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()

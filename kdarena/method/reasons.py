@@ -17,15 +17,19 @@ NEW_FORM = (
 )
 
 
-def reason(error: BaseException) -> str:
-    """What an exception says, where in the plugin's own code it was raised, and what to do about a usual cause."""
+def reason(error: BaseException, file: str = "") -> str:
+    """What an exception says, where in the plugin's own code it was raised, and what to do about a usual cause.
+
+    Args:
+        file: of the plugin, for an exception that knows no place.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {' '.join(str(error.msg).split())} ({error.filename}, line {error.lineno or 1})"
     text = described(error)
     if isinstance(error, pluggy.PluginValidationError):
         return f"{text} (hooks are {', '.join(HOOKS)})"
-    place = _place(error)
-    if place:
+    place = _place(error) or file
+    if place and place not in text:
         text = f"{text} ({place})"
     if "Method.__init__() got an unexpected keyword argument" in text:
         return f"{text}; {NEW_FORM}"

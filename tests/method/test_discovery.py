@@ -1,84 +1,21 @@
-from pathlib import Path
+import subprocess
 
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.discovery import discover, select
+from kdarena.method import findings
+from kdarena.method.discovery import discover, find, listing, select
+from kdarena.method.plugin import Plugin
 
-GOOD = """
+GOOD = '''"""L = CE."""
 from kdarena import Method, Paper, hookimpl
 method = Method("mine", "my own", Paper("t", "v", 2026, "u"))
 @hookimpl
 def loss(step):
     return {"task": step.task.loss(step.student, step.targets)}
-"""
+'''
 
-
-def write(folder: Path, text: str, name: str = "mine.py") -> Path:
-    path = folder / name
-    path.write_text(text)
-    return path
-
-
-def only(found, name):
-    return next(one for one in found if one.name == name)
-
-
-def test_the_built_in_methods_are_found_by_their_entry_points():
-    names = {one.name for one in discover() if one.error is None}
-    assert {"student", "kd", "kd-ensemble", "dml", "quest", "afd", "afd-cycle", "pfeed", "sfeed", "ban"} <= names
-
-
-def test_nothing_installed_is_broken():
-    assert [(one.name, one.error) for one in discover() if one.error] == []
-
-
-def test_a_file_of_ones_own_is_found(tmp_path):
-    assert only(discover([write(tmp_path, GOOD)]), "mine").status == "ok"
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("import a_module_that_does_not_exist", "ModuleNotFoundError"),
-        ("raise SystemExit(3)", "SystemExit"),
-        ("def f(:", "SyntaxError"),
-        (GOOD.replace("def loss(step)", "def losss(step)"), "losss"),
-        (GOOD.replace("def loss(step)", "def loss(step, batch)"), "batch"),
-        ("x = 1", "attribute 'method'"),
-        (GOOD.replace('"mine"', '"../evil"'), "lower-case"),
-        (GOOD.replace("@hookimpl", ""), "'loss' is not marked with @hookimpl"),
-        (GOOD.partition("@hookimpl")[0], "implements no hook"),
-    ],
-)
-def test_a_broken_plugin_is_listed_with_its_reason_and_everything_else_works(tmp_path, text, reason):
-    found = discover([write(tmp_path, text)])
-    broken = [one for one in found if one.error]
-    assert len(broken) == 1
-    assert reason in broken[0].error
-    assert "\n" not in broken[0].error
-    assert only(found, "kd").status == "ok"
-
-
-def test_a_second_plugin_of_a_name_is_broken_and_the_first_keeps_it(tmp_path):
-    found = discover([write(tmp_path, GOOD.replace('"mine"', '"kd"'))])
-    assert [one.status for one in found if one.name == "kd"] == ["ok", "broken"]
-
-
-def test_a_parameter_named_as_a_common_hyper_parameter_is_broken(tmp_path):
-    text = (
-        GOOD.replace("from kdarena import", "from dataclasses import dataclass\nfrom kdarena import Float, Params,")
-        .replace(
-            "method = Method(",
-            "@dataclass(frozen=True)\nclass P(Params):\n    lr: float = Float(1.0, 0.1, 2.0, source='ours')\nmethod = Method(Params=P, name=",
-        )
-        .replace('name="mine", "my own", Paper("t", "v", 2026, "u")', 'name="mine", title="t", paper=Paper("t", "v", 2026, "u")')
-    )
-    assert "common hyper-parameter" in only(discover([write(tmp_path, text)]), "mine").error
-
-
-def test_variants_of_one_file_are_rows_of_their_own(tmp_path):
-    text = """
+VARIANTS = """
 from kdarena import Method, Paper, hookimpl
 class One:
     method = Method("one", "1", Paper("t", "v", 2026, "u"))
@@ -89,9 +26,15 @@ class Two(One):
     method = Method("two", "2", Paper("t", "v", 2026, "u"))
 variants = (One, Two)
 """
-    names = {one.name for one in discover([write(tmp_path, text)])}
-    assert {"one", "two"} <= names
 
+COMMON_PARAMETER = (
+    GOOD.replace("from kdarena import", "from dataclasses import dataclass\nfrom kdarena import Float, Params,")
+    .replace(
+        "method = Method(",
+        "@dataclass(frozen=True)\nclass P(Params):\n    lr: float = Float(1.0, 0.1, 2.0, source='ours')\nmethod = Method(Params=P, name=",
+    )
+    .replace('name="mine", "my own", Paper("t", "v", 2026, "u")', 'name="mine", title="t", paper=Paper("t", "v", 2026, "u")')
+)
 
 OLD = """
 from kdarena import Method, Paper, hookimpl
@@ -103,33 +46,172 @@ class Mine:
 variants = (Mine(),)
 """
 
+FAULTY = {
+    "misspelt": (GOOD.replace("def loss(step)", "def losss(step)"), "losss"),
+    "argument": (GOOD.replace("def loss(step)", "def loss(step, batch)"), "batch"),
+    "nothing": ("x = 1", "attribute 'method'"),
+    "evil": (GOOD.replace('"mine"', '"../evil"'), "lower-case"),
+    "unmarked": (GOOD.replace("@hookimpl", ""), "'loss' is not marked with @hookimpl"),
+    "hookless": (GOOD.partition("@hookimpl")[0], "implements no hook"),
+    "common": (COMMON_PARAMETER, "common hyper-parameter"),
+    "old": (OLD, "register the class itself (variants = (MyMethod,))"),
+    "older": (OLD.replace('"u"))', '"u"), equations="L = 0")'), "not run.store"),
+    "variants": ("variants = 3", "'variants' has to be a sequence"),
+    "taken": (GOOD.replace('"mine"', '"kd"'), "the name 'kd' is taken by kdarena, which goes on"),
+    "second": (GOOD, "the name 'mine' is taken by"),
+}
 
-@pytest.mark.parametrize("text", [OLD, OLD.replace('"u"))', '"u"), equations="L = 0")')])
-def test_a_plugin_of_the_old_form_is_refused_with_a_line_that_names_the_new_one(tmp_path, text):
-    (broken,) = (plugin for plugin in discover([write(tmp_path, text)]) if plugin.error)
-    assert "register the class itself (variants = (MyMethod,))" in broken.error
-    assert "not run.store" in broken.error
+
+def write(folder, text, name="mine.py"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def only(found, name):
+    return next(one for one in found if one.name == name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("plugins")
+    write(place, GOOD)
+    write(place, VARIANTS, "both.py")
+    for name, (text, _) in FAULTY.items():
+        write(place, text, f"{name}.py")
+    return place
+
+
+@pytest.fixture(scope="module")
+def files(folder):
+    return [folder / f"{name}.py" for name in ("mine", "both", *FAULTY)]
+
+
+@pytest.fixture(scope="module")
+def found(files):
+    return discover(files)
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Fails where a process is started."""
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+def test_the_built_in_methods_are_found_by_their_entry_points(found):
+    names = {one.name for one in found if one.error is None}
+    assert {"student", "kd", "kd-ensemble", "dml", "quest", "afd", "afd-cycle", "pfeed", "sfeed", "ban"} <= names
+
+
+def test_nothing_installed_is_broken(found):
+    assert [(one.name, one.error) for one in found if one.error and one.distribution == "kdarena"] == []
+
+
+def test_a_file_of_ones_own_is_found(found):
+    assert only(found, "mine").status == "ok"
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_plugin_with_a_fault_is_listed_with_its_reason(found, folder, name):
+    (broken,) = [one for one in found if one.distribution == str(folder / f"{name}.py")]
+    assert FAULTY[name][1] in broken.error
     assert "\n" not in broken.error
 
 
-def test_the_equations_of_a_method_are_its_modules_docstring(tmp_path):
-    plugin = only(discover([write(tmp_path, '"""L = CE."""\n' + GOOD)]), "mine")
-    assert plugin.equations == "L = CE."
+def test_an_installed_method_goes_before_a_files_of_its_name_and_a_first_file_before_a_second(found, folder):
+    assert [(one.status, one.distribution) for one in found if one.name == "kd"] == [("ok", "kdarena"), ("broken", str(folder / "taken.py"))]
+    assert (only(found, "mine").status, only(found, "mine").distribution) == ("ok", str(folder / "mine.py"))
+    assert select(found, "kd")[0].distribution == "kdarena"
 
 
-def test_an_edited_method_has_another_digest(tmp_path):
-    before = only(discover([write(tmp_path, GOOD)]), "mine").source
-    after = only(discover([write(tmp_path, GOOD + "# edited\n")]), "mine").source
-    assert before != after
+def test_a_method_is_found_by_its_name_as_the_listing_gives_it(found, files):
+    listed = listing(files)
+    for name in ("kd", "mine", "two"):
+        one = find(name, listed)
+        assert (one.error, one.distribution, one.source) == (None, only(found, name).distribution, only(found, name).source)
+    assert find("nope", listed) is None
 
 
-def test_a_missing_file_and_an_unknown_name_are_errors_of_one_line(tmp_path):
+def test_variants_of_one_file_are_rows_of_their_own(found):
+    assert {"one", "two"} <= {one.name for one in found if one.error is None}
+
+
+def test_the_equations_of_a_method_are_its_modules_docstring(found):
+    assert only(found, "mine").equations == "L = CE."
+
+
+def test_code_that_is_known_is_not_tried_out_again(found, files, no_process):
+    known = [file for file in files if file.stem != "older"]  # which raises
+    assert [(one.name, one.error, one.source) for one in discover(known)] == [
+        (one.name, one.error, one.source) for one in found if not one.distribution.endswith("older.py")
+    ]
+
+
+def test_an_edited_file_is_tried_out_again_and_undone_it_is_known(tmp_path):
+    path = write(tmp_path, GOOD)
+    first = only(discover([path]), "mine").source
+    write(tmp_path, "1 / 0\n" + GOOD)
+    assert any("ZeroDivisionError" in one.error for one in discover([path]) if one.error)
+    write(tmp_path, GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", None)
+        assert only(discover([path]), "mine").source == first
+
+
+def test_a_plugin_that_raises_is_tried_out_again_since_the_reason_may_lie_elsewhere(tmp_path):
+    path = write(tmp_path, f"open({str(tmp_path / 'data')!r}).close()\n" + GOOD)
+    assert any("FileNotFoundError" in one.error for one in discover([path]) if one.error)
+    (tmp_path / "data").touch()
+    assert only(discover([path]), "mine").status == "ok"
+
+
+def test_without_a_cache_to_write_to_all_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert only(discover([write(tmp_path, GOOD)]), "mine").status == "ok"
+
+
+def test_a_module_that_is_imported_by_a_made_up_name_counts(tmp_path):
+    name = f"helper_{tmp_path.name}"
+    helper = write(tmp_path, "W = 1.0\n", f"{name}.py")
+    path = write(tmp_path, f"import importlib, sys\nsys.path.insert(0, {str(tmp_path)!r})\nimportlib.import_module('helper_' + {tmp_path.name!r})\n" + GOOD)
+    before = only(discover([path]), "mine").source
+    helper.write_text("W = -3.0\n")
+    assert only(discover([path]), "mine").source != before
+    helper.write_text("W = 1.0\n")
+    assert only(discover([path]), "mine").source == before
+
+
+def test_two_plugins_whose_helpers_have_one_name_each_get_their_own(tmp_path):
+    for name in ("first", "other"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, f"name = {name!r}\n", "shared_name.py")
+        text = f"import sys\nsys.path.insert(0, {str(tmp_path / name)!r})\nimport shared_name\n" + GOOD.replace('"mine"', "shared_name.name")
+        write(tmp_path / name, text, "plugin.py")
+    found = discover([tmp_path / "first" / "plugin.py", tmp_path / "other" / "plugin.py"])
+    assert {"first", "other"} <= {one.name for one in found if one.error is None}
+
+
+def test_a_missing_file_and_a_folder_are_errors_of_one_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         discover([tmp_path / "none.py"])
-    with pytest.raises(UserError, match=r"unknown plugin 'nope'; known: .*kd"):
-        select(discover(), "kd,nope")
+    with pytest.raises(UserError, match="a folder; name the Python file in it"):
+        discover([tmp_path])
 
 
-def test_selecting_a_broken_plugin_says_why_it_is_broken(tmp_path):
-    with pytest.raises(UserError, match="broken: ModuleNotFoundError"):
-        select(discover([write(tmp_path, "import nothing_of_that_name", "sad.py")]), "sad")
+def test_selecting_says_what_is_unknown_and_why_something_is_broken():
+    plugins = [Plugin("kd"), Plugin("sad", error="ModuleNotFoundError: no")]
+    with pytest.raises(UserError, match=r"unknown plugin 'nope'; known: kd"):
+        select(plugins, "kd,nope")
+    with pytest.raises(UserError, match="'sad' is broken: ModuleNotFoundError: no"):
+        select(plugins, "sad")
+
+
+def test_a_process_that_can_not_start_is_an_error_of_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "START", "raise SystemExit(1)")
+    with pytest.raises(UserError, match="ended at its start"):
+        discover([write(tmp_path, GOOD + "# unknown yet\n")])
