@@ -32,6 +32,7 @@ BROKEN = {
     "binary.py": (b"\x7fELF\0\0\1\2", "SyntaxError", "binary.py"),
     "empty.py": ("", "has no attribute 'method' of type kdarena.Method", ""),
     "notes.txt": (GOOD, "does not end in .py", "notes.txt"),
+    "old.py": ("from kdarena import Method, Paper\nMethod('m', 'm', Paper('t', 'v', 2026, 'u'), equations='L = 0')", "not run.store", "old.py, line 2"),
     "of a folder.py": ("from of_a_folder import x", "ModuleNotFoundError", "of a folder.py, line 1"),
 }
 

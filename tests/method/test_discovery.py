@@ -55,7 +55,6 @@ FAULTY = {
     "hookless": (GOOD.partition("@hookimpl")[0], "implements no hook"),
     "common": (COMMON_PARAMETER, "common hyper-parameter"),
     "old": (OLD, "register the class itself (variants = (MyMethod,))"),
-    "older": (OLD.replace('"u"))', '"u"), equations="L = 0")'), "not run.store"),
     "variants": ("variants = 3", "'variants' has to be a sequence"),
     "taken": (GOOD.replace('"mine"', '"kd"'), "the name 'kd' is taken by kdarena, which goes on"),
     "second": (GOOD, "the name 'mine' is taken by"),
@@ -145,28 +144,7 @@ def test_the_equations_of_a_method_are_its_modules_docstring(found):
 
 
 def test_code_that_is_known_is_not_tried_out_again(found, files, no_process):
-    known = [file for file in files if file.stem != "older"]  # which raises
-    assert [(one.name, one.error, one.source) for one in discover(known)] == [
-        (one.name, one.error, one.source) for one in found if not one.distribution.endswith("older.py")
-    ]
-
-
-def test_an_edited_file_is_tried_out_again_and_undone_it_is_known(tmp_path):
-    path = write(tmp_path, GOOD)
-    first = only(discover([path]), "mine").source
-    write(tmp_path, "1 / 0\n" + GOOD)
-    assert any("ZeroDivisionError" in one.error for one in discover([path]) if one.error)
-    write(tmp_path, GOOD)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", None)
-        assert only(discover([path]), "mine").source == first
-
-
-def test_a_plugin_that_raises_is_tried_out_again_since_the_reason_may_lie_elsewhere(tmp_path):
-    path = write(tmp_path, f"open({str(tmp_path / 'data')!r}).close()\n" + GOOD)
-    assert any("FileNotFoundError" in one.error for one in discover([path]) if one.error)
-    (tmp_path / "data").touch()
-    assert only(discover([path]), "mine").status == "ok"
+    assert [(one.name, one.error, one.source) for one in discover(files)] == [(one.name, one.error, one.source) for one in found]
 
 
 def test_without_a_cache_to_write_to_all_goes_on(tmp_path, monkeypatch):
@@ -175,15 +153,12 @@ def test_without_a_cache_to_write_to_all_goes_on(tmp_path, monkeypatch):
     assert only(discover([write(tmp_path, GOOD)]), "mine").status == "ok"
 
 
-def test_a_module_that_is_imported_by_a_made_up_name_counts(tmp_path):
-    name = f"helper_{tmp_path.name}"
-    helper = write(tmp_path, "W = 1.0\n", f"{name}.py")
-    path = write(tmp_path, f"import importlib, sys\nsys.path.insert(0, {str(tmp_path)!r})\nimportlib.import_module('helper_' + {tmp_path.name!r})\n" + GOOD)
-    before = only(discover([path]), "mine").source
-    helper.write_text("W = -3.0\n")
-    assert only(discover([path]), "mine").source != before
-    helper.write_text("W = 1.0\n")
-    assert only(discover([path]), "mine").source == before
+def test_a_module_that_is_imported_by_a_made_up_name_is_part_of_the_source(tmp_path):
+    (tmp_path / "inner").mkdir()
+    helper = write(tmp_path / "inner", "W = 1.0\n", "made_up_name.py")
+    text = f"import importlib, sys\nsys.path.insert(0, {str(helper.parent)!r})\nimportlib.import_module('made' + '_up_name')\n" + GOOD
+    plugin = write(tmp_path, text)
+    assert listing([plugin])[-1].source.files == {"plugin file": plugin, "made_up_name": helper}
 
 
 def test_two_plugins_whose_helpers_have_one_name_each_get_their_own(tmp_path):
