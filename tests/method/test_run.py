@@ -63,7 +63,7 @@ def test_a_plan_gives_the_reference_teachers_key_as_the_start_where_the_card_say
     from kdarena.plan.spec import Budget
     from kdarena.plan.specs import run_spec
 
-    machine = SimpleNamespace(kind="cpu", threads=1)
+    machine = SimpleNamespace(kind="cpu", name="a processor", threads=1, torch="2.13.0")
     entrant = Entrant(Plugin("student", Student, STUDENT), {}, {}, ())
     for start, expected in (("teacher", "key"), (None, None)):
         conditions = Conditions(toy_task(start=start).card, machine, "fp32", "data", "validated")  # type: ignore[arg-type]
