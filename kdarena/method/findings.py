@@ -75,26 +75,26 @@ class Known:
 def known(origins: Sequence[Origin]) -> list[Known]:
     """What importing each of some plugins does: as it is kept, or found out now."""
     modules = Modules()
-    found: dict[Origin, Known] = {}
+    listed: dict[Origin, Known] = {}
     sources: dict[Origin, Source] = {}
     for origin in origins:
         try:
             sources[origin] = source_of(origin, modules)
         except OSError as error:
-            found[origin] = Known(origin, Source({}, frozenset(), ""), Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
+            listed[origin] = Known(origin, Source({}, frozenset(), ""), Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
             continue
         kept = _kept(origin, sources[origin], modules)
         if kept is not None:
-            found[origin] = kept
-    new = [origin for origin in origins if origin not in found]
+            listed[origin] = kept
+    new = [origin for origin in origins if origin not in listed]
     for origin, finding in zip(new, _probed(new), strict=True):
         whole = source_of(origin, modules, finding.modules) if finding.modules else sources[origin]
-        found[origin] = Known(origin, whole, finding)
+        listed[origin] = Known(origin, whole, finding)
         if not finding.raised:
             cache.write(_key(origin, sources[origin]), {"source": whole.digest, "time": time.time(), "finding": asdict(finding)})
     if new:
         cache.tidy()
-    return [found[origin] for origin in origins]
+    return [listed[origin] for origin in origins]
 
 
 def _kept(origin: Origin, source: Source, modules: Modules) -> Known | None:

@@ -11,6 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HARNESS = "kdarena"
+ELSEWHERE = (HARNESS, "torch")
+"""What the key of every run names itself: the harness's code and torch's version."""
+
+SITES = ("site-packages", "dist-packages")
+"""Folders in which only installers write."""
 
 
 class Modules:
@@ -25,13 +30,13 @@ class Modules:
     def chain(self, name: str, folder: Path | None = None) -> list[tuple[str, Path]]:
         """The modules that ``import name`` executes, as name and file: its packages and itself, as far as they are there.
 
-        Those of Python itself and of the harness are left out.
+        Those of Python itself and of :data:`ELSEWHERE` are left out.
 
         Args:
             folder: where to look for what the finders don't know, as the folder of the file that imports it.
         """
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top == HARNESS:
+        if top in sys.stdlib_module_names or top in ELSEWHERE:
             return []
         known: list[tuple[str, Path]] = []
         places: Iterable[str] | None = None
@@ -87,10 +92,16 @@ def _find(name: str, places: Sequence[str] | None) -> importlib.machinery.Module
 
 def _owner(base: Path, file: Path) -> str | None:
     """The distribution in a folder of ``sys.path`` whose list of files has this one; one of the module's name is asked first."""
-    line = f"\n{file.as_posix()},"
-    named = importlib.metadata.Distribution.discover(name=file.parts[0].removesuffix(".py"), path=[str(base)])
+    line, top = f"\n{file.as_posix()},", file.parts[0].removesuffix(".py")
+    named = importlib.metadata.Distribution.discover(name=top, path=[str(base)])
     for distributions in (named, importlib.metadata.Distribution.discover(path=[str(base)])):
         for distribution in distributions:
-            if line in "\n" + (distribution.read_text("RECORD") or ""):
+            record = distribution.read_text("RECORD")
+            if record is not None:
+                owns = line in "\n" + record
+            else:  # some installers write no list of files
+                tops = distribution.read_text("top_level.txt") or distribution.name.replace("-", "_")
+                owns = base.name in SITES and top in tops.split()
+            if owns:
                 return f"{distribution.name}=={distribution.version}"
     return None

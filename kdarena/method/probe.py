@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import kdarena
 from kdarena.method.check import plugins_of
-from kdarena.method.modules import HARNESS, Modules
+from kdarena.method.modules import ELSEWHERE, HARNESS, Modules
 from kdarena.method.origin import Origin, load
 from kdarena.method.reasons import reason
 from kdarena.method.source import source_of
@@ -80,18 +80,18 @@ def _answer(origin: Origin, to: int) -> NoReturn:
 
 def _loaded(before: set[str], files: Mapping[str, Path], distributions: frozenset[str]) -> list[tuple[str, str]]:
     """Modules that were loaded and that the plugin's text does not show: its own, and one of each distribution."""
-    modules, named, found = Modules(), set(distributions), []
+    modules, named, loaded = Modules(), set(distributions), []
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
-        if name in before or not isinstance(file, str) or top in sys.stdlib_module_names or top == HARNESS or " " in name:
+        if name in before or not isinstance(file, str) or top in sys.stdlib_module_names or top in ELSEWHERE or " " in name:
             continue
         owner = modules.distribution(Path(file))
         if owner in named or files.get(name) == Path(file):
             continue
         named.update([owner] if owner else [])
-        found.append((name, os.path.abspath(file)))
-    return found
+        loaded.append((name, os.path.abspath(file)))
+    return loaded
 
 
 def _watch(origin: Origin, child: int, answers: int, parent: int, limit: float, notice: float) -> dict[str, Any]:

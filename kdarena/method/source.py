@@ -2,7 +2,7 @@
 
 What no distribution has installed counts by its content: the plugin's own files, and every module that they import, wherever in the
 file it is imported, and what those import in turn. What a distribution has installed counts by the distribution's version. Python
-itself and the harness are not part of it: the key of a run names them as well.
+itself, torch and the harness are not part of it: the key of a run names what matters of them.
 """
 
 from __future__ import annotations

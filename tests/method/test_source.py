@@ -125,10 +125,22 @@ def test_a_module_that_no_distribution_lists_counts_by_its_content_wherever_it_l
     assert changes(write(place, "dropped.py"), lambda: of_file(plugin).digest)
 
 
-def test_torch_counts_by_its_version_and_python_and_the_harness_do_not_count(place):
-    plugin = write(place, "plugin.py", "import math, torch\nfrom torch.nn import functional\nfrom kdarena import losses, Method\n")
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_installer_that_writes_no_list_of_files_is_believed_where_only_installers_write(tmp_path, monkeypatch, listed):
+    place = tmp_path / ("site-packages" if listed else "checkout")
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+    write(place, "weighty/__init__.py")
+    write(place, "fake_weights.egg-info/PKG-INFO", "Metadata-Version: 2.1\nName: fake-weights\nVersion: 1.0\n")
+    write(place, "fake_weights.egg-info/top_level.txt", "other\nweighty\n")
+    source = of_file(write(tmp_path, "plugin.py", "import weighty\n"))
+    assert (source.distributions == {"fake-weights==1.0"}) is listed
+    assert ("weighty" in source.files) is not listed
+
+
+def test_installed_libraries_count_by_their_version_and_python_torch_and_the_harness_do_not_count(place):
+    plugin = write(place, "plugin.py", "import math, torch, numpy\nfrom torch.nn import functional\nfrom kdarena import losses, Method\n")
     source = of_file(plugin)
-    assert [name.partition("==")[0] for name in source.distributions] == ["torch"]
+    assert [name.partition("==")[0] for name in source.distributions] == ["numpy"]
     assert list(source.files.values()) == [plugin]
 
 
