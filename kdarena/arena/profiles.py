@@ -146,7 +146,8 @@ def _measure(
 
 def _broken(entrants: Sequence[Entrant], failed: Mapping[str, CostProfile]) -> dict[str, tuple[Status, str]]:
     """Status and error of each method that has no runs since something went wrong."""
-    broken: dict[str, tuple[Status, str]] = {name: ("oom" if profile.status == "oom" else "error", str(profile.error)) for name, profile in failed.items()}
+    kept: dict[str, Status] = {"oom": "oom", "timeout": "timeout", "killed": "killed"}
+    broken = {name: (kept.get(profile.status, "error"), str(profile.error)) for name, profile in failed.items()}
     return broken | {entrant.method.name: ("error", entrant.fault) for entrant in entrants if entrant.fault is not None}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kdarena.errors import described
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import RunResult, RunSpec, Status
@@ -50,9 +52,22 @@ def spec_from(message: Mapping[str, Any]) -> Spec:
     return from_plain(RunSpec, message["spec"]) if message["kind"] == "run" else from_plain(ProfileSpec, message["spec"])
 
 
-def result_from(spec: Spec, values: Mapping[str, Any]) -> Result:
-    """A worker's answer as a value."""
-    return from_plain(RunResult, values) if isinstance(spec, RunSpec) else from_plain(CostProfile, values)
+def answer_from(spec: Spec, line: bytes) -> tuple[Event, bool]:
+    """A line of a worker as an event, and whether the worker takes no other job.
+
+    Raises:
+        ValueError: it is no answer, or that of another job; says which.
+    """
+    try:
+        message = json.loads(line)
+        if "progress" in message:
+            return Event(spec, progress=float(message["progress"])), False
+        result: Result = from_plain(RunResult if isinstance(spec, RunSpec) else CostProfile, message["result"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{line[:60]!r} is no answer of a worker ({described(error)})") from None
+    if result.key != spec.key:
+        raise ValueError(f"it is the result of another job, {result.key}")
+    return Event(spec, result=result), bool(message.get("last"))
 
 
 def failed(spec: Spec, status: Status, error: str) -> Result:

@@ -1,7 +1,9 @@
 """The local engine: one persistent child process per device, or per core on a CPU.
 
-A segmentation fault, a kill for memory or an endless loop in one method is a status of that run (:func:`status_of_exit`); the worker is
-replaced and the arena goes on. What the failure costs: a trial is charged in full (:mod:`kdarena.arena.method_runs`); a final run
+A segmentation fault, a kill for memory or an endless loop in one method is a status of that run
+(:func:`kdarena.engines.death.status_of_exit`); the worker is replaced and the arena goes on. So it is after a run that has left its
+worker's state changed (:mod:`kdarena.engines.state`), and after an answer that is not the job's own. All processes that a run started
+end with its worker. What a failure costs: a trial is charged in full (:mod:`kdarena.arena.method_runs`); a final run
 leaves its row incomplete, below all complete rows; any run is tried again by the next command, not by this one
 (:data:`kdarena.plan.spec.LASTING`).
 """
@@ -19,10 +21,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from kdarena.engines.engine import Event, Spec, failed, result_from, to_message
-from kdarena.plan.spec import Status
+from kdarena.engines.death import count_in, killed_for_memory, status_of_exit
+from kdarena.engines.engine import Event, Spec, answer_from, failed, to_message
 
 SILENCE_LIMIT = 300.0
 """Seconds without a message after which a job counts as an endless loop. A run reports its progress at least every few steps."""
@@ -31,14 +32,38 @@ SILENCE_LIMIT = 300.0
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(64 * 2**20)}
 
 
+STOP_LIMIT = 5.0
+"""Seconds that a worker whose output is closed has to end by itself."""
+
+
 @dataclass
 class _Worker:
+    """A worker's process, and the job that it has.
+
+    Attributes:
+        memory: what :func:`kdarena.engines.death.killed_for_memory` said when the job was submitted.
+        silent: whether it was killed since it gave no sign of life.
+    """
+
     device: str
     process: subprocess.Popen[bytes]
     buffer: bytearray = field(default_factory=bytearray)
     spec: Spec | None = None
     last_message: float = 0.0
-    killed: Status | None = None
+    memory: tuple[Path, int] | None = None
+    silent: bool = False
+
+    def stop(self) -> int:
+        """Kill the worker and all processes of its group; returns its exit code."""
+        # the group's number can't be another's: the system gives none away that a process or a group still has
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        code = self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        return code
 
 
 class LocalEngine:
@@ -82,12 +107,14 @@ class LocalEngine:
 
     def submit(self, spec: Spec) -> None:
         """Give a job to an idle worker, starting a new one where fewer than ``capacity`` live."""
+        for dead in [worker for worker in self._workers if worker.spec is None and worker.process.poll() is not None]:
+            self._remove(dead)
         idle = next((worker for worker in self._workers if worker.spec is None), None)
         if idle is None:
             if len(self._workers) >= self.capacity:
                 raise RuntimeError("no idle worker")
             idle = self._start(self._free_device())
-        idle.spec, idle.last_message = spec, time.monotonic()
+        idle.spec, idle.last_message, idle.memory = spec, time.monotonic(), killed_for_memory(idle.process.pid)
         assert idle.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # wait() notices a worker that died
             idle.process.stdin.write((json.dumps(to_message(spec)) + "\n").encode())
@@ -98,22 +125,22 @@ class LocalEngine:
         events: list[Event] = []
         for ready, _ in self._selector.select(seconds):
             events.extend(self._read(ready.data))
+        # one whose output a process that it started holds open: there is no end of it to read
+        for dead in [worker for worker in self._workers if worker.process.poll() is not None]:
+            events.extend(self._read(dead))
+            if dead in self._workers:
+                events.extend(self._remove(dead))
         now = time.monotonic()
         for worker in self._workers:
-            if worker.spec is not None and worker.killed is None and now - worker.last_message > self._silence_limit:
-                worker.killed = "timeout"
+            if worker.spec is not None and not worker.silent and now - worker.last_message > self._silence_limit:
+                worker.silent = True
                 worker.process.kill()
         return events
 
     def close(self) -> None:
-        """Kill all workers."""
+        """Kill all workers, with all processes that they started."""
         for worker in self._workers:
-            worker.process.kill()
-            worker.process.wait()
-            for pipe in (worker.process.stdin, worker.process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
+            worker.stop()
         self._workers.clear()
         self._selector.close()
         self._log.close()
@@ -153,43 +180,50 @@ class LocalEngine:
         worker.buffer += chunk
         worker.last_message = time.monotonic()
         events = []
-        while (end := worker.buffer.find(b"\n")) >= 0:
-            message: dict[str, Any] = json.loads(worker.buffer[:end])
+        while worker in self._workers and (end := worker.buffer.find(b"\n")) >= 0:
+            line = bytes(worker.buffer[:end])
             del worker.buffer[: end + 1]
-            if worker.spec is None:
-                continue
-            if "progress" in message:
-                events.append(Event(worker.spec, progress=message["progress"]))
-            else:
-                events.append(Event(worker.spec, result=result_from(worker.spec, message["result"])))
-                worker.spec = None
-                if message.get("last"):
-                    worker.process.kill()
-                    self._remove(worker)
-                    break
+            events.extend(self._answered(worker, line))
         return events
 
-    def _remove(self, worker: _Worker) -> list[Event]:
-        """A worker whose output closed has ended; what it was doing has failed."""
+    def _answered(self, worker: _Worker, line: bytes) -> list[Event]:
+        """What a line of a worker says; a worker whose line is not an answer to its job is not trusted with another."""
+        spec = worker.spec
+        if spec is None:
+            self._drop(worker)
+            return []
+        try:
+            event, last = answer_from(spec, line)
+        except ValueError as error:
+            self._drop(worker)
+            problem = f"the worker's answer was dropped: {error}; does the plugin start processes, or write where it has not opened a file?"
+            return [Event(spec, result=failed(spec, "error", problem))]
+        if event.result is not None:
+            worker.spec = None
+            if last:
+                self._drop(worker)
+        return [event]
+
+    def _drop(self, worker: _Worker) -> int:
+        """End a worker; returns its exit code."""
         assert worker.process.stdout is not None
         self._selector.unregister(worker.process.stdout)
-        code = worker.process.wait()
         self._workers.remove(worker)
+        return worker.stop()
+
+    def _remove(self, worker: _Worker) -> list[Event]:
+        """A worker whose output closed has ended, or is about to; what it was doing has failed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(STOP_LIMIT)
+        hung = worker.process.poll() is None
+        code = self._drop(worker)
         if worker.spec is None:
             return []
-        status, error = status_of_exit(code, worker.killed, self._silence_limit)
+        if hung:
+            return [Event(worker.spec, result=failed(worker.spec, "error", "the worker closed its output and did not end"))]
+        ran_out = worker.memory is not None and (count_in(worker.memory[0]) or 0) > worker.memory[1]
+        status, error = status_of_exit(code, silent=self._silence_limit if worker.silent else None, memory_ran_out=ran_out)
         return [Event(worker.spec, result=failed(worker.spec, status, error))]
-
-
-def status_of_exit(code: int, killed: Status | None, silence_limit: float) -> tuple[Status, str]:
-    """Status of a run and one line on what happened, for a worker that ended with an exit code during it."""
-    if killed == "timeout":
-        return "timeout", f"no sign of life for {silence_limit:g} s: an endless loop?"
-    if code == -signal.SIGKILL:
-        return "oom", "the worker was killed (SIGKILL): the system ran out of memory?"
-    if code < 0:
-        return "error", f"the worker died of {signal.Signals(-code).name}"
-    return "error", f"the worker exited with status {code}"
 
 
 def worker_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:

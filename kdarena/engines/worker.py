@@ -2,7 +2,7 @@
 
 It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
 output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
-an answer. When its standard input closes, the parent is gone and it ends at once.
+an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group.
 """
 
 from __future__ import annotations
@@ -11,15 +11,32 @@ import dataclasses
 import json
 import os
 import queue
+import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+
+class Answers:
+    """Where a worker answers. A process that a plugin forked off and that gets here would answer in the worker's name: it ends."""
+
+    def __init__(self, descriptor: int):
+        self._file = os.fdopen(descriptor, "w", buffering=1)
+        self._pid = os.getpid()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write a line, if this is the process that began."""
+        if os.getpid() != self._pid:
+            os._exit(1)
+        self._file.write(json.dumps(message) + "\n")
+        self._file.flush()
 
 
 def main() -> None:
     """Serve jobs until standard input closes."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = Answers(os.dup(1))
     os.dup2(2, 1)
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     settings = json.loads(sys.stdin.readline())
@@ -28,25 +45,31 @@ def main() -> None:
     import torch
 
     from kdarena.engines.engine import spec_from
+    from kdarena.engines.state import State, note_of
     from kdarena.execute.execute import execute, execute_profile
     from kdarena.execute.workspace import Workspace
-    from kdarena.plan.spec import RunSpec
+    from kdarena.plan.spec import RunResult, RunSpec
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
+    state = State()
     workspace = Workspace(
         teachers=Path(settings["teachers"]),
         output=Path(settings["output"]),
         data_root=settings["data_root"],
         plugin_paths=settings["plugin_paths"],
         device=settings["device"],
-        report=lambda progress: _answer(answers, {"progress": progress}),
+        report=lambda progress: answers.send({"progress": progress}),
+        loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing
     )
     while True:
         spec = spec_from(jobs.get())
         result = execute(spec, workspace) if isinstance(spec, RunSpec) else execute_profile(spec, workspace)
-        last = result.status == "error" and poisoned(settings["device"])
-        _answer(answers, {"result": dataclasses.asdict(result), "last": last})
+        changes = state.changes()
+        if changes and isinstance(result, RunResult):
+            result = dataclasses.replace(result, notes=(*result.notes, note_of(changes)))
+        last = bool(changes) or (result.status == "error" and poisoned(settings["device"]))
+        answers.send({"result": dataclasses.asdict(result), "last": last})
         if last:
             return
 
@@ -67,12 +90,9 @@ def poisoned(device: str) -> bool:
 def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(0)
-
-
-def _answer(answers: TextIO, message: dict[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Neither MLflow nor Optuna is imported here, so that a machine with torch and plu
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import resource
 import sys
@@ -16,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy
 import torch
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
@@ -214,8 +216,10 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's global generator, from which helpers and dropout draw."""
+    """Seed the global generators: torch's, from which helpers and dropout draw, and those of Python and numpy, from which a method may."""
     torch.manual_seed(derive(seed, "global"))
+    random.seed(derive(seed, "python"))
+    numpy.random.seed(derive(seed, "numpy") % 2**32)
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from kdarena.method.plugin import Plugin
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.method.step import Step
 from kdarena.params import Params
+
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "defaultcpuallocator", "out of memory", "status_alloc_failed")
+"""What torch and the libraries beneath it say in a ``RuntimeError`` when memory has run out, in lower case."""
 
 
 class Hooks:
@@ -161,4 +165,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error).lower()
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)

@@ -37,6 +37,7 @@ class Workspace:
         plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
         report: called with the progress of a run now and then.
+        loaded: called when a task was loaded, before any code of a method runs on it.
     """
 
     teachers: Path
@@ -45,6 +46,7 @@ class Workspace:
     plugin_paths: Sequence[str] = ()
     device: str = "cpu"
     report: Callable[[float], None] | None = None
+    loaded: Callable[[], None] = lambda: None
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
     _plugins: dict[str, Plugin] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Workspace:
                 self._tasks[name, precision] = load_task(card, setting)
             except (OSError, ValueError) as error:
                 raise UserError(f"task {name}: its data can't be loaded: {error}") from error
+            self.loaded()
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:
