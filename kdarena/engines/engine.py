@@ -62,7 +62,8 @@ def answer_from(spec: Spec, line: bytes) -> tuple[Event, bool]:
         message = json.loads(line)
         if "progress" in message:
             return Event(spec, progress=float(message["progress"])), False
-        result: Result = from_plain(RunResult if isinstance(spec, RunSpec) else CostProfile, message["result"])
+        values = message["result"]
+        result: Result = from_plain(RunResult, values) if isinstance(spec, RunSpec) else from_plain(CostProfile, values)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{line[:60]!r} is no answer of a worker ({described(error)})") from None
     if result.key != spec.key:

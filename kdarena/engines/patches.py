@@ -55,7 +55,9 @@ class _Namespace:
     def __init__(self, name: str, owner: ModuleType | type):
         self._name, self._owner = name, owner
         self._variables: Mapping[str, Any] = vars(owner)
-        kept = {attribute: value for attribute, value in self._variables.items() if _is_kept(value)}
+        # a whole number of another's may be a counter
+        counts = not name.startswith("kdarena")
+        kept = {attribute: value for attribute, value in self._variables.items() if _is_kept(value) and not (counts and type(value) is int)}
         self._count = len(self._variables)
         self._names = tuple(kept)
         self._values = tuple(kept.values())

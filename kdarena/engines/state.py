@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Sized
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -67,7 +68,7 @@ class State:
 
     def changes(self) -> list[str]:
         """What is different now, a few words each; empty where nothing is."""
-        changes = [f"{name} {_shown(now)} (before: {_shown(before)})" for name, before in self._before.items() if (now := _read(self._readings[name])) != before]
+        changes = [f"{name} {_difference(before, now)}" for name, before in self._before.items() if (now := _read(self._readings[name])) != before]
         changes += _changed_variables(self._environment, dict(os.environ))
         changes += [f"{name} patched" for name in self._functions.changed()]
         changes += [f"thread {thread.name!r} running" for thread in self._new_threads()]
@@ -120,14 +121,13 @@ def _readings() -> dict[str, Callable[[], Any]]:
     """What is compared in addition to functions, by the words that name it; what is called is taken now, whatever a plugin patches later."""
     readings = {**_of_modes(), **_of_process()}
     for name in FLAGS:
-        flag = attrgetter(name)
-        readings[f"torch.backends.{name}"] = lambda flag=flag: flag(torch.backends)
+        readings[f"torch.backends.{name}"] = partial(attrgetter(name), torch.backends)
     for name in CHOICES:
         readings[f"torch.backends.cuda.{name}"] = getattr(torch.backends.cuda, name, _missing)
     hooked = {"torch.nn.modules.module": "modules", "torch.optim.optimizer": "optimisers"}
     for module, owners in hooked.items():
         hooks = [value for name, value in vars(sys.modules[module]).items() if name.startswith("_global_") and isinstance(value, dict)]
-        readings[f"number of hooks on all {owners}"] = lambda hooks=hooks: sum(map(len, hooks))
+        readings[f"number of hooks on all {owners}"] = partial(_total, hooks)
     return readings
 
 
@@ -136,8 +136,8 @@ def _of_modes() -> dict[str, Callable[[], Any]]:
     enabled, dtype, intern = torch.is_autocast_enabled, torch.get_autocast_dtype, torch._C
     readings: dict[str, Callable[[], Any]] = {}
     for device in DEVICES:
-        readings[f"torch's autocast for {device}"] = lambda device=device: enabled(device)
-        readings[f"the type of torch's autocast for {device}"] = lambda device=device: dtype(device)
+        readings[f"torch's autocast for {device}"] = partial(enabled, device)
+        readings[f"the type of torch's autocast for {device}"] = partial(dtype, device)
     return readings | {
         "torch's cache of autocast": torch.is_autocast_cache_enabled,
         "torch's grad mode": torch.is_grad_enabled,
@@ -145,7 +145,7 @@ def _of_modes() -> dict[str, Callable[[], Any]]:
         "torch's default dtype": torch.get_default_dtype,
         "torch's default device": torch.get_default_device,
         "torch's deterministic algorithms": torch.get_deterministic_debug_mode,
-        "filling of uninitialised memory": lambda: torch.utils.deterministic.fill_uninitialized_memory,
+        "filling of uninitialised memory": partial(attrgetter("deterministic.fill_uninitialized_memory"), torch.utils),
         "torch's float32 matmul precision": torch.get_float32_matmul_precision,
         "torch's threads": torch.get_num_threads,
         "torch's threads between operations": torch.get_num_interop_threads,
@@ -172,15 +172,19 @@ def _of_process() -> dict[str, Callable[[], Any]]:
         "an alarm": lambda: signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0),
     }
     for number in SIGNALS:
-        readings[f"the handler of {number.name}"] = lambda number=number: signal.getsignal(number)
+        readings[f"the handler of {number.name}"] = partial(signal.getsignal, number)
     for limit in LIMITS:
         if hasattr(resource, limit):
-            readings[f"the limit {limit}"] = lambda number=getattr(resource, limit): resource.getrlimit(number)
+            readings[f"the limit {limit}"] = partial(resource.getrlimit, getattr(resource, limit))
     return readings
 
 
 def _missing() -> Any:
     raise AttributeError("this version of torch does not have it")
+
+
+def _total(sized: Sequence[Sized]) -> int:
+    return sum(map(len, sized))
 
 
 def _denormal() -> str:
@@ -193,7 +197,13 @@ def _changed_variables(before: Mapping[str, str], now: Mapping[str, str]) -> lis
     if before == now:
         return []
     names = [name for name in {**before, **now} if before.get(name) != now.get(name) and not (name in SET_BY_LIBRARIES and name not in before)]
-    return [f"variable {name} of the environment {_shown(now.get(name))} (before: {_shown(before.get(name))})" for name in names]
+    return [f"variable {name} of the environment {_difference(before.get(name), now.get(name))}" for name in names]
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, list) and isinstance(now, list) and sorted(before) != sorted(now):
+        before, now = [one for one in before if one not in now], [one for one in now if one not in before]
+    return f"{_shown(now)} (before: {_shown(before)})"
 
 
 def _shown(value: Any) -> str:
