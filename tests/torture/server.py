@@ -1,6 +1,6 @@
 """Commands of kdarena in processes that have imported it already: a fork takes milliseconds, a new interpreter seconds.
 
-Run as a script it reads one command a line from standard input (arguments, folder, file for its output) and answers with the
+Run as a script it reads one command a line from standard input (arguments, folder, file for its output, environment) and answers with the
 process id of the command that it started. Each command has a session of its own and ends as any process does.
 """
 
@@ -59,6 +59,7 @@ def _command(asked: dict[str, Any]) -> None:
     for descriptor, source in ((0, nothing), (1, output), (2, output)):
         os.dup2(source, descriptor)
     os.chdir(asked["folder"])
+    os.environ.update(asked["environment"])
     sys.argv = ["kdarena", *asked["arguments"]]
     code: Any = 1
     try:
@@ -101,18 +102,18 @@ class Server:
         assert self._process.stdout is not None
         assert self._process.stdout.readline().strip() == READY
 
-    def start(self, arguments: Sequence[str], folder: Path, output: Path) -> int:
+    def start(self, arguments: Sequence[str], folder: Path, output: Path, **environment: str) -> int:
         """Start a command; returns its process id, which is its process group too."""
-        return int(self._ask({"arguments": list(map(str, arguments)), "folder": str(folder), "output": str(output)}))
+        return int(self._ask({"arguments": list(map(str, arguments)), "folder": str(folder), "output": str(output), "environment": environment}))
 
     def wait(self, process: int, seconds: float) -> int | None:
         """Exit status within so many seconds, or None."""
         status: int | None = self._ask({"wait": process, "seconds": seconds})
         return status
 
-    def run(self, arguments: Sequence[str], folder: Path, output: Path, seconds: float = 300.0) -> int:
+    def run(self, arguments: Sequence[str], folder: Path, output: Path, seconds: float = 300.0, **environment: str) -> int:
         """Start a command and wait for its end."""
-        process = self.start(arguments, folder, output)
+        process = self.start(arguments, folder, output, **environment)
         status = self.wait(process, seconds)
         if status is None:
             os.killpg(process, signal.SIGKILL)
