@@ -120,13 +120,17 @@ class Arena:
             yield task, share_of_time(end - time.monotonic(), needs[number:], methods)
 
     def _check_time(self, tasks: Sequence[ProfiledTask], end: float) -> None:
-        """Raise ``UserError`` where what is left of the total time can't hold the fewest seeds of all methods, each with its least budget."""
-        total = self.request.total
+        """Raise ``UserError`` where what is left of the total time can't hold one seed of all methods, each with its least budget.
+
+        Where it holds one and not the planned seeds, further seeds are left out as the time runs out.
+        """
+        total, workers = self.request.total, self.recorder.capacity
         assert total is not None
-        missing = sum(task.least_seconds(self.request.seeds or FEWEST_SEEDS, self.recorder.capacity) for task in tasks) - (end - time.monotonic())
+        left = end - time.monotonic()
         planned = all(self.recorder.store.allocation(self._key(task)) for task in tasks)
-        if missing > LATE * total and not planned:
-            raise UserError(too_short(total, total + missing, number_of_methods([task.entrants for task in tasks]), len(tasks)))
+        if sum(task.least_seconds(1, workers) for task in tasks) > left + LATE * total and not planned:
+            needed = total - left + sum(task.least_seconds(self.request.seeds or FEWEST_SEEDS, workers) for task in tasks)
+            raise UserError(too_short(total, needed, number_of_methods([task.entrants for task in tasks]), len(tasks)))
 
     def _compare(self, task: ProfiledTask, seconds: float, named: bool, pace: Pace | None) -> Allocation:
         """Allocate, do all runs of a task, and audit them.

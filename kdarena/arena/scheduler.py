@@ -111,6 +111,8 @@ def run(
             under_way[job.spec.key] = job
             started(job)
             engine.submit(job.spec)
+        if not under_way:
+            break  # all that was left was left out
         for event in engine.wait(0.5):
             if event.result is None:
                 progress(event.spec, event.progress)

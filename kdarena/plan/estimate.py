@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,11 +11,12 @@ from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
 from kdarena.plan.entrants import Entrant, teachers_of
 from kdarena.plan.request import Request
+from kdarena.plan.specs import TEACHER_SHARE
 from kdarena.tracks.card import TaskCard
 
 STUDENT_STEP_S, TEACHER_STEP_S = 0.004, 0.01
 """Seconds of a step of the plain student and of a teacher, where nothing is measured: of the embedded tasks' networks on one core."""
-STEP_COST, MOST_EXPENSIVE = 3.0, 6.0
+STEP_COST, MOST_EXPENSIVE = 3.0, 8.0
 """Cost of a step in steps of the plain student, where it is not measured: the methods' mean, and the most expensive one's."""
 PHASES = 1.4
 """Phases of a method in the mean, where its schedule was not asked yet."""
@@ -80,7 +82,8 @@ class Work:
     def teacher_seconds(self, workers: int) -> float:
         """Seconds that the training of the teachers takes."""
         each = [steps * self.pace.teacher_s.get(name, TEACHER_STEP_S) + BUILD_S + RUN_OVERHEAD for name, steps in self.teachers]
-        return max(sum(each) / workers, max(each, default=0.0))
+        rounds = math.ceil(len(each) / workers)
+        return rounds * sum(each) / max(1, len(each))
 
     def measuring_seconds(self, limit: float, workers: int, *, timed: bool) -> float:
         """Seconds that the profiles and the audits take.
@@ -110,12 +113,24 @@ class Work:
 
 
 def declared_work(request: Request, entrants: Sequence[Entrant], card: TaskCard) -> Work:
-    """What a command does on a task where nothing is measured; teachers that are not trained by the recipe take what is left for them."""
+    """What a command does on a task where nothing is measured."""
     pace = Pace(max(1, card.train // card.recipe.batch_size), STUDENT_STEP_S)
     runnable = [entrant for entrant in entrants if entrant.runs]
-    by_recipe = request.teacher_budget is None and (card.embedded or request.protocol == "published")
-    trained = teachers_of(runnable)[0 if request.teacher_checkpoint is None else 1 :] if by_recipe else []
-    return Work(len(runnable), [(teacher.architecture, card.recipe.teacher_epochs * pace.steps_per_epoch) for teacher in trained], pace)
+    trained = teachers_of(runnable)[0 if request.teacher_checkpoint is None else 1 :]
+    steps = _declared_teacher_steps(request, card, pace.steps_per_epoch)
+    return Work(len(runnable), [(teacher.architecture, steps) for teacher in trained], pace)
+
+
+def _declared_teacher_steps(request: Request, card: TaskCard, steps_per_epoch: int) -> float:
+    """Steps of a teacher's training: by the recipe, or what a stated budget buys; 0 where they take what is left for them."""
+    recipe = card.recipe.teacher_epochs * steps_per_epoch
+    if request.teacher_budget is None and (card.embedded or request.protocol == "published"):
+        return recipe
+    stated, share = (request.budget, TEACHER_SHARE) if request.teacher_budget is None else (request.teacher_budget, 1.0)
+    if stated is None or stated.currency == "flop":
+        return 0.0
+    steps = share * stated.value * (1 / TEACHER_STEP_S if stated.currency == "s" else steps_per_epoch)
+    return steps if request.teacher_budget is not None else min(recipe, steps)
 
 
 def set_up_seconds(works: Sequence[Work], workers: int) -> float:
@@ -176,7 +191,8 @@ def typed_total(seconds: float) -> str:
     """A total time with a margin for a busy machine, rounded up, as it can be typed."""
     wanted = 1.1 * seconds
     step = 10 if wanted < 120 else 30 if wanted < 600 else 60 if wanted < 7200 else 600
-    return str(Amount(float(step * -(-wanted // step)), "s"))
+    rounded = step * math.ceil(wanted / step)
+    return f"{rounded}s" if rounded % 30 else str(Amount(float(rounded), "s"))
 
 
 def spoken(seconds: float) -> str:
