@@ -127,8 +127,8 @@ class Arena:
         total, workers = self.request.total, self.recorder.capacity
         assert total is not None
         left = end - time.monotonic()
-        planned = all(self.recorder.store.allocation(self._key(task)) for task in tasks)
-        if sum(task.least_seconds(1, workers) for task in tasks) > left + LATE * total and not planned:
+        too_late = sum(task.least_seconds(1, workers) for task in tasks) > left + LATE * total
+        if too_late and not all(self.recorder.store.allocation(self._key(task)) for task in tasks):
             needed = total - left + sum(task.least_seconds(self.request.seeds or FEWEST_SEEDS, workers) for task in tasks)
             raise UserError(too_short(total, needed, number_of_methods([task.entrants for task in tasks]), len(tasks)))
 
