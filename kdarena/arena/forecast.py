@@ -13,7 +13,7 @@ from kdarena.plan.allocation import SHORTEST_PROFILE
 from kdarena.plan.amounts import Amount
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.estimate import Pace, Work, declared_work, needed_total, set_up_seconds, spoken, stated_seconds, too_short
+from kdarena.plan.estimate import Pace, Work, declared_work, needed_total, on_workers, set_up_seconds, spoken, stated_seconds, too_short
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
 
@@ -90,18 +90,19 @@ def check_stated(request: Request, works: Sequence[Work], workers: int) -> str:
     """
     seconds = stated_seconds(request, works, workers)
     _ask(request, seconds, workers, "")
-    return f"the whole command takes at most about {spoken(seconds)} on {workers} workers"
+    what = "each value" if request.swept else "the whole command"
+    return f"{what} takes at most about {spoken(seconds)} {on_workers(workers)}"
 
 
 def check_profiled(request: Request, seconds: float, workers: int, task: str) -> str:
     """The same of a task's runs, once its methods are profiled."""
     _ask(request, seconds, workers, f" on {task}")
-    return f"{task}: the runs take at most about {spoken(seconds)} on {workers} workers"
+    return f"{task}: the runs take at most about {spoken(seconds)} {on_workers(workers)}"
 
 
 def _ask(request: Request, seconds: float, workers: int, where: str) -> None:
     if seconds > A_DAY and not request.yes:
-        raise UserError(f"--budget {request.budget}{where} takes about {spoken(seconds)} on {workers} workers: give --yes to start it, or a smaller budget")
+        raise UserError(f"--budget {request.budget}{where} takes about {spoken(seconds)} {on_workers(workers)}: give --yes to start it, or a smaller budget")
 
 
 def number_of_methods(entered: Sequence[Sequence[Entrant]]) -> int:

@@ -9,7 +9,7 @@ from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
 from kdarena.plan.amounts import Amount
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
-from kdarena.plan.estimate import Work, declared_work, needed_total, spoken, stated_seconds
+from kdarena.plan.estimate import Work, declared_work, needed_total, on_workers, spoken, stated_seconds
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
@@ -64,7 +64,7 @@ def _time(request: Request, works: Sequence[Work], workers: int) -> str:
     """How long the command takes, where that is known without measuring."""
     if request.budget is None:
         needed = spoken(needed_total(request, works, workers))
-        return f"by declared costs at least about {needed} are needed on {workers} workers; the first measured steps decide before anything is trained"
-    if request.budget.currency == "s":
-        return f"by declared costs the whole command takes at most about {spoken(stated_seconds(request, works, workers))} on {workers} workers"
+        return f"by declared costs at least about {needed} are needed {on_workers(workers)}; the first measured steps decide before anything is trained"
+    if request.budget.currency == "s" and (request.tuning_budget is None or request.tuning_budget.currency == "s"):
+        return f"by declared costs the whole command takes at most about {spoken(stated_seconds(request, works, workers))} {on_workers(workers)}"
     return "how long the command takes is known, and printed, only once the first steps have been measured"

@@ -199,10 +199,13 @@ def spoken(seconds: float) -> str:
     """A time as it is said: ``3 h 20 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
+    if seconds < 48 * 3600:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min" if hours else f"{minutes} min"
     days = seconds / 86400
     return f"{days:.0f} days" if days < 730 else f"{days / 365.25:.3g} years"
+
+
+def on_workers(workers: int) -> str:
+    """``on 2 workers``."""
+    return f"on {workers} worker{'s' if workers > 1 else ''}"

@@ -91,7 +91,7 @@ def test_profiled_runs_take_their_committed_steps():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(42, "42 s"), (300, "5 min"), (12_000, "3 h 20 min"), (3_599, "1 h 0 min"), (864_000, "10 days"), (1e20, "3.17e+12 years")],
+    [(42, "42 s"), (300, "5 min"), (12_000, "3 h 20 min"), (3_599, "1 h 0 min"), (float("inf"), "inf years"), (864_000, "10 days"), (1e20, "3.17e+12 years")],
 )
 def test_a_time_is_said_in_the_unit_that_suits_it(seconds, text):
     assert spoken(seconds) == text
