@@ -30,7 +30,7 @@ from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
 
-LATE = 0.05
+LATE = 0.08
 """Part of a total time by which its runs may end late, before seeds are left out or the command is refused."""
 
 
