@@ -86,9 +86,8 @@ class Arena:
         The default time is not checked: nobody asked for it, and on a slow machine the command takes longer.
         """
         request, recorder = self.request, self.recorder
-        keys = [request_digest(request, given, entrants, limit) for entrants, given in zip(entered, conditions, strict=True)]
-        planned = all(recorder.store.allocation(key) for key in keys)
-        if request.budget is None and (request.total is None or planned):
+        keys = (request_digest(request, given, entrants, limit) for entrants, given in zip(entered, conditions, strict=True))
+        if request.budget is None and (request.total is None or all(recorder.store.allocation(key) for key in keys)):
             return [None for _ in conditions]
         if request.budget is None:
             check_declared(request, entered, conditions, recorder.capacity)

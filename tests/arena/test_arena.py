@@ -389,3 +389,8 @@ def test_a_stated_total_that_cant_hold_one_seed_of_the_measured_methods_is_refus
     with pytest.raises(UserError, match="--total 15s is too short for 0 methods on 2 tasks: about 30s are needed"):
         carried_out(Request(total=15.0))
     assert carried_out(Request(total=15.0), planned="as before")[-1][:2] == ("compared", "tones")
+
+
+def test_nothing_is_measured_in_addition_where_neither_a_total_nor_a_budget_is_stated():
+    recorder = SimpleNamespace(capacity=2)  # neither asked for profiles nor for what is stored
+    assert arena.Arena(Request(), recorder, None)._foresee([[], []], [None, None], 1.0) == [None, None]
