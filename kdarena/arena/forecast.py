@@ -8,7 +8,7 @@ from dataclasses import replace
 from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
 from kdarena.method.declaration import TeacherSpec
-from kdarena.method.discovery import STUDENT
+from kdarena.method.plugin import STUDENT
 from kdarena.plan.allocation import SHORTEST_PROFILE
 from kdarena.plan.amounts import Amount
 from kdarena.plan.conditions import Conditions
