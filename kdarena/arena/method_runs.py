@@ -109,8 +109,13 @@ class MethodRuns:
 
 def work(runs: MethodRuns) -> Work:
     """All of a method's runs: its trials, where there is a budget for them, and then its final runs."""
-    tuned = (yield from _tune(runs, runs.study())) if runs.allocation.tuning > 0 else None
+    tuned = yield from tune(runs)
     yield runs.final_jobs(tuned)
+
+
+def tune(runs: MethodRuns) -> Generator[Sequence[Job], list[Result], Candidate | None]:
+    """A method's trials, where there is a budget for them; returns the tuned setting, or None."""
+    return (yield from _tune(runs, runs.study())) if runs.allocation.tuning > 0 else None
 
 
 def _tune(runs: MethodRuns, study: Study) -> Generator[Sequence[Job], list[Result], Candidate | None]:

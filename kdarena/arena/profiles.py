@@ -14,13 +14,11 @@ from kdarena.method.student import Student
 from kdarena.plan.allocation import RUN_OVERHEAD, least_seconds
 from kdarena.plan.budget import share_out
 from kdarena.plan.comparison import planned_board
-from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.machine import Machine
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
-from kdarena.tracks.card import TaskCard
 
 STUDENT = Student.method.name
 """The method whose step is the unit of relative costs."""
@@ -69,14 +67,14 @@ class ProfiledTask:
         return least_seconds(self.costs("s"), seeds, self.overhead) / workers + self.audit_seconds(workers)
 
 
-def profile_task(teachers: Teachers, entrants: Sequence[Entrant], card: TaskCard, machine: Machine, limit: float) -> ProfiledTask:
+def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Conditions, limit: float) -> ProfiledTask:
     """Train a task's teachers and measure the step costs of its methods.
 
     Raises:
         UserError: a teacher can't be trained, or the step cost of the plain student can't be measured.
     """
     request, recorder = teachers.request, teachers.recorder
-    conditions = conditions_of(request, card, machine)
+    card, machine = conditions.card, conditions.machine
     runnable = [entrant for entrant in entrants if entrant.runs]
     recorder.display.say(f"{card.name}: {len(runnable)} methods, {len(machine.devices)} at a time on {machine.kind}, {conditions.precision}")
     started = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -72,10 +72,17 @@ class Recorder:
         """Number of jobs that run at once."""
         return self.engine.capacity
 
-    def schedule(self, works: Sequence[Work]) -> None:
-        """Do all works."""
+    def schedule(self, works: Sequence[Work], admits: Callable[[Job], bool] = lambda job: True) -> None:
+        """Do all works; ``admits`` as in :func:`kdarena.arena.scheduler.run`."""
         scheduler.run(
-            self.engine, works, asked=self._note_asked, recall=self._recall, keep=self._keep, started=self.display.started, progress=self.display.progress
+            self.engine,
+            works,
+            asked=self._note_asked,
+            recall=self._recall,
+            keep=self._keep,
+            admits=admits,
+            started=self.display.started,
+            progress=self.display.progress,
         )
 
     def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from kdarena.engines.engine import Engine, Result, Spec
+from kdarena.plan.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class Job:
     setting: str
     facts: Mapping[str, str] = field(default_factory=dict)
     latency_ms: float | None = None
+
+    @property
+    def turn(self) -> int:
+        """What comes first among jobs that could start: final runs seed by seed over all methods, after what they wait for."""
+        final = isinstance(self.spec, RunSpec) and self.spec.purpose in ("final", "control")
+        return 1 + self.spec.seed if final else 0  # type: ignore[union-attr]
 
 
 Work = Generator[Sequence[Job], list[Result], None]
@@ -58,6 +66,7 @@ def run(
     asked: Callable[[Job], None] = lambda job: None,
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
+    admits: Callable[[Job], bool] = lambda job: True,
     started: Callable[[Job], None] = lambda job: None,
     progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
 ) -> None:
@@ -67,9 +76,11 @@ def run(
         asked: called with every job, recalled or run.
         recall: the recorded result of a spec, or None.
         keep: records a new result.
+        admits: asked before a job starts; a job that it says no to is left out, and what waits for it does not go on.
         started, progress: for the terminal.
     """
-    queue: deque[Job] = deque()
+    queue: list[tuple[int, int, Job]] = []
+    number = count()
     under_way: dict[str, Job] = {}
     waiting: dict[str, list[_Line]] = {}
 
@@ -84,7 +95,7 @@ def run(
                     continue
                 if key not in waiting:
                     waiting[key] = []
-                    queue.append(job)
+                    heapq.heappush(queue, (job.turn, next(number), job))
                 if line not in waiting[key]:
                     waiting[key].append(line)
             if not line.complete:
@@ -94,10 +105,14 @@ def run(
         go_on(line)
     while queue or under_way:
         while queue and len(under_way) < engine.capacity:
-            job = queue.popleft()
+            *_, job = heapq.heappop(queue)
+            if not admits(job):
+                continue
             under_way[job.spec.key] = job
             started(job)
             engine.submit(job.spec)
+        if not under_way:
+            break  # all that was left was left out
         for event in engine.wait(0.5):
             if event.result is None:
                 progress(event.spec, event.progress)

@@ -73,6 +73,12 @@ class Teachers:
         if doubt is not None:
             self.recorder.display.say(f"warning: {name}{f', member {teacher.member},' if teacher.member else ''} {doubt}")
 
+    def to_train(self, entrants: Sequence[Entrant], conditions: Conditions) -> list[RunSpec]:
+        """The trainings of those that are not recorded."""
+        wanted = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or self.request.teacher_checkpoint is None]
+        specs = [self._spec(teacher, conditions, len(wanted)) for teacher in wanted]
+        return [spec for spec in specs if spec.key not in self.recorder.recorded]
+
     def amount(self, weights: str, unit: Unit) -> float:
         """What a teacher cost, in a unit; raises ``UserError`` where that is unknown."""
         result = self.results[weights]
@@ -119,7 +125,7 @@ class Teachers:
         phase, epoch_steps = profile.phases[0], profile.steps_per_epoch
         least = MINIMUM_STEPS / epoch_steps
         if budget is None and request.budget is None:
-            seconds = (request.total or DEFAULT_TOTAL) * self.recorder.capacity / 4 / teachers
+            seconds = (request.total or DEFAULT_TOTAL) * self.recorder.capacity / 4 / teachers / max(1, len(request.tasks))
             return max(min(recipe, seconds / profile.unit_cost(phase, "s", profile.student_s) / epoch_steps), least)
         stated = budget or request.budget
         assert stated is not None

@@ -9,17 +9,22 @@ from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
 from kdarena.plan.amounts import Amount
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
+from kdarena.plan.estimate import Work, declared_work, needed_total, on_workers, spoken, stated_seconds
+from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
 
 
 def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCard]) -> None:
-    """Print the plan of every task."""
-    for card in cards:
-        entrants = entrants_of(chosen, card, request)
+    """Print the plan of every task, and what is known of the time that it takes."""
+    entered = [entrants_of(chosen, card, request) for card in cards]
+    for card, entrants in zip(cards, entered, strict=True):
         print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} training, {card.validation} validation and {card.test} test samples"))
         for line in [*_methods(entrants), *_runs(request, card, [entrant for entrant in entrants if entrant.runs])]:
             print(paragraph(f"  {line}"))
+    if request.budget is not None or request.total is not None:
+        workers = len(find_machine(request.device, request.workers).devices)
+        print(paragraph(_time(request, [declared_work(request, entrants, card) for card, entrants in zip(cards, entered, strict=True)], workers)))
 
 
 def _methods(entrants: Sequence[Entrant]) -> list[str]:
@@ -53,3 +58,13 @@ def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list
         f"budget of a run: {request.budget}",
         f"final runs and controls together: at most {budgets:g} budgets ({together}), in addition to tuning",
     ]
+
+
+def _time(request: Request, works: Sequence[Work], workers: int) -> str:
+    """How long the command takes, where that is known without measuring."""
+    if request.budget is None:
+        needed = spoken(needed_total(request, works, workers))
+        return f"by declared costs at least about {needed} are needed {on_workers(workers)}; the first measured steps decide before anything is trained"
+    if request.budget.currency == "s" and (request.tuning_budget is None or request.tuning_budget.currency == "s"):
+        return f"by declared costs the whole command takes at most about {spoken(stated_seconds(request, works, workers))} {on_workers(workers)}"
+    return "how long the command takes is known, and printed, only once the first steps have been measured"

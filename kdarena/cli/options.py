@@ -78,7 +78,10 @@ REQUEST: Mapping[str, Any] = {
     "protocol": _choice(
         "--protocol", ("validated", "published"), "validated: hold out validation data; published: train on all training data, without validation and tuning."
     ),
-    "total": _duration("--total", "Total time where --budget is not given, except for the teachers of embedded tasks; default 10m."),
+    "total": _duration(
+        "--total", "Total time of the command where --budget is not given, teachers included; default: 10m and the time of the embedded tasks' teachers."
+    ),
+    "yes": Annotated[bool, typer.Option("--yes", help="Start also what will take more than a day.")],
     "data_root": DataRoot,
     "teacher_checkpoint": Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
@@ -93,7 +96,7 @@ REQUEST: Mapping[str, Any] = {
 """The options of a request, by the names of its fields."""
 
 
-SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "data_root", "metrics", "out")
+SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics", "out")
 """Those that a sweep has."""
 
 

@@ -29,6 +29,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
     Args:
         methods: names with commas, or ``all``.
     """
+    started = time.monotonic()
     wanted = names(methods)
     plugins = discover(typed.get("plugin_paths", ()))
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
@@ -45,7 +46,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
 
     def work() -> Outcome:
         with open_session(request) as session:
-            outcome = session.arena(request).run(chosen, cards, named=named)
+            outcome = session.arena(request, started).run(chosen, cards, named=named)
             print_boards(session.record, request.out, plugins, session.recorder.asked)
         return outcome
 

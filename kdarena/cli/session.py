@@ -93,11 +93,11 @@ class Session:
     recorder: Recorder
     machine: Machine
 
-    def arena(self, request: Request) -> Arena:
-        """What carries out a request."""
+    def arena(self, request: Request, started: float | None = None) -> Arena:
+        """What carries out a request; ``started`` as in :class:`kdarena.arena.arena.Arena`."""
         from kdarena.arena.arena import Arena
 
-        return Arena(request, self.recorder, self.machine)
+        return Arena(request, self.recorder, self.machine, started)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ class Request:
         teacher_budget: of each teacher's training; None: the recipe on embedded tasks and under ``published``, else what ``Teachers`` derives
             from ``budget`` or ``total``.
         seeds: of the final runs.
-        total: seconds for everything but the teachers of embedded tasks, where no budget is stated.
+        total: seconds for everything, where no budget is stated; None: the default, to which the teachers of embedded tasks are added.
+        yes: whether to start also what takes more than a day.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         charge_teacher: whether what teachers cost is taken from each method's budget.
@@ -50,5 +51,6 @@ class Request:
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()
+    yes: bool = False
     swept: str | None = None
     out: Path = Path("kdarena-out")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from kdarena.arena import arena
+from kdarena.errors import UserError
 from kdarena.plan.amounts import parse_amount
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
@@ -334,26 +335,62 @@ def test_a_teacher_budget_in_seconds_is_measured_on_an_embedded_task_too(tmp_pat
     assert 0 < teacher["budget"] < 120
 
 
-@pytest.mark.parametrize("stated", [None, parse_amount("1s")])
-def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out(monkeypatch, stated):
+class Ready:
+    """A profiled task that needs ten seconds for its least runs."""
+
+    def __init__(self, name):
+        self.name, self.profiles, self.entrants, self.set_up_s = name, {"student": None}, (), 4.0
+
+    def least_seconds(self, seeds, workers):
+        return 10.0
+
+
+@pytest.fixture
+def carried_out(monkeypatch):
+    """What is done for a request on two tasks, of which nothing is trained or measured."""
     done = []
 
-    class Ready:
-        def __init__(self, name):
-            self.name, self.profiles, self.set_up_s = name, {"student": None}, 4.0
+    def measured(teachers, entrants, conditions, limit):
+        done.append(("measured", conditions.card.name))
+        return Ready(conditions.card.name)
 
-        def least_seconds(self, seeds, workers):
-            return 10.0
-
-    def measured(teachers, entrants, card, machine, limit):
-        done.append(("measured", card.name))
-        return Ready(card.name)
-
+    monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: SimpleNamespace(card=card))
     monkeypatch.setattr(arena, "profile_task", measured)
-    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, seconds, named: done.append(("compared", ready.name, round(seconds))))
-    recorder = SimpleNamespace(capacity=2, failures={}, trained=0)
-    arena.Arena(Request(total=60.0, budget=stated), recorder, None).run([], [find_card("digits"), find_card("tones")], named=False)
-    if stated is None:
-        assert done == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", 34), ("compared", "tones", 68)]
-    else:
-        assert done == [("measured", "digits"), ("compared", "digits", 0), ("measured", "tones"), ("compared", "tones", 0)]
+    monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions, limit: [None for _ in conditions])
+    monkeypatch.setattr(arena.Arena, "_key", lambda self, ready: ready.name)
+    monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, seconds, named, pace: done.append(("compared", ready.name, round(seconds))))
+
+    def run(request, planned=None):
+        recorder = SimpleNamespace(capacity=2, failures={}, trained=0, store=SimpleNamespace(allocation=lambda key: planned))
+        arena.Arena(request, recorder, None).run([], [find_card("digits"), find_card("tones")], named=False)
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("total", "shares"),
+    [
+        (None, (304, 608)),  # the default of ten minutes, and the time of the teachers
+        (63.0, (30, 60)),  # teachers included, and with time for the board
+    ],
+)
+def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out(carried_out, total, shares):
+    first, second = shares
+    assert carried_out(Request(total=total)) == [("measured", "digits"), ("measured", "tones"), ("compared", "digits", first), ("compared", "tones", second)]
+
+
+def test_with_a_stated_budget_each_task_is_measured_when_its_turn_comes(carried_out):
+    done = carried_out(Request(total=60.0, budget=parse_amount("1s")))
+    assert done == [("measured", "digits"), ("compared", "digits", 0), ("measured", "tones"), ("compared", "tones", 0)]
+
+
+def test_a_stated_total_that_cant_hold_one_seed_of_the_measured_methods_is_refused_with_what_is_needed(carried_out):
+    with pytest.raises(UserError, match="--total 15s is too short for 0 methods on 2 tasks: about 30s are needed"):
+        carried_out(Request(total=15.0))
+    assert carried_out(Request(total=15.0), planned="as before")[-1][:2] == ("compared", "tones")
+
+
+def test_nothing_is_measured_in_addition_where_neither_a_total_nor_a_budget_is_stated():
+    recorder = SimpleNamespace(capacity=2)  # neither asked for profiles nor for what is stored
+    assert arena.Arena(Request(), recorder, None)._foresee([[], []], [None, None], 1.0) == [None, None]

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job
@@ -62,6 +63,25 @@ def test_what_is_recorded_is_recalled_and_not_run_again():
     logs, kept = do(engine, recall=lambda one: RunResult(one.key, "done", {"score": -1.0}) if one.seed < 10 else None)
     assert len(engine.submitted) == len(kept) == 18
     assert logs["a"][0] == ("a", [-1.0, -1.0, -1.0])
+
+
+def test_final_runs_start_seed_by_seed_over_all_methods_after_what_they_wait_for():
+    def tuned(method):
+        yield [Job(replace(spec(method, 99), purpose="tune"), "trial")]
+        yield [Job(spec(method, seed), "default") for seed in range(3)]
+
+    engine, started = FakeEngine(1, 0), []
+    keep = {"recall": lambda one: None, "keep": lambda job, result: None}
+    scheduler.run(engine, [tuned("a"), tuned("b")], **keep, started=lambda job: started.append((job.spec.method, job.spec.seed)))
+    assert started == [("a", 99), ("b", 99), ("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+def test_a_job_that_is_not_admitted_is_left_out_and_the_others_are_done():
+    engine, log = FakeEngine(2, 0), []
+    keep = {"recall": lambda one: None, "keep": lambda job, result: None}
+    scheduler.run(engine, [work("a", log), work("b", log)], **keep, admits=lambda job: (job.spec.method, job.spec.seed) != ("a", 1))
+    assert len(engine.submitted) == 2 + 9
+    assert {method for method, _ in log} == {"b"}
 
 
 def test_a_job_that_two_works_ask_for_is_run_once():

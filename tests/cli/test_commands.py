@@ -210,6 +210,52 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--total", "30s"], "by declared costs at least about"),
+        (["--budget", "10s"], "by declared costs the whole command takes at most about"),
+        (["--budget", "1e12flop"], "known, and printed, only once the first steps have been measured"),
+    ],
+)
+def test_a_dry_run_says_how_long_the_command_takes_as_far_as_that_is_known(kdarena, arguments, says):
+    done = kdarena("run", "--plugins", "all", "--workers", "2", "--dry-run", *arguments)
+    assert done.returncode == 0
+    assert says in " ".join(done.stdout.split())
+
+
+def runs_of(kdarena, out):
+    return json.loads(kdarena("runs", "--json", "--out", out).stdout)
+
+
+def test_a_total_that_is_far_too_short_is_status_2_and_names_the_one_that_is_needed_before_anything_is_trained(kdarena, tmp_path):
+    done = kdarena("run", "--total", "1s", "--workers", "2", "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.strip().splitlines()), done.stdout) == (2, 1, "")
+    assert "--total 1s is too short" in done.stderr
+    assert "m are needed; raise --total, or name fewer --plugins or --tasks" in done.stderr
+    assert runs_of(kdarena, tmp_path / "out") == []
+
+
+def test_a_budget_that_takes_more_than_a_day_asks_for_a_yes_before_anything_is_trained(kdarena, tmp_path):
+    done = kdarena("run", "--plugins", "kd", "--tasks", "digits", "--budget", "1e30flop", "--workers", "2", "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.strip().splitlines()), done.stdout) == (2, 1, "")
+    assert "--budget 1e+30flop takes about" in done.stderr
+    assert "years on 2 workers: give --yes" in done.stderr
+    assert runs_of(kdarena, tmp_path / "out") == []
+
+
+def test_where_the_time_runs_out_the_board_has_the_same_seeds_of_every_method_and_a_line_says_what_was_left_out(kdarena, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdarena.arena.arena.share_of_time", lambda left, needs, methods: 1.0)  # as if all before had taken longer
+    tiny = ["--plugins", "kd", "--tasks", "digits", "--teacher-budget", "8epochs", "--tuning-budget", "0", "--workers", "2"]
+    done = kdarena("run", *tiny, "--total", "2m", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "--total 2m holds everything: training the teachers takes about" in done.stderr
+    assert "digits: the time ran out: every method has 1 seed, " in done.stderr
+    finals = {(run["method"], run["seed"]) for run in runs_of(kdarena, tmp_path / "out") if run["purpose"] == "final"}
+    assert finals == {("student", 0), ("kd", 0)}
+    assert "missing" not in done.stdout
+
+
 def test_a_closed_pipe_is_no_error():
     done = subprocess.run(f"{sys.executable} -m kdarena plugins --json | head -1", shell=True, capture_output=True, text=True)
     assert done.returncode == 0

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdarena.errors import UserError
 from kdarena.plan.allocation import DEFAULT_SEEDS, LADDER, SHORTEST_PROFILE, Allocation, allocate, enough_for_all, least_seconds, profile_limit, share_of_time
 from kdarena.plan.amounts import Amount, parse_amount
 from kdarena.plan.budget import commit, minimum_amount
@@ -46,12 +45,11 @@ def test_the_dearest_method_gets_its_least_budget_where_the_tasks_full_schedule_
     assert commit(methods["method1"], choice.amount)
 
 
-def test_a_stated_total_that_is_too_short_is_refused_and_the_default_is_exceeded():
-    with pytest.raises(UserError, match="--total is too short for 2 methods with 2 seeds on digits"):
-        fitted(0.5)
-    choice = fitted(0.5, total=None)
+@pytest.mark.parametrize(("total", "asked"), [(None, "the default of 10 minutes"), (60.0, "what is left of --total")])
+def test_where_the_time_is_too_short_the_methods_get_their_least_budget_and_take_longer(total, asked):
+    choice = fitted(0.5, total=total)
     assert (choice.seeds, choice.amount) == (2, pytest.approx(50 * 2.5 * STUDENT_S, rel=0.05))
-    assert any("take longer" in note for note in choice.notes)
+    assert f"{asked} is too short for 2 methods here: they get their least budget and take longer" in choice.notes
 
 
 @given(price=st.floats(1.0, 20.0), seconds=st.floats(10.0, 60.0))

@@ -1,0 +1,211 @@
+"""How long a command takes, as far as that is known: from declared costs before anything is measured, then from the first steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kdarena.plan.allocation import DEFAULT_SEEDS, FEWEST_SEEDS, RUN_OVERHEAD, TUNING_SHARE, Allocation, Costs, profile_limit, workload
+from kdarena.plan.amounts import Amount
+from kdarena.plan.budget import MINIMUM_STEPS, share_out
+from kdarena.plan.entrants import Entrant, teachers_of
+from kdarena.plan.request import Request
+from kdarena.plan.specs import TEACHER_SHARE
+from kdarena.tracks.card import TaskCard
+
+STUDENT_STEP_S, TEACHER_STEP_S = 0.004, 0.01
+"""Seconds of a step of the plain student and of a teacher, where nothing is measured: of the embedded tasks' networks on one core."""
+STEP_COST, MOST_EXPENSIVE = 3.0, 8.0
+"""Cost of a step in steps of the plain student, where it is not measured: the methods' mean, and the most expensive one's."""
+PHASES = 1.4
+"""Phases of a method in the mean, where its schedule was not asked yet."""
+BUILD_S = 0.3
+"""Seconds that building a method or a teacher takes."""
+PROFILE_STEPS = 20
+"""Steps of the method, and as many of the student, that the shortest profile of a phase takes; an audit takes half of them."""
+START_S, END_S = 3.0, 3.0
+"""Seconds that the workers take to start, and that writing the boards and closing the record take."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What steps take on a task.
+
+    Attributes:
+        steps_per_epoch: of the training.
+        student_s: seconds of a step of the plain student.
+        teacher_s: seconds of a training step by architecture.
+        flops: of the plain student's step and of each teacher's, with its seconds; empty where nothing is measured.
+    """
+
+    steps_per_epoch: int
+    student_s: float
+    teacher_s: Mapping[str, float] = field(default_factory=dict)
+    flops: Sequence[tuple[float, float]] = ()
+
+    def step_seconds(self, flops: float) -> float:
+        """Seconds of a step of so many operations: on the line through the student's and the largest teacher's step, since small steps cost more an operation."""
+        (least, least_s), (most, most_s) = min(self.flops), max(self.flops)
+        if most_s <= least_s or most <= least or flops < least:
+            return least_s * flops / least
+        return least_s + (flops - least) * (most_s - least_s) / (most - least)
+
+    def seconds(self, amount: Amount, step_cost: float = STEP_COST) -> float:
+        """Seconds of a run of a stated budget.
+
+        Args:
+            step_cost: of the method in steps of the plain student, by which epochs take longer.
+        """
+        if amount.currency == "s":
+            return amount.value
+        if amount.currency == "flop":
+            # the method with the smallest steps takes longest
+            return amount.value / min(self.flops)[0] * min(self.flops)[1] if self.flops else float("nan")
+        return amount.value * self.steps_per_epoch * self.student_s * (step_cost if amount.currency == "epochs" else 1.0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a command does on a task, as far as it is known before its methods are profiled.
+
+    Attributes:
+        methods: that run.
+        teachers: that have to be trained: architecture and steps of each.
+        pace: of the task.
+    """
+
+    methods: int
+    teachers: Sequence[tuple[str, float]]
+    pace: Pace
+
+    def teacher_seconds(self, workers: int) -> float:
+        """Seconds that the training of the teachers takes."""
+        each = [steps * self.pace.teacher_s.get(name, TEACHER_STEP_S) + BUILD_S + RUN_OVERHEAD for name, steps in self.teachers]
+        rounds = math.ceil(len(each) / workers)
+        return rounds * sum(each) / max(1, len(each))
+
+    def measuring_seconds(self, limit: float, workers: int, *, timed: bool) -> float:
+        """Seconds that the profiles and the audits take.
+
+        Args:
+            limit: of a profile, in seconds.
+            timed: whether time is measured, and not operations alone.
+        """
+        phase = max(1.2 * limit, PROFILE_STEPS * (1 + STEP_COST) * self.pace.student_s) if timed else 0.0
+        return self.methods * 1.5 * (PHASES * phase + BUILD_S) / workers
+
+    def least_run_seconds(self, seeds: int, workers: int) -> float:
+        """Seconds of the runs where each gets what the most expensive method needs, without trials."""
+        budgets, jobs = workload(self.methods, seeds, tuned=False)
+        return (budgets * MINIMUM_STEPS * MOST_EXPENSIVE * self.pace.student_s + jobs * RUN_OVERHEAD) / workers
+
+    def run_seconds(self, request: Request, workers: int) -> float:
+        """Seconds of the runs of a stated budget, at most: with a tuned setting for each method, where there are trials."""
+        assert request.budget is not None
+        amount = self.pace.seconds(request.budget)
+        tuning = TUNING_SHARE * amount if request.tuning_budget is None else self.pace.seconds(request.tuning_budget)
+        tuning = 0.0 if request.protocol == "published" else tuning
+        budgets, jobs = workload(self.methods, request.seeds or DEFAULT_SEEDS, tuned=False)
+        if tuning:
+            budgets, jobs = 2 * budgets, 2 * jobs
+        return (budgets * amount + self.methods * tuning + jobs * RUN_OVERHEAD) / workers
+
+
+def declared_work(request: Request, entrants: Sequence[Entrant], card: TaskCard) -> Work:
+    """What a command does on a task where nothing is measured."""
+    pace = Pace(max(1, card.train // card.recipe.batch_size), STUDENT_STEP_S)
+    runnable = [entrant for entrant in entrants if entrant.runs]
+    trained = teachers_of(runnable)[0 if request.teacher_checkpoint is None else 1 :]
+    steps = _declared_teacher_steps(request, card, pace.steps_per_epoch)
+    return Work(len(runnable), [(teacher.architecture, steps) for teacher in trained], pace)
+
+
+def _declared_teacher_steps(request: Request, card: TaskCard, steps_per_epoch: int) -> float:
+    """Steps of a teacher's training: by the recipe, or what a stated budget buys; 0 where they take what is left for them."""
+    recipe = card.recipe.teacher_epochs * steps_per_epoch
+    if request.teacher_budget is None and (card.embedded or request.protocol == "published"):
+        return recipe
+    stated, share = (request.budget, TEACHER_SHARE) if request.teacher_budget is None else (request.teacher_budget, 1.0)
+    if stated is None or stated.currency == "flop":
+        return 0.0
+    steps = share * stated.value * (1 / TEACHER_STEP_S if stated.currency == "s" else steps_per_epoch)
+    return steps if request.teacher_budget is not None else min(recipe, steps)
+
+
+def set_up_seconds(works: Sequence[Work], workers: int) -> float:
+    """Seconds that all teachers together take."""
+    return sum(work.teacher_seconds(workers) for work in works)
+
+
+def needed_total(request: Request, works: Sequence[Work], workers: int, elapsed: float = START_S) -> float:
+    """The shortest total time, in seconds, in which a command can be done: profiles grow with the time there is, up to their limit.
+
+    Args:
+        elapsed: seconds that have passed.
+    """
+    methods = sum(work.methods for work in works)
+    fixed = elapsed + END_S + set_up_seconds(works, workers)
+    fixed += sum(work.least_run_seconds(request.seeds or FEWEST_SEEDS, workers) for work in works)
+    total = fixed
+    for _ in range(20):
+        limit = profile_limit(Request(total=total), methods, workers)
+        total = fixed + sum(work.measuring_seconds(limit, workers, timed=True) for work in works)
+    return total
+
+
+def stated_seconds(request: Request, works: Sequence[Work], workers: int) -> float:
+    """Seconds that a command with a stated budget takes, about."""
+    assert request.budget is not None
+    timed = request.budget.currency in ("s", "se")
+    limit = profile_limit(request, 1, workers)
+    measuring = sum(work.measuring_seconds(min(limit, 1.0), workers, timed=timed) for work in works)
+    return START_S + END_S + set_up_seconds(works, workers) + measuring + sum(work.run_seconds(request, workers) for work in works)
+
+
+def profiled_seconds(costs: Costs, allocation: Allocation, pace: Pace, workers: int) -> float:
+    """Seconds of a task's runs once its methods are profiled, at most.
+
+    Args:
+        costs: by method, in the unit of the allocation, with the operations of each phase's step.
+    """
+    amount, tuning, total = allocation.amount, allocation.tuning, 0.0
+    for cost in costs.values():
+        steps = share_out(cost, amount)
+        seconds = sum(count * pace.step_seconds(phase.flops) for count, phase in zip(steps, cost, strict=True))
+        runs = allocation.seeds * (2 if tuning else 1)
+        total += runs * (seconds + RUN_OVERHEAD) + (tuning / amount) * seconds
+    return total / workers
+
+
+def too_short(total: float, needed: float, methods: int, tasks: int) -> str:
+    """What a user hears who asked for less than the least."""
+    on = f"{tasks} tasks" if tasks > 1 else "1 task"
+    return (
+        f"--total {Amount(total, 's')} is too short for {methods} methods on {on}: about {typed_total(needed)} are needed; "
+        f"raise --total, or name fewer --plugins{' or --tasks' if tasks > 1 else ''}"
+    )
+
+
+def typed_total(seconds: float) -> str:
+    """A total time with a margin for a busy machine, rounded up, as it can be typed."""
+    wanted = 1.1 * seconds
+    step = 10 if wanted < 120 else 30 if wanted < 600 else 60 if wanted < 7200 else 600
+    rounded = step * math.ceil(wanted / step)
+    return f"{rounded}s" if rounded % 30 else str(Amount(float(rounded), "s"))
+
+
+def spoken(seconds: float) -> str:
+    """A time as it is said: ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 48 * 3600:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    days = seconds / 86400
+    return f"{days:.0f} days" if days < 730 else f"{days / 365.25:.3g} years"
+
+
+def on_workers(workers: int) -> str:
+    """``on 2 workers``."""
+    return f"on {workers} worker{'s' if workers > 1 else ''}"
