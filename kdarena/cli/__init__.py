@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 import warnings
+
+ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE})
+"""Errors of the system that say something of the machine, also where they name no file. Others without a file are errors of a program."""
 
 
 def main() -> None:
     """Entry point: one line and status 2 for what can't be carried out."""
     if not sys.stdout.isatty():
         os.environ.setdefault("NO_COLOR", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # a character that the locale lacks is no reason to end
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
     from kdarena.cli.app import app
     from kdarena.errors import UserError
 
     # a warning is one line for the user, not a place in our code
-    warnings.showwarning = lambda message, *place: print(f"kdarena: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *place: _say(str(message))
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where it can be said that it failed, and not at the very end
     except UserError as error:
-        print(f"kdarena: {error}", file=sys.stderr)
+        _say(str(error))
         sys.exit(2)
     except BrokenPipeError:
         # the reader of our output went away (as `| head` does): nothing to say, and nothing more to flush
+        _forget_output()
+    except OSError as error:
+        line = _what_happened(error)
+        if line is None:
+            raise
+        _say(line)
+        sys.exit(2)
+
+
+def _what_happened(error: OSError) -> str | None:
+    """An error of the system in one line; None where it may be one of the program."""
+    reason = os.strerror(error.errno) if error.errno is not None else str(error)
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason}; what was recorded before is kept, and the same command goes on from there"
+    if error.errno not in ENVIRONMENT:
+        return None
+    if _forget_output():
+        return f"standard output can't be written: {reason}; what was recorded is kept"
+    return f"{reason}; what was recorded before is kept, and the same command goes on from there"
+
+
+def _forget_output() -> bool:
+    """Let what standard output still holds go nowhere, where it can't be written; returns whether that is so."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _say(text: str) -> None:
+    """One line on standard error, as far as that can be written."""
+    with contextlib.suppress(OSError):
+        print(f"kdarena: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)

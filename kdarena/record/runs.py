@@ -6,6 +6,7 @@ from these files and never read (see :mod:`kdarena.record.mlflow`).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import uuid
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import IO
 
 from kdarena.errors import UserError, described
+from kdarena.files import digest_of
 from kdarena.plan.spec import RunResult, RunSpec
 from kdarena.record import index, output
 from kdarena.record.mlflow import MlflowCopy
@@ -38,6 +40,7 @@ class Record:
         self._mlflow: MlflowCopy | None = mlflow
         self._mlflow_due = time.monotonic() + MLFLOW_EVERY
         self._latest = 0
+        self._digests: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     @staticmethod
     def open(directory: Path, *, tracking_uri: str | None = None, create: bool = True) -> Record:
@@ -59,6 +62,8 @@ class Record:
             output.check(directory)
         lock = output.lock(directory) if create else None
         directory = directory.resolve()
+        if create:
+            output.clean(directory)
         return Record(directory, lock, MlflowCopy(directory, tracking_uri))
 
     def close(self) -> None:
@@ -71,9 +76,10 @@ class Record:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None or issubclass(kind, Exception):
+        # who interrupts a command does not wait for MLflow, and a disk that is full takes no copy either
+        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, OSError)):
             self.close()
-        self._unlock()  # who interrupts a command does not wait for MLflow
+        self._unlock()
 
     @property
     def checkpoints(self) -> Path:
@@ -129,14 +135,25 @@ class Record:
     # ---- reading
 
     def runs(self) -> list[RecordedRun]:
-        """All runs, in the order in which they were recorded; a file that can't be read is named in a warning and left out."""
+        """All runs, in the order in which they were recorded.
+
+        A file that can't be read is named in a warning and left out. One that is not whole is put aside where the record is open
+        for writing, so that it is named once.
+        """
         runs, unreadable = index.read(self.directory)
         for file in unreadable:
-            warnings.warn(
-                f"{file.path}: left out, since it can't be read ({file.reason}); restore it, or delete it and repeat the command to train that run again",
-                stacklevel=2,
-            )
+            warnings.warn(f"{file.path}: left out, since it can't be read ({file.reason}); {self._remedy(file)}", stacklevel=2)
         return runs
+
+    def _remedy(self, file: index.Unreadable) -> str:
+        if not file.broken:
+            return "restore it, or delete it and repeat the command to train that run again"
+        aside = file.path.with_name(f"{file.path.name}.broken")
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                file.path.replace(aside)
+                return f"it is now {aside.name}, and the command that made it trains that run again"
+        return "repeat the command that made it: it trains that run again"
 
     def find(self, run_id_or_prefix: str) -> RecordedRun:
         """The one run whose id begins so.
@@ -168,6 +185,23 @@ class Record:
         reason = f": {run.result.error[:200]}" if run.result.error else ""
         raise UserError(f"run {run_id} ({run.spec.method}, {run.result.status}{reason}) left no checkpoint; choose one that is done: kdarena runs")
 
+    def student_is_whole(self, result: RunResult) -> bool:
+        """Whether the student that a run exported is there, and is what was recorded; True for a run that exported none.
+
+        A file is read once, and again where it was changed since.
+        """
+        if result.checkpoint is None:
+            return True
+        path = _inside(self.checkpoints, result.checkpoint)
+        try:
+            status = path.stat()
+            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if result.weights is not None and self._digests.get(path, (None, ""))[0] != stamp:
+                self._digests[path] = (stamp, digest_of(path))
+        except OSError:
+            return False
+        return result.weights is None or self._digests[path][1] == result.weights
+
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """The curves of a run, each a list of (step, value), exactly as trained.
 
@@ -184,7 +218,7 @@ class Record:
         except FileNotFoundError as error:
             raise UserError(f"no run {run_id!r} in {self.directory}; see: kdarena runs --out {self.directory}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: can't be read ({described(error)}); restore it, or delete it and repeat the command to train that run again") from error
+            raise UserError(f"{path}: can't be read ({described(error)}); repeat the command that made it: it trains that run again") from error
 
 
 def _inside(folder: Path, name: str) -> Path:
