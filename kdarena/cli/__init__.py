@@ -9,8 +9,8 @@ import os
 import sys
 import warnings
 
-ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE})
-"""Errors of the system that say something of the machine, also where they name no file. Others without a file are errors of a program."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of writing. Our own files are named by theirs (:mod:`kdarena.files`), so that one without a name is of standard output."""
 
 
 def main() -> None:
@@ -46,25 +46,19 @@ def main() -> None:
 
 
 def _what_happened(error: OSError) -> str | None:
-    """An error of the system in one line; None where it may be one of the program."""
-    reason = os.strerror(error.errno) if error.errno is not None else str(error)
-    if error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {reason}; what was recorded before is kept, and the same command goes on from there"
-    if error.errno not in ENVIRONMENT:
-        return None
-    if _forget_output():
-        return f"standard output can't be written: {reason}; what was recorded is kept"
-    return f"{reason}; what was recorded before is kept, and the same command goes on from there"
+    """An error of the system in one line; None where it names no file and may be one of the program."""
+    if error.filename is not None and error.errno is not None:
+        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; what was recorded before is kept, and the same command goes on from there"
+    if error.errno in FULL:
+        _forget_output()
+        return f"standard output can't be written: {os.strerror(error.errno)}; what was recorded is kept"
+    return None
 
 
-def _forget_output() -> bool:
-    """Let what standard output still holds go nowhere, where it can't be written; returns whether that is so."""
-    try:
-        sys.stdout.flush()
-    except OSError:
+def _forget_output() -> None:
+    """Let what standard output still holds go nowhere."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _say(text: str) -> None:

@@ -49,17 +49,19 @@ def connect(directory: Path, uri: str, *, own: bool) -> MlflowClient:
     Raises:
         UserError: the store can't be opened.
     """
+    place = directory / DATABASE if own else uri
     try:
         if own:
             _prepare(directory / DATABASE)
         return _open(uri)
+    except OSError as error:
+        raise UserError(f"{place}: can't be written ({error.strerror or error})") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         if "out-of-date database schema" in reason:
             remedy = f"bring it up to date: mlflow db upgrade {uri}"
         else:
             remedy = "close what holds it, or delete it: it is written again from the record" if own else "check whether it is there and can be written"
-        place = directory / DATABASE if own else uri
         raise UserError(f"{place}: MLflow can't open it ({type(error).__name__}: {reason}); {remedy}") from error
 
 

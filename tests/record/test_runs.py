@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -10,7 +11,9 @@ from dataclasses import replace
 import pytest
 
 from kdarena.errors import UserError
+from kdarena.files import digest_of
 from kdarena.method.declaration import REFERENCE
+from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 
 HOSTILE = "../../etc/passwd'; DROP TABLE runs;--<script>alert(1)</script>\n\x1b[31m"
@@ -207,3 +210,58 @@ if len(sys.argv) > 1:
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MLFLOW_TRACKING_URI": "broken://"})
         assert done.returncode == 0, done.stderr
+
+
+def student(record, synthetic, content=b"weights"):
+    """The result of a recorded run, and the file of its student."""
+    record.checkpoints.mkdir(exist_ok=True)
+    path = record.checkpoints / "s.safetensors"
+    path.write_bytes(content)
+    log(record, synthetic, checkpoint="s.safetensors", weights=digest_of(path))
+    return record.runs()[-1].result, path
+
+
+def test_a_student_is_whole_until_its_file_is_changed_or_deleted(record, synthetic):
+    result, path = student(record, synthetic)
+    assert record.student_is_whole(result)
+    path.write_bytes(b"weighty")
+    assert not record.student_is_whole(result)
+    path.write_bytes(b"weights")
+    assert record.student_is_whole(result)
+    path.unlink()
+    assert not record.student_is_whole(result)
+
+
+def test_a_run_that_exported_nothing_lacks_nothing(record, synthetic):
+    assert record.student_is_whole(synthetic.failure(synthetic.spec()))
+
+
+def test_of_a_student_without_digest_only_the_file_is_asked_for(record, synthetic):
+    result, path = student(record, synthetic)
+    path.write_bytes(b"other")
+    assert record.student_is_whole(replace(result, weights=None))
+
+
+def test_a_full_disk_ends_the_recording_of_a_run_with_its_file_named_and_loses_none_before(open_record, synthetic, monkeypatch):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    record = open_record()
+    first = log(record, synthetic, seed=0)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", no_space)
+        with pytest.raises(OSError, match=r"No space left on device: '.*/runs/[0-9a-f]{32}\.json'"):
+            log(record, synthetic, seed=1)
+    assert [run.run_id for run in record.runs()] == [first]
+    assert [path.name for path in (record.directory / "runs").iterdir()] == [f"{first}.json"]
+    second = log(record, synthetic, seed=1)
+    assert [run.run_id for run in record.runs()] == [first, second]
+
+
+def test_where_the_disk_is_full_mlflow_is_not_written(open_record, synthetic, monkeypatch):
+    written = []
+    record = open_record()
+    monkeypatch.setattr(MlflowCopy, "write_missing", lambda copy, seconds=0.0: written.append(seconds))
+    with pytest.raises(OSError), record:
+        raise OSError(errno.ENOSPC, "full")
+    assert written == []
