@@ -27,7 +27,7 @@ def test_outputs_that_are_both_full_are_status_2():
 
 def test_what_the_locale_cant_print_is_replaced(empty_output, tmp_path):
     out = tmp_path / "\u00e9\u65e5"
-    code = "from kdarena.cli import main, listings; listings.tasks = lambda *_: print('\u0394 = 1'); main()"
+    code = "from kdarena.cli import listings, main; listings.tasks = lambda *_: print('\\u0394 = 1'); main()"
     done = subprocess.run([sys.executable, "-c", code, "tasks"], capture_output=True, env=ASCII)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"? = 1\n", b"")
     done = subprocess.run([sys.executable, "-m", "kdarena", "runs", "--out", out], capture_output=True, env=ASCII)

@@ -23,7 +23,7 @@ def test_without_a_record_it_is_one_line_and_status_2(kdarena, tmp_path, command
 
 
 def test_mlflow_that_cant_be_opened_is_one_line_and_status_2(kdarena, out, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{out}/nowhere/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "broken://")
     done = kdarena("record", "mlflow", "--out", out)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
     assert "MLflow can't open it" in done.stderr
