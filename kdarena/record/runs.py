@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import IO
 
 from kdarena.errors import UserError, described
-from kdarena.files import digest_of
 from kdarena.plan.spec import RunResult, RunSpec
 from kdarena.record import index, output
 from kdarena.record.mlflow import MlflowCopy
@@ -40,7 +39,6 @@ class Record:
         self._mlflow: MlflowCopy | None = mlflow
         self._mlflow_due = time.monotonic() + MLFLOW_EVERY
         self._latest = 0
-        self._digests: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     @staticmethod
     def open(directory: Path, *, tracking_uri: str | None = None, create: bool = True) -> Record:
@@ -184,23 +182,6 @@ class Record:
             return path
         reason = f": {run.result.error[:200]}" if run.result.error else ""
         raise UserError(f"run {run_id} ({run.spec.method}, {run.result.status}{reason}) left no checkpoint; choose one that is done: kdarena runs")
-
-    def student_is_whole(self, result: RunResult) -> bool:
-        """Whether the student that a run exported is there, and is what was recorded; True for a run that exported none.
-
-        A file is read once, and again where it was changed since.
-        """
-        if result.checkpoint is None:
-            return True
-        path = _inside(self.checkpoints, result.checkpoint)
-        try:
-            status = path.stat()
-            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if result.weights is not None and self._digests.get(path, (None, ""))[0] != stamp:
-                self._digests[path] = (stamp, digest_of(path))
-        except OSError:
-            return False
-        return result.weights is None or self._digests[path][1] == result.weights
 
     def curves(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
         """The curves of a run, each a list of (step, value), exactly as trained.

@@ -45,7 +45,7 @@ def test_a_lost_mark_is_written_again_with_a_line_where_the_directory_is_ours(op
     spoil(record.directory / "kdarena.json")
     with pytest.warns(UserWarning, match=r"kdarena\.json: it was .* written again"):
         assert len(open_record(create=create).runs()) == 1
-    assert (record.directory / "kdarena.json").read_text() == '{"format": 2}\n'
+    assert (record.directory / "kdarena.json").read_text() == '{"format": 3}\n'
 
 
 def test_a_folder_runs_of_somebody_else_does_not_make_a_directory_ours(tmp_path):

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.files import digest_of
 from kdarena.method.declaration import REFERENCE
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
@@ -210,36 +209,6 @@ if len(sys.argv) > 1:
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MLFLOW_TRACKING_URI": "broken://"})
         assert done.returncode == 0, done.stderr
-
-
-def student(record, synthetic, content=b"weights"):
-    """The result of a recorded run, and the file of its student."""
-    record.checkpoints.mkdir(exist_ok=True)
-    path = record.checkpoints / "s.safetensors"
-    path.write_bytes(content)
-    log(record, synthetic, checkpoint="s.safetensors", weights=digest_of(path))
-    return record.runs()[-1].result, path
-
-
-def test_a_student_is_whole_until_its_file_is_changed_or_deleted(record, synthetic):
-    result, path = student(record, synthetic)
-    assert record.student_is_whole(result)
-    path.write_bytes(b"weighty")
-    assert not record.student_is_whole(result)
-    path.write_bytes(b"weights")
-    assert record.student_is_whole(result)
-    path.unlink()
-    assert not record.student_is_whole(result)
-
-
-def test_a_run_that_exported_nothing_lacks_nothing(record, synthetic):
-    assert record.student_is_whole(synthetic.failure(synthetic.spec()))
-
-
-def test_of_a_student_without_digest_only_the_file_is_asked_for(record, synthetic):
-    result, path = student(record, synthetic)
-    path.write_bytes(b"other")
-    assert record.student_is_whole(replace(result, weights=None))
 
 
 def test_a_full_disk_ends_the_recording_of_a_run_with_its_file_named_and_loses_none_before(open_record, synthetic, monkeypatch):
