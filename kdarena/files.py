@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
 
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
     """Gives a path in the same folder to write to, which takes the place of ``path`` at the end of the block.
 
-    Where the block raises, ``path`` is left as it was and what was written is removed.
+    Where the block raises, ``path`` is left as it was and what was written is removed. An ``OSError`` names ``path``.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    # a name of its own: readers that write without a lock never write into each other's file
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield partial
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(partial)):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # writing itself names no file
         raise
 
 
-def digest_of(path: Path) -> str:
-    """16 hexadecimal digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file's whole content, text as UTF-8; it is whole also after a loss of power."""
+    """Write a file's whole content, text as UTF-8; it is whole also after a loss of power.
+
+    Raises:
+        OSError: it can't be written; the error names the file.
+    """
     with replace_atomically(path) as partial, partial.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def remove_partial(folders: Iterable[Path]) -> None:
+    """Remove what writers that were killed left in these folders; a folder may be missing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for path in folder.glob(f"*{PARTIAL}"):
+                path.unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    """16 hexadecimal digits of a file's content; raises ``OSError`` where it can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

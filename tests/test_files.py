@@ -1,10 +1,12 @@
 """Files that are replaced whole."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from kdarena.files import replace_atomically, write_atomically
+from kdarena.files import digest_of, replace_atomically, write_atomically
 
 
 def test_a_file_is_replaced_by_its_new_content_and_nothing_else_is_left(tmp_path: Path):
@@ -32,3 +34,22 @@ def test_a_writer_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path:
         _write_half(partial)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_disk_refuses_names_the_file(tmp_path: Path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/result\.json'"), replace_atomically(tmp_path / "result.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_two_writers_at_once_do_not_write_into_each_others_file(tmp_path: Path):
+    path = tmp_path / "result.json"
+    with replace_atomically(path) as one, replace_atomically(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_digest_is_the_beginning_of_the_contents_sha256(tmp_path: Path):
+    (tmp_path / "weights").write_bytes(b"abc")
+    assert digest_of(tmp_path / "weights") == "ba7816bf8f01cfea"

@@ -35,7 +35,9 @@ def publish(frame: pd.DataFrame, directory: Path) -> list[Path]:
                 write_atomically(path, text)
                 written.append(path)
     except OSError as error:
-        raise UserError(f"{directory}: can't be written ({error.strerror or error}); choose another with --publish") from error
+        raise UserError(
+            f"{directory}: the boards can't be written there ({error.strerror or error}); make space, or: kdarena leaderboard --publish DIR"
+        ) from error
     return written
 
 

@@ -99,9 +99,9 @@ def export(
 @app.command()
 def ui(out: Out = OUT, port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On localhost.")] = 5000) -> None:
     """Serve MLflow's page over the record, on localhost."""
-    from kdarena.cli import listings
+    from kdarena.cli import ui_command
 
-    listings.ui(out, port)
+    raise typer.Exit(ui_command.ui(out, port))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``tasks``, ``runs``, ``leaderboard``, ``export``, ``ui``: what is there, and what is recorded."""
+"""``tasks``, ``runs``, ``leaderboard``, ``export``: what is there, and what is recorded."""
 
 from __future__ import annotations
 
@@ -147,34 +147,3 @@ def export(out: Path, run: str, to: Path) -> None:
 
     written = export_student(Record.open(out, create=False), run, to)
     print(f"written: {written}", file=sys.stderr)
-
-
-def ui(out: Path, port: int) -> None:
-    """MLflow's own server over what it has of the record, bound to localhost; what it lacks is written first."""
-    import subprocess
-
-    from kdarena.record import output
-    from kdarena.record.mlflow import MlflowCopy
-    from kdarena.record.runs import Record
-
-    output.check(out)
-    uri = MlflowCopy(out.resolve()).uri
-    if uri.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI says that the runs are written to the server {uri}; its page is there", file=sys.stderr)
-        return
-    with contextlib.suppress(UserError):  # a command that is at work writes them itself
-        Record.open(out).close()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr)
-    raise SystemExit(subprocess.call(command))

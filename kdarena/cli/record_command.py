@@ -27,8 +27,8 @@ def mlflow(out: Out = OUT) -> None:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{copy.uri}: MLflow can't be written ({described(error)[:200]}); every run is recorded: try again later") from error
-    print(f"{copy.uri}: {written} runs written, {there} were there", file=sys.stderr)
+            raise UserError(f"{copy.place}: MLflow can't be written ({described(error)[:200]}); every run is recorded: try again later") from error
+    print(f"{copy.place}: {written} runs written, {there} were there", file=sys.stderr)
 
 
 @record_app.command()

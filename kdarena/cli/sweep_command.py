@@ -14,7 +14,7 @@ from kdarena.cli.options import Typed
 from kdarena.cli.output import print_table
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.errors import UserError
-from kdarena.files import write_atomically
+from kdarena.files import replace_atomically, write_atomically
 from kdarena.method.discovery import discover, select
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
@@ -92,7 +92,8 @@ def _write(folder: Path, sweep: Sweep, card: TaskCard, frame: pd.DataFrame, seri
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{clean(card.name).replace(':', '_')}_{sweep.method}.{sweep.parameter}"
     write_atomically(place.with_name(place.name + ".csv"), csv_text(frame))
-    draw(frame, series, student, place.with_name(place.name + ".svg"))
+    with replace_atomically(place.with_name(place.name + ".svg")) as partial:
+        draw(frame, series, student, partial)
     print(f"written: {place}.csv\nwritten: {place}.svg", file=sys.stderr)
 
 

@@ -104,7 +104,12 @@ class _Execution:
             if spec.purpose == "teacher":
                 check_finite(student)
             checkpoint = f"{spec.key}.safetensors"
-            weights = save(student, self.workspace.output / checkpoint)
+            try:
+                weights = save(student, self.workspace.output / checkpoint)
+            except OSError as error:
+                raise UserError(
+                    f"{self.workspace.output / checkpoint}: the student can't be written ({error.strerror}); repeat the command when it can"
+                ) from error
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
             key=spec.key,

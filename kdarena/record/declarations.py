@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdarena.files import write_atomically
 from kdarena.method.declaration import Method
 from kdarena.params import sources
-from kdarena.plan.plain import from_plain
+from kdarena.record import checked
 
 FILE = "methods.json"
 
@@ -41,12 +39,8 @@ class Declaration:
 
 
 def read(directory: Path) -> dict[str, Declaration]:
-    """The kept declarations by name of the method; empty where there are none that can be read."""
-    try:
-        values = json.loads((directory / FILE).read_text(encoding="utf-8"))
-        return {name: from_plain(Declaration, one) for name, one in values.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    """The kept declarations by name of the method; empty where there are none that can be used."""
+    return checked.read(dict[str, Declaration], directory / FILE) or {}
 
 
 def merged(before: Mapping[str, Declaration], new: Mapping[str, Declaration]) -> dict[str, Declaration]:
@@ -55,8 +49,8 @@ def merged(before: Mapping[str, Declaration], new: Mapping[str, Declaration]) ->
 
 
 def keep(directory: Path, declarations: Mapping[str, Declaration]) -> None:
-    """Keep declarations, over older ones of the same names."""
+    """Keep declarations, over older ones of the same names; raises ``OSError`` where they can't be written."""
     before = read(directory)
     after = merged(before, declarations)
     if after != before:
-        write_atomically(directory / FILE, json.dumps({name: dataclasses.asdict(one) for name, one in sorted(after.items())}, indent=1) + "\n")
+        checked.write(directory / FILE, {name: dataclasses.asdict(one) for name, one in sorted(after.items())})

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from kdarena.errors import UserError
-from kdarena.files import replace_atomically
+from kdarena.files import digest_of, replace_atomically
 from kdarena.record.runs import Record
 
 
@@ -19,7 +19,7 @@ def export_student(record: Record, run: str, destination: Path) -> Path:
         destination: the file to write.
 
     Raises:
-        UserError: the run is unknown, its id ambiguous, it has no student, or the file can't be written.
+        UserError: the run is unknown, its id ambiguous, it has no student, its student was changed since, or the file can't be written.
     """
     chosen = record.find(run)
     if chosen.spec.purpose == "teacher":
@@ -34,6 +34,8 @@ def export_student(record: Record, run: str, destination: Path) -> Path:
     try:
         with replace_atomically(destination) as partial:
             shutil.copyfile(source, partial)
+            if chosen.result.weights is not None and digest_of(partial) != chosen.result.weights:
+                raise UserError(f"{source}: was changed after it was recorded; repeat the command that made run {chosen.run_id} to train it again")
     except OSError as error:
         raise UserError(f"--to {destination}: can't be written ({error.strerror or error}); choose another place") from error
     return destination

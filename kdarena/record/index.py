@@ -12,13 +12,15 @@ import contextlib
 import gc
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdarena.files import write_atomically
-from kdarena.record.recorded import Document, RecordedRun, checksum, run_of
+from kdarena.record.checked import checksum
+from kdarena.record.recorded import Document, RecordedRun, run_of
 
 RUNS = "runs"
 INDEX = "runs.jsonl"
@@ -27,10 +29,15 @@ _SUM = 16  # characters of a line's checksum
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A run's file that can't be read, and why."""
+    """A run's file that can't be read, and why.
+
+    Attributes:
+        broken: it is not whole, or was changed; else it may be of another version, or readable at another time.
+    """
 
     path: Path
     reason: str
+    broken: bool
 
 
 def file_of(directory: Path, run_id: str) -> Path:
@@ -74,29 +81,35 @@ def read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
 
 def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
     stamps = _stamps(directory)
-    lines = _lines(directory)
+    lines, damage = _lines(directory)
     known = {entry["file"]: (entry, line) for entry, line in lines if stamps.get(entry["file"]) == (entry["size"], entry["changed"])}
-    found: list[tuple[int, RecordedRun]] = []
+    read: list[tuple[int, RecordedRun]] = []
     for name, (entry, _) in known.items():
         with contextlib.suppress(ValueError):  # a line of another version: the file says what is
-            found.append((entry["recorded"], run_of(entry["run"])))
+            read.append((entry["recorded"], run_of(entry["run"])))
             del stamps[name]
     added, unreadable = [], []
     for name, stamp in stamps.items():
         try:
             document = load(directory, name.removesuffix(".json"))
-            found.append((document.recorded, run_of(document.without_curves())))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            unreadable.append(Unreadable(directory / RUNS / name, " ".join(str(error).split())))
+        except (OSError, ValueError) as error:
+            unreadable.append(Unreadable(directory / RUNS / name, " ".join(str(error).split()), isinstance(error, ValueError)))
+            continue
+        try:
+            read.append((document.recorded, run_of(document.without_curves())))
+        except (ValueError, KeyError, TypeError) as error:
+            unreadable.append(Unreadable(directory / RUNS / name, " ".join(str(error).split()), broken=False))
         else:
             added.append(_line(name, stamp, document))
-    if len(lines) > 2 * len(known) + 1:  # most are of no use any more, as after a directory was copied
-        with contextlib.suppress(OSError):
-            write_atomically(directory / INDEX, "".join(f"\n{line}" for line in [*(line for _, line in known.values()), *added]))
+    if damage and (known or added):
+        if _rewrite(directory, [*(line for _, line in known.values()), *added]):
+            warnings.warn(f"{directory / INDEX}: {damage}; made again from the files of the runs", stacklevel=4)
+    elif len(lines) > 2 * len(known) + 1:  # most are of no use any more, as after a directory was copied
+        _rewrite(directory, [*(line for _, line in known.values()), *added])
     elif added:
         _append(directory, added)
-    found.sort(key=lambda pair: (pair[0], pair[1].run_id))
-    return [run for _, run in found], unreadable
+    read.sort(key=lambda pair: (pair[0], pair[1].run_id))
+    return [run for _, run in read], unreadable
 
 
 @contextlib.contextmanager
@@ -124,19 +137,33 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _lines(directory: Path) -> list[tuple[Mapping[str, Any], str]]:
-    """The lines of the index that are whole, as values and as they are."""
+def _lines(directory: Path) -> tuple[list[tuple[Mapping[str, Any], str]], str | None]:
+    """The lines of the index that are whole, as values and as they are; and what is wrong with it, or None."""
     try:
         text = (directory / INDEX).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return [], "it was missing"
     except (OSError, ValueError):
-        return []
-    return [(json.loads(line[_SUM + 1 :]), line) for line in text.split("\n") if line[:_SUM] == checksum(line[_SUM + 1 :])]
+        return [], "it could not be read"
+    lines = [line for line in text.split("\n") if line]
+    whole = [(json.loads(line[_SUM + 1 :]), line) for line in lines if line[:_SUM] == checksum(line[_SUM + 1 :])]
+    damage = "it was empty" if not lines else "some of its lines were not whole" if len(whole) < len(lines) else None
+    return whole, damage
 
 
 def _line(name: str, stamp: tuple[int, int], document: Document) -> str:
     values = {"file": name, "size": stamp[0], "changed": stamp[1], "recorded": document.recorded, "run": document.without_curves()}
     text = json.dumps(values, separators=(",", ":"))
     return f"{checksum(text)} {text}"
+
+
+def _rewrite(directory: Path, lines: list[str]) -> bool:
+    """Write the whole index; False where it can't be written."""
+    try:
+        write_atomically(directory / INDEX, "".join(f"\n{line}" for line in lines))
+    except OSError:
+        return False
+    return True
 
 
 def _append(directory: Path, lines: list[str]) -> None:

@@ -1,11 +1,13 @@
 """MLflow, written from the record: a copy for its pages and its search, which may be deleted and written again.
 
 One experiment a task, one parent run a method, one child run a training. Each recorded run is written once: the file
-``mlflow.written`` remembers which were begun and which are done, so that what a killed process left is written anew.
+``mlflow.written`` remembers which were, and how the database was left. Where it is not as it was left, MLflow is asked what
+it has, and what a killed process left half written is written anew.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,15 +15,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
-from kdarena.files import write_atomically
 from kdarena.plan.spec import COMPLETE
-from kdarena.record import index
+from kdarena.record import checked, index, sqlite
 from kdarena.record import mlflow_store as store
 from kdarena.record.mlflow_values import to_metrics, to_params, to_tags
 from kdarena.record.output import safe_name
@@ -40,6 +44,19 @@ RUN_ID = "kdarena.run_id"
 _PAGE = 500
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What is remembered of a store.
+
+    Attributes:
+        stamp: of the store when it was last written; None while it is.
+        runs: the ids of those that are written.
+    """
+
+    stamp: str | None
+    runs: tuple[str, ...]
+
+
 class MlflowCopy:
     """What MLflow has of an output directory.
 
@@ -51,83 +68,117 @@ class MlflowCopy:
     def __init__(self, directory: Path, tracking_uri: str | None = None):
         uri = tracking_uri or store.chosen_uri()
         self.directory = directory
-        self.uri = store.store_uri(directory, uri)
         self._chosen = uri
-        self._written = directory / ("mlflow.written" if uri is None else f"mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.written")
-        self._connected: MlflowClient | None = None
+        self._own = uri is None
+        self._database = directory / store.DATABASE
+        self._written = directory / ("mlflow.written" if uri is None else f"mlflow-{hashlib.sha256(os.fsencode(uri)).hexdigest()[:8]}.written")
         self._experiments: dict[str, str] = {}
         self._methods: dict[tuple[str, str], str] = {}
 
+    @property
+    def uri(self) -> str:
+        """The store's address, which is good as long as this value lives."""
+        return self._chosen or self._address.uri
+
+    @property
+    def place(self) -> str:
+        """The store as people know it: the path of the database, or the address that was chosen."""
+        return self._chosen or str(self._database)
+
     def write_missing(self, seconds: float = math.inf) -> int:
-        """Write the runs that are not remembered as written, within so many seconds; returns how many.
+        """Write the runs that MLflow lacks, within so many seconds; returns how many.
 
         Raises:
             UserError: the store can't be opened.
             Exception: whatever MLflow raises where it can't be written.
         """
         end = time.monotonic() + seconds
-        begun, done = self._remembered()
+        run_ids = index.run_ids(self.directory)
+        done = self._remembered() if run_ids else set()
         count = 0
-        for run_id in index.run_ids(self.directory):
+        for run_id in run_ids:
+            document = self._load(run_id) if run_id not in done else None
+            if document is None:
+                continue
             if time.monotonic() > end:
                 break
-            if run_id not in done and not (run_id in begun and self._there(run_id)) and self._write(run_id):
-                count += 1
+            if count == 0:
+                self._client  # noqa: B018 - a new database is made before it is remembered that it is written
+                self._remember(done, None)
+            self._write(document)
+            done.add(run_id)
+            count += 1
+        if count:
+            self._remember(done, self._stamp())
         return count
 
-    def check(self) -> int:
-        """Ask MLflow which of the directory's runs it has, and remember that; returns how many."""
-        ours = set(index.run_ids(self.directory))
-        there = set()
-        for run in self._search("tags.`kdarena.role` = 'training'"):
-            run_id = run.data.tags.get(RUN_ID)
-            if run_id in ours and not self._removed(run):
-                there.add(run_id)
-        write_atomically(self._written, "".join(f"done {run_id}\n" for run_id in sorted(there)))
-        return len(there)
+    def check(self, *, removed: bool = False) -> int:
+        """Ask MLflow which of the directory's runs it has, and remember that; returns how many. A half is removed.
+
+        Args:
+            removed: count those that a user removed in MLflow, which are not to come back.
+        """
+        return len(self._ask(removed))
 
     # ---- what is written
 
-    def _remembered(self) -> tuple[set[str], set[str]]:
-        """Runs that were begun, and those that are done."""
-        if self._chosen is None and not (self.directory / store.DATABASE).exists():
-            self._written.unlink(missing_ok=True)  # of a database that was deleted
-        lines = self._written.read_text(encoding="utf-8").split("\n") if self._written.exists() else []
-        pairs = [line.partition(" ") for line in lines]
-        return {run_id for word, _, run_id in pairs if word == "begin"}, {run_id for word, _, run_id in pairs if word == "done"}
+    def _remembered(self) -> set[str]:
+        """The runs that MLflow has: as the file says, unless the database was changed since, or its last writer was killed."""
+        written = checked.read(_Written, self._written)
+        if self._own and not self._database.exists():
+            if written is not None:
+                warnings.warn(f"{self._database}: it was missing; written again from the record", stacklevel=2)
+            return set()
+        if written is not None and written.stamp == self._stamp():
+            return set(written.runs)
+        return self._ask(removed=True)
 
-    def _remember(self, word: str, run_id: str) -> None:
-        with self._written.open("a", encoding="utf-8") as file:
-            file.write(f"\n{word} {run_id}")  # the line break first: the last line may be the half that a killed process left
+    def _ask(self, removed: bool) -> set[str]:
+        ours = set(index.run_ids(self.directory))
+        there = set()
+        for run in self._search("tags.`kdarena.role` = 'training'", removed):
+            run_id = run.data.tags.get(RUN_ID)
+            if run_id in ours and not self._is_half(run):
+                there.add(run_id)
+        self._remember(there, self._stamp())
+        return there
 
-    def _there(self, run_id: str) -> bool:
-        """Whether MLflow has a run that was begun; a half is removed."""
-        there = [run for run in self._search(f"tags.`{RUN_ID}` = '{run_id}'") if not self._removed(run)]
-        if there:
-            self._remember("done", run_id)
-        return bool(there)
+    def _remember(self, runs: Set[str], stamp: str | None) -> None:
+        checked.write(self._written, dataclasses.asdict(_Written(stamp, tuple(sorted(runs)))))
 
-    def _removed(self, run: Run) -> bool:
-        """Whether a run was but half written, and so was removed."""
+    def _stamp(self) -> str:
+        """Changes with the database; of another store nothing is known."""
+        if not self._own:
+            return "another store"
+        status = self._database.stat()
+        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+    def _is_half(self, run: Run) -> bool:
+        """Whether a run was but half written; then it is removed."""
+        if run.info.status == "KILLED":
+            return True
         if run.info.status != "RUNNING":
             return False
         self._client.set_terminated(run.info.run_id, "KILLED")
         self._client.delete_run(run.info.run_id)
-        if self._chosen is None:
+        if self._own:
             shutil.rmtree(self._artifacts(run), ignore_errors=True)
         return True
 
     # ---- one run
 
-    def _write(self, run_id: str) -> bool:
-        """Write a run; False where its file can't be read, which readers of the record say."""
+    def _load(self, run_id: str) -> Document | None:
+        """A run; None where its file can't be read, which readers of the record say."""
         try:
             document = index.load(self.directory, run_id)
-            recorded = run_of(document.run)
+            run_of(document.run)
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return None
+        return document
+
+    def _write(self, document: Document) -> None:
+        recorded = run_of(document.run)
         client, spec, result = self._client, recorded.spec, recorded.result
-        self._remember("begin", run_id)
         at_ms = document.recorded // 1_000_000
         run = client.create_run(
             self._experiment(spec.task),
@@ -137,7 +188,7 @@ class MlflowCopy:
                 "mlflow.parentRunId": self._method_run(spec.task, spec.method),
                 "kdarena.role": "training",
                 "kdarena.directory": store.safe_text(self.directory, store.LONGEST_TAG),
-                RUN_ID: run_id,
+                RUN_ID: recorded.run_id,
                 **to_tags(recorded),
             },
         )
@@ -146,15 +197,13 @@ class MlflowCopy:
         self._write_artifacts(run, document, self._weights(recorded))
         status = "FINISHED" if result.status in (*COMPLETE, "pruned", "skipped") else "FAILED"
         client.set_terminated(run.info.run_id, status, at_ms)
-        self._remember("done", run_id)
-        return True
 
     def _weights(self, run: RecordedRun) -> Path | None:
         path = self.directory / "students" / Path(run.result.checkpoint).name if run.result.checkpoint else None
         return path if path is not None and path.is_file() else None
 
     def _write_artifacts(self, run: Run, document: Document, weights: Path | None) -> None:
-        if self._chosen is None:
+        if self._own:
             self._fill(self._artifacts(run), document, weights)
             return
         with tempfile.TemporaryDirectory(prefix="kdarena-") as folder:
@@ -178,18 +227,20 @@ class MlflowCopy:
 
     # ---- experiments and parents
 
-    @property
+    @cached_property
+    def _address(self) -> sqlite.Address:
+        return sqlite.Address(self._database)
+
+    @cached_property
     def _client(self) -> MlflowClient:
-        if self._connected is None:
-            self._connected = store.connect(self.directory, self._chosen)
-        return self._connected
+        return store.connect(self.directory, self.uri, own=self._own)
 
     def _experiment(self, task: str) -> str:
         if task not in self._experiments:
             name = PREFIX + safe_name(task, also=":")
             known = self._client.get_experiment_by_name(name)
             if known is None:
-                place = (self.directory / "artifacts" / safe_name(task)).as_uri() if self._chosen is None else None
+                place = (self.directory / "artifacts" / safe_name(task)).as_uri() if self._own else None
                 self._experiments[task] = self._client.create_experiment(name, artifact_location=place)
             else:
                 if known.lifecycle_stage != "active":
@@ -210,12 +261,14 @@ class MlflowCopy:
                 self._methods[place] = run.info.run_id
         return self._methods[place]
 
-    def _search(self, condition: str) -> Iterator[Run]:
-        experiments = [
-            one.experiment_id for one in pages(lambda token: self._client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'", page_token=token))
-        ]
+    def _search(self, condition: str, removed: bool = False) -> Iterator[Run]:
+        from mlflow.entities import ViewType
+
+        view = ViewType.ALL if removed else ViewType.ACTIVE_ONLY
+        client, named = self._client, f"name LIKE '{PREFIX}%'"
+        experiments = [one.experiment_id for one in pages(lambda token: client.search_experiments(view, filter_string=named, page_token=token))]
         if experiments:
-            yield from pages(lambda token: self._client.search_runs(experiments, condition, max_results=_PAGE, page_token=token))
+            yield from pages(lambda token: client.search_runs(experiments, condition, view, max_results=_PAGE, page_token=token))
 
 
 def pages(ask: Any) -> Iterator[Any]:

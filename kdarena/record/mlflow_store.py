@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -10,8 +9,8 @@ import os
 import posixpath
 import re
 import shutil
-import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,19 +18,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdarena.errors import UserError
 from kdarena.files import replace_atomically
+from kdarena.record import sqlite
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
 DATABASE = "mlflow.db"
+BROKEN = "mlflow.broken.db"
 MOST_POINTS = 100
 """Points of a curve that MLflow draws; a point costs 0.1 ms to write. All of them are in the artifact ``result.json``."""
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one batch; mlflow.utils.validation
 LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 8000, 250  # characters; longer values would be cut without a word
-
-LOCKED_SECONDS = 5.0
-"""How long a database that another program holds is waited for."""
 
 _Item = TypeVar("_Item")
 
@@ -41,29 +39,30 @@ def chosen_uri() -> str | None:
     return os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
-def store_uri(directory: Path, tracking_uri: str | None) -> str:
-    """``tracking_uri``, or that of the directory's own database."""
-    return tracking_uri or f"sqlite:///{(directory / DATABASE).resolve().as_posix()}"
+def connect(directory: Path, uri: str, *, own: bool) -> MlflowClient:
+    """A client of a store.
 
-
-def connect(directory: Path, tracking_uri: str | None) -> MlflowClient:
-    """A client of ``tracking_uri``, or of the SQLite database in ``directory``, which is made where it is missing.
+    Args:
+        directory: the output directory.
+        own: the store is the directory's own database, which is made where it is missing, and made anew where it can't be used.
 
     Raises:
         UserError: the store can't be opened.
     """
-    uri = store_uri(directory, tracking_uri)
+    place = directory / DATABASE if own else uri
     try:
-        if not tracking_uri:
+        if own:
             _prepare(directory / DATABASE)
         return _open(uri)
+    except OSError as error:
+        raise UserError(f"{place}: can't be written ({error.strerror or error})") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         if "out-of-date database schema" in reason:
             remedy = f"bring it up to date: mlflow db upgrade {uri}"
         else:
-            remedy = "check MLFLOW_TRACKING_URI" if tracking_uri else "close what holds it, or delete it: it is written again from the record"
-        raise UserError(f"{uri}: MLflow can't open it ({type(error).__name__}: {reason}); {remedy}") from error
+            remedy = "close what holds it, or delete it: it is written again from the record" if own else "check whether it is there and can be written"
+        raise UserError(f"{place}: MLflow can't open it ({type(error).__name__}: {reason}); {remedy}") from error
 
 
 def _open(uri: str) -> MlflowClient:
@@ -82,15 +81,18 @@ def _open(uri: str) -> MlflowClient:
 
 
 def _prepare(path: Path) -> None:
-    """Make a missing database; try whether an existing one can be written, which MLflow itself would do ten times over."""
+    """Make a database where there is none that can be used. It is a copy: one that is broken is put aside, which is said in a line."""
+    problem = sqlite.problem(path, "alembic_version") if path.exists() else None
+    if problem is not None:
+        aside = path.with_name(BROKEN)
+        sqlite.move_aside(path, aside)
+        warnings.warn(f"{path}: MLflow can't use it ({problem}); it is now {aside.name}, and a new one is written from the record", stacklevel=2)
     if path.exists():
-        with contextlib.closing(sqlite3.connect(path, timeout=LOCKED_SECONDS)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.rollback()
         return
+    sqlite.remove_side_files(path)
     # made elsewhere and moved to its place, since a migration that is killed midway can't be resumed
     with tempfile.TemporaryDirectory(prefix="kdarena-") as folder:
-        _open(f"sqlite:///{Path(folder, DATABASE).as_posix()}")
+        _open(sqlite.Address(Path(folder, DATABASE)).uri)
         with replace_atomically(path) as partial:
             shutil.copyfile(Path(folder, DATABASE), partial)
 

@@ -17,9 +17,9 @@ from urllib.request import url2pathname
 
 from kdarena.errors import UserError, described
 from kdarena.plan.spec import RunResult, RunSpec
-from kdarena.record import index, output
+from kdarena.record import index, output, sqlite
 from kdarena.record.mlflow import PREFIX, RUN_ID, MlflowCopy, pages
-from kdarena.record.mlflow_store import chosen_uri, connect
+from kdarena.record.mlflow_store import DATABASE, chosen_uri, connect
 from kdarena.record.recorded import Document, RecordedRun
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def convert(directory: Path) -> tuple[int, list[str]]:
     directory = directory.resolve()
     problems: list[str] = []
     with output.lock(directory):
-        client = connect(directory, chosen_uri())
+        database = sqlite.Address(directory / DATABASE)
+        if chosen_uri() is None and not (directory / DATABASE).is_file():
+            raise UserError(f"{directory / DATABASE}: it is missing, and of format 1 it holds every run; restore it")
+        client = connect(directory, chosen_uri() or database.uri, own=False)
         known = set(index.run_ids(directory))
         runs = sorted(_runs(client), key=lambda run: (run.info.end_time or float("inf"), run.info.start_time))
         for number, run in enumerate(runs):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from kdarena.errors import UserError
-from kdarena.files import write_atomically
+from kdarena.files import remove_partial, write_atomically
 
 FORMAT = 3
 """Version of the directory's layout, of a run's file and of what a spec's key is made of. Format 1 kept its runs in MLflow alone."""
@@ -30,11 +33,11 @@ def claim(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if (directory / MARK).exists():
+        if _is_ours(directory):
             if check(directory) != FORMAT:
                 mark(directory)
         else:
-            strange = next((entry.name for entry in sorted(directory.iterdir()) if entry.name not in (LOCK, f"{MARK}.partial")), None)
+            strange = next((name for name in sorted(path.name for path in directory.iterdir()) if not name.startswith(MARK)), None)
             if strange is not None:
                 raise UserError(f"{directory} holds {strange!r} but no {MARK}: it is no output directory of kdarena; choose another with --out")
             mark(directory)
@@ -63,34 +66,63 @@ def check(directory: Path) -> int:
 
 
 def format_of(directory: Path) -> Any:
-    """The version that an output directory says it is of.
+    """The version that an output directory says it is of; where its mark was lost, the mark is written again, which is said.
 
     Raises:
         UserError: it is no output directory, or does not say.
     """
     path = directory / MARK
-    if not path.is_file():
-        raise UserError(f"{directory}: no record here; run first: kdarena run --plugins all --out {directory}")
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         return values["format"] if isinstance(values, Mapping) else None
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: can't be read ({type(error).__name__}); restore it or choose another directory with --out") from error
+    except FileNotFoundError:
+        reason = "it was missing"
+    except (ValueError, KeyError):
+        reason = "it was not whole"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if not _is_ours(directory):
+        raise UserError(f"{directory}: no record here; run first: kdarena run --plugins all --out {directory}")
+    with contextlib.suppress(OSError):  # another's directory may be read and not be written
+        mark(directory)
+        warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", stacklevel=3)
+    return FORMAT
 
 
 def lock(directory: Path) -> IO[str]:
     """Take the directory for writing, until the file returned is closed or the process ends in whatever way.
 
     Raises:
-        UserError: another process writes there.
+        UserError: another process writes there, or nobody may.
     """
-    file = (directory / LOCK).open("a", encoding="utf-8")
+    try:
+        file = (directory / LOCK).open("a", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{directory}: can't be written ({error.strerror}); choose another directory with --out") from error
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise UserError(f"{directory}: can't be locked for writing ({error.strerror}); choose another directory with --out") from error
         raise UserError(f"{directory}: another kdarena is writing there; wait for it or choose another directory with --out") from error
     return file
+
+
+def clean(directory: Path) -> None:
+    """Remove what a killed command left half written; call it with the lock held."""
+    with contextlib.suppress(OSError):
+        remove_partial([directory, *(path for path in directory.iterdir() if path.is_dir() and path.name != "artifacts")])
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a directory is an output directory, by its mark or by what only a command of ours leaves there."""
+    if (directory / MARK).exists() or (directory / LOCK).exists():
+        return True
+    try:
+        return any(re.fullmatch(r"[0-9a-f]{32}\.json", path.name) for path in (directory / "runs").iterdir())
+    except OSError:
+        return False
 
 
 def safe_name(text: str, also: str = "") -> str:

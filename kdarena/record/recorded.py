@@ -7,7 +7,6 @@ orders the runs), and a checksum of both, so that a file that was changed by han
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import RunResult, RunSpec
+from kdarena.record.checked import checksum, dumped
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Document:
 
     def text(self) -> str:
         """As the text of a file."""
-        body = _dumped({"recorded": self.recorded, "run": self.run})
+        body = dumped({"recorded": self.recorded, "run": self.run})
         return f'{{"checksum":"{checksum(body)}",{body[1:]}\n'
 
     @staticmethod
@@ -76,7 +76,7 @@ class Document:
         if not isinstance(values, dict) or {"checksum", "recorded", "run"} != values.keys():
             raise ValueError("it is no recorded run")
         stated = values.pop("checksum")
-        if stated != checksum(_dumped(values)):
+        if stated != checksum(dumped(values)):
             raise ValueError("it was changed after it was recorded")
         return Document(values["recorded"], values["run"])
 
@@ -88,12 +88,3 @@ class Document:
 def run_of(values: Mapping[str, Any]) -> RecordedRun:
     """A run from plain values; raises ``ValueError`` with the name of a field that can't be read."""
     return from_plain(RecordedRun, values)
-
-
-def checksum(text: str) -> str:
-    """16 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _dumped(values: Any) -> str:
-    return json.dumps(values, separators=(",", ":"))

@@ -6,6 +6,7 @@ from these files and never read (see :mod:`kdarena.record.mlflow`).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import uuid
@@ -59,6 +60,8 @@ class Record:
             output.check(directory)
         lock = output.lock(directory) if create else None
         directory = directory.resolve()
+        if create:
+            output.clean(directory)
         return Record(directory, lock, MlflowCopy(directory, tracking_uri))
 
     def close(self) -> None:
@@ -71,9 +74,10 @@ class Record:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None or issubclass(kind, Exception):
+        # who interrupts a command does not wait for MLflow, and a disk that is full takes no copy either
+        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, OSError)):
             self.close()
-        self._unlock()  # who interrupts a command does not wait for MLflow
+        self._unlock()
 
     @property
     def checkpoints(self) -> Path:
@@ -129,14 +133,25 @@ class Record:
     # ---- reading
 
     def runs(self) -> list[RecordedRun]:
-        """All runs, in the order in which they were recorded; a file that can't be read is named in a warning and left out."""
+        """All runs, in the order in which they were recorded.
+
+        A file that can't be read is named in a warning and left out. One that is not whole is put aside where the record is open
+        for writing, so that it is named once.
+        """
         runs, unreadable = index.read(self.directory)
         for file in unreadable:
-            warnings.warn(
-                f"{file.path}: left out, since it can't be read ({file.reason}); restore it, or delete it and repeat the command to train that run again",
-                stacklevel=2,
-            )
+            warnings.warn(f"{file.path}: left out, since it can't be read ({file.reason}); {self._remedy(file)}", stacklevel=2)
         return runs
+
+    def _remedy(self, file: index.Unreadable) -> str:
+        if not file.broken:
+            return "restore it, or delete it and repeat the command to train that run again"
+        aside = file.path.with_name(f"{file.path.name}.broken")
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                file.path.replace(aside)
+                return f"it is now {aside.name}, and the command that made it trains that run again"
+        return "repeat the command that made it: it trains that run again"
 
     def find(self, run_id_or_prefix: str) -> RecordedRun:
         """The one run whose id begins so.
@@ -184,7 +199,7 @@ class Record:
         except FileNotFoundError as error:
             raise UserError(f"no run {run_id!r} in {self.directory}; see: kdarena runs --out {self.directory}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: can't be read ({described(error)}); restore it, or delete it and repeat the command to train that run again") from error
+            raise UserError(f"{path}: can't be read ({described(error)}); repeat the command that made it: it trains that run again") from error
 
 
 def _inside(folder: Path, name: str) -> Path:

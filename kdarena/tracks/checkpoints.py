@@ -23,12 +23,15 @@ def save(network: nn.Module, path: str | Path) -> str:
     """Write parameters and buffers as safetensors, the whole file or none; returns the file's digest.
 
     A tensor that several names share is written under each.
+
+    Raises:
+        OSError: it can't be written; the error names the file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replace_atomically(Path(path)) as partial:
-        save_file(tensors, str(partial))
+        partial.write_bytes(to_bytes(tensors))  # what safetensors writes itself fails with an error of its own, which names neither file nor cause
         return digest_of(partial)
 
 

@@ -90,25 +90,6 @@ def test_fresh_moves_nothing_that_another_process_writes_to(kdarena, empty_outpu
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize(("chosen", "served"), [(None, "sqlite:///{out}/mlflow.db"), ("sqlite:///elsewhere.db", "sqlite:///elsewhere.db")])
-def test_the_page_shows_the_store_that_the_record_is_kept_in(kdarena, empty_output, tmp_path, monkeypatch, chosen, served):
-    shutil.copytree(empty_output, tmp_path / "out")
-    if chosen is not None:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", chosen)
-    called = []
-    monkeypatch.setattr(subprocess, "call", lambda command: called.append(command) or 0)
-    assert kdarena("ui", "--out", tmp_path / "out").returncode == 0
-    (command,) = called
-    assert command[command.index("--backend-store-uri") + 1] == served.format(out=(tmp_path / "out").as_posix())
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-
-
-def test_of_a_record_on_a_server_the_page_is_the_servers(kdarena, empty_output, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
-    done = kdarena("ui", "--out", empty_output)
-    assert (done.returncode, "https://mlflow.example.org" in done.stderr) == (0, True)
-
-
 def test_a_budget_too_small_for_a_named_method_is_status_2_and_nothing_is_lost(kdarena, tmp_path):
     done = kdarena("run", "--plugins", "pfeed", *TINY, "--teacher-budget", "8epochs", cwd=tmp_path)
     assert done.returncode == 2

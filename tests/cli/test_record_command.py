@@ -22,11 +22,11 @@ def test_without_a_record_it_is_one_line_and_status_2(kdarena, tmp_path, command
     assert "kdarena run" in done.stderr
 
 
-def test_mlflow_that_cant_be_opened_is_one_line_and_status_2(kdarena, out):
-    (out / "mlflow.db").write_bytes(b"not a database" * 1000)
+def test_mlflow_that_cant_be_opened_is_one_line_and_status_2(kdarena, out, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "broken://")
     done = kdarena("record", "mlflow", "--out", out)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
-    assert "delete it" in done.stderr
+    assert "MLflow can't open it" in done.stderr
 
 
 def test_mlflow_is_not_written_while_a_command_is_at_work(kdarena, out):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from kdarena.record import mlflow_store
+from kdarena.record import mlflow_store, sqlite
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 
@@ -15,7 +15,7 @@ from kdarena.record.runs import Record
 def empty_database(tmp_path_factory):
     """An MLflow database without a run; making it takes seconds."""
     folder = tmp_path_factory.mktemp("database")
-    mlflow_store.connect(folder, None)
+    mlflow_store.connect(folder, sqlite.Address(folder / mlflow_store.DATABASE).uri, own=True)
     return folder / mlflow_store.DATABASE
 
 

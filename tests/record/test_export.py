@@ -1,6 +1,7 @@
 import pytest
 
 from kdarena.errors import UserError
+from kdarena.files import digest_of
 from kdarena.record.export import export_student
 
 
@@ -53,3 +54,16 @@ def test_a_folder_in_place_of_the_file_is_an_error(record, synthetic, tmp_path):
     run_id = logged(record, synthetic)
     with pytest.raises(UserError, match="name a file"):
         export_student(record, run_id, tmp_path)
+
+
+def test_a_student_that_was_changed_is_not_exported(record, synthetic, tmp_path):
+    record.checkpoints.mkdir()
+    (record.checkpoints / "s.safetensors").write_bytes(b"weights")
+    spec = synthetic.spec()
+    result = synthetic.result(spec, checkpoint="s.safetensors", weights=digest_of(record.checkpoints / "s.safetensors"))
+    run_id = record.log(spec, result, setting="default", facts={})
+    export_student(record, run_id, tmp_path / "whole.safetensors")
+    (record.checkpoints / "s.safetensors").write_bytes(b"other")
+    with pytest.raises(UserError, match="was changed after it was recorded; repeat the command"):
+        export_student(record, run_id, tmp_path / "changed.safetensors")
+    assert [path.name for path in tmp_path.iterdir() if "changed" in path.name] == []

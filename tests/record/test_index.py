@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 
 import pytest
 
@@ -36,11 +37,16 @@ def test_a_whole_index_is_read_in_place_of_the_files(record, three, monkeypatch)
     assert ids(record) == three
 
 
-def test_a_deleted_index_is_made_again(record, three):
-    before = record.runs()
-    index_of(record).unlink()
-    assert record.runs() == before
-    assert index_of(record).exists()
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text(""), lambda path: os.truncate(path, 40)])
+def test_a_broken_index_is_made_again_which_is_said_once(record, three, spoil):
+    before, text = record.runs(), index_of(record).read_text()
+    spoil(index_of(record))
+    with pytest.warns(UserWarning, match=r"runs\.jsonl: .*; made again from the files of the runs"):
+        assert record.runs() == before
+    assert sorted(index_of(record).read_text().split()) == sorted(text.split())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert record.runs() == before
 
 
 def test_an_index_that_lacks_runs_is_completed(record, three, monkeypatch):
@@ -102,13 +108,23 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_a_file_that_cant_be_trusted_is_named_with_what_to_do_and_the_others_are_read(record, three, spoil):
+def test_a_file_that_cant_be_trusted_is_put_aside_with_a_line_once_and_the_others_are_read(record, three, spoil):
     path = path_of(record, three[1])
     path.write_text(spoil(path.read_text()))
-    with pytest.warns(UserWarning, match=rf"{three[1]}\.json: left out.*restore it, or delete it") as warned:
+    with pytest.warns(UserWarning, match=rf"{three[1]}\.json: left out.*it is now {three[1]}\.json\.broken, and the command that made it") as warned:
         assert ids(record) == [three[0], three[2]]
     assert len(warned) == 1
-    assert path.exists()
+    assert path.with_name(f"{path.name}.broken").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ids(record) == [three[0], three[2]]
+
+
+def test_a_reader_leaves_a_file_that_cant_be_trusted_where_it_is_and_says_what_to_do(record, three):
+    path_of(record, three[1]).write_text("{")
+    with pytest.warns(UserWarning, match=rf"{three[1]}\.json: left out.*repeat the command that made it: it trains that run again"):
+        assert ids(Record.open(record.directory, create=False)) == [three[0], three[2]]
+    assert path_of(record, three[1]).exists()
 
 
 def test_a_file_of_fields_that_this_version_does_not_know_is_named(record, three):
@@ -133,7 +149,7 @@ def test_white_space_in_a_file_changes_nothing(record, three):
 
 def test_asking_for_a_run_whose_file_is_torn_says_what_to_do(record, three):
     path_of(record, three[0]).write_text("{")
-    with pytest.raises(UserError, match="delete it and repeat the command to train that run again"):
+    with pytest.raises(UserError, match="repeat the command that made it: it trains that run again"):
         record.find(three[0])
 
 

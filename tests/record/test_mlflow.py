@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.record import mlflow_store, runs
+from kdarena.record import runs, sqlite
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 
@@ -103,6 +103,12 @@ def contents(output):
     return found
 
 
+def record_mlflow(output):
+    """The lines of ``kdarena record mlflow``, by a process of its own, since mlflow keeps a deleted file open."""
+    done = subprocess.run([sys.executable, "-m", "kdarena", "record", "mlflow", "--out", output], capture_output=True, text=True, check=True)
+    return done.stderr.splitlines()
+
+
 def test_a_deleted_database_is_written_again_as_complete_by_the_command(output, log):
     ids = {log(output, "kd", 0, weights=b"weights"), log(output, "quest", 1, status="error", error="it broke", metrics={})}
     MlflowCopy(output).write_missing()
@@ -110,19 +116,8 @@ def test_a_deleted_database_is_written_again_as_complete_by_the_command(output, 
     assert set(before) == ids
     (output / "mlflow.db").unlink()
     assert len(Record.open(output, create=False).runs()) == 2
-    # by a process of its own, since mlflow keeps the deleted file open
-    done = subprocess.run([sys.executable, "-m", "kdarena", "record", "mlflow", "--out", output], capture_output=True, text=True, check=True)
-    assert "2 runs written, 0 were there" in done.stderr
+    assert "2 runs written, 0 were there" in record_mlflow(output)[-1]
     assert contents(output) == before
-
-
-def test_a_store_that_fails_midway_says_so_in_one_line_and_no_more(output, synthetic, log, capfd):
-    log(output)
-    MlflowCopy(output).write_missing()
-    (output / "mlflow.db").unlink()  # what mlflow keeps open can't be written any more
-    (output / "mlflow.db").write_bytes(b"")
-    log_and_close(output, synthetic, runs=2)
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_deleted_in_mlflow_is_written_again_when_it_is_asked_for(output, log, runs_in_mlflow):
@@ -152,16 +147,16 @@ from pathlib import Path
 from kdarena.record.mlflow import MlflowCopy
 copy = MlflowCopy(Path(sys.argv[1]))
 kill = lambda *arguments, **named: os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "done":
+if sys.argv[2] == "written":
     remember = copy._remember
-    copy._remember = lambda word, run_id: kill() if word == "done" else remember(word, run_id)
+    copy._remember = lambda runs, stamp: kill() if stamp and runs else remember(runs, stamp)
 else:
     setattr(copy._client, sys.argv[2], kill)
 copy.write_missing()
 """
 
 
-@pytest.mark.parametrize("moment", ["log_batch", "set_terminated", "done"])
+@pytest.mark.parametrize("moment", ["log_batch", "set_terminated", "written"])
 def test_what_a_killed_process_left_half_written_is_written_whole_and_once(output, log, runs_in_mlflow, moment):
     ids = {log(output, seed=seed) for seed in range(2)}
     # the parent of the method is written before, since its end is the first that is set
@@ -197,7 +192,7 @@ def log_and_close(output, synthetic, runs=1):
 
 
 def test_a_locked_database_costs_no_result_and_is_written_by_the_next_command(output, synthetic, runs_in_mlflow, monkeypatch):
-    monkeypatch.setattr(mlflow_store, "LOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "LOCKED_SECONDS", 0.1)
     with sqlite3.connect(output / "mlflow.db") as holder:
         holder.execute("BEGIN EXCLUSIVE")
         assert "locked" in log_and_close(output, synthetic)
@@ -206,9 +201,68 @@ def test_a_locked_database_costs_no_result_and_is_written_by_the_next_command(ou
     assert len(runs_in_mlflow(output)) == 1
 
 
-def test_a_broken_database_costs_no_result_and_says_that_it_may_be_deleted(output, synthetic):
-    (output / "mlflow.db").write_bytes(b"not a database" * 1000)
-    assert "delete it: it is written again from the record" in log_and_close(output, synthetic)
+BROKEN = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "replaced by text": lambda path: path.write_text("to be done " * 1000),
+    "a page overwritten": lambda path: path.write_bytes((whole := path.read_bytes())[:8192] + bytes(4096) + whole[12288:]),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "without tables": lambda path: (path.unlink(), sqlite3.connect(path).execute("CREATE TABLE t (a)")),
+}
+
+
+@pytest.mark.parametrize("spoil", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_database_is_put_aside_with_a_line_and_written_again_as_complete(output, log, spoil):
+    ids = {log(output, seed=seed) for seed in range(2)}
+    record_mlflow(output)
+    before = contents(output)
+    spoil(output / "mlflow.db")
+    (line,) = record_mlflow(output)[:-1]
+    assert "it is now mlflow.broken.db, and a new one is written from the record" in line
+    assert contents(output) == before
+    assert set(before) == ids
+
+
+def test_a_database_that_may_not_be_written_is_put_aside_and_written_again(output, log, runs_in_mlflow, monkeypatch):
+    log(output)
+    problem = sqlite.problem
+    monkeypatch.setattr(sqlite, "problem", lambda path, table: "attempt to write a readonly database" if path.exists() else problem(path, table))
+    with pytest.warns(UserWarning, match="readonly database.*it is now mlflow.broken.db"):
+        assert MlflowCopy(output).write_missing() == 1
+    assert (output / "mlflow.broken.db").exists()
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text(""), lambda path: path.write_text(path.read_text()[:40])])
+def test_where_it_is_forgotten_what_was_written_mlflow_is_asked_and_no_run_is_written_twice(output, log, runs_in_mlflow, spoil):
+    ids = {log(output, seed=0)}
+    MlflowCopy(output).write_missing()
+    ids.add(log(output, seed=1))
+    spoil(output / "mlflow.written")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert MlflowCopy(output).write_missing() == 1
+    assert set(runs_in_mlflow(output)) == ids
+
+
+def test_an_older_copy_of_the_database_gets_the_runs_that_it_lacks(output, log, runs_in_mlflow):
+    first = log(output, seed=0)
+    MlflowCopy(output).write_missing()
+    older = (output / "mlflow.db").read_bytes()
+    second = log(output, seed=1)
+    MlflowCopy(output).write_missing()
+    (output / "mlflow.db").write_bytes(older)
+    assert MlflowCopy(output).write_missing() == 1
+    assert set(runs_in_mlflow(output)) == {first, second}
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a?mode=ro", "a%41", "'\"", "a\nb", "\u00e9\u65e5", "a@b:c", b"a\xff".decode(errors="surrogateescape")])
+def test_in_a_directory_of_any_name_the_runs_are_in_its_own_database(output, log, name):
+    run_id = log(output)
+    elsewhere = output.rename(output.parent / name)
+    before = set(output.parent.iterdir())
+    assert MlflowCopy(elsewhere).write_missing() == 1
+    assert set(contents(elsewhere)) == {run_id}
+    assert set(output.parent.iterdir()) == before
 
 
 def test_a_server_that_is_away_costs_no_result_and_no_minute(output, synthetic, monkeypatch):

@@ -28,10 +28,44 @@ def test_a_directory_of_format_1_is_refused_with_the_command_that_converts_it(tm
         Record.open(tmp_path, create=create)
 
 
-def test_a_broken_mark_is_refused(tmp_path):
-    (tmp_path / "kdarena.json").write_text("{")
-    with pytest.raises(UserError, match="can't be read"):
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_text("")
+
+
+@pytest.mark.parametrize("spoil", [lose, empty])
+@pytest.mark.parametrize("create", [True, False])
+def test_a_lost_mark_is_written_again_with_a_line_where_the_directory_is_ours(open_record, synthetic, spoil, create):
+    with open_record() as record:
+        record.log(synthetic.spec(), synthetic.result(synthetic.spec()), setting="default", facts={})
+    (record.directory / "kdarena.lock").unlink()
+    spoil(record.directory / "kdarena.json")
+    with pytest.warns(UserWarning, match=r"kdarena\.json: it was .* written again"):
+        assert len(open_record(create=create).runs()) == 1
+    assert (record.directory / "kdarena.json").read_text() == '{"format": 3}\n'
+
+
+def test_a_folder_runs_of_somebody_else_does_not_make_a_directory_ours(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "events.tfevents").write_text("")
+    with pytest.raises(UserError, match="holds 'runs'"):
         Record.open(tmp_path)
+
+
+def test_what_a_killed_command_left_half_written_is_removed_by_the_next_that_writes(open_record):
+    record = open_record()
+    record.close()
+    left = [record.directory / "kdarena.json.12ab34cd.partial", record.directory / "students" / "k.safetensors.partial"]
+    left[1].parent.mkdir()
+    for path in left:
+        path.write_text("half")
+    open_record(create=False)
+    assert all(path.exists() for path in left)
+    open_record()
+    assert not any(path.exists() for path in left)
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import pytest
 
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE
+from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 
 HOSTILE = "../../etc/passwd'; DROP TABLE runs;--<script>alert(1)</script>\n\x1b[31m"
@@ -207,3 +209,28 @@ if len(sys.argv) > 1:
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MLFLOW_TRACKING_URI": "broken://"})
         assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_ends_the_recording_of_a_run_with_its_file_named_and_loses_none_before(open_record, synthetic, monkeypatch):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    record = open_record()
+    first = log(record, synthetic, seed=0)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", no_space)
+        with pytest.raises(OSError, match=r"No space left on device: '.*/runs/[0-9a-f]{32}\.json'"):
+            log(record, synthetic, seed=1)
+    assert [run.run_id for run in record.runs()] == [first]
+    assert [path.name for path in (record.directory / "runs").iterdir()] == [f"{first}.json"]
+    second = log(record, synthetic, seed=1)
+    assert [run.run_id for run in record.runs()] == [first, second]
+
+
+def test_where_the_disk_is_full_mlflow_is_not_written(open_record, synthetic, monkeypatch):
+    written = []
+    record = open_record()
+    monkeypatch.setattr(MlflowCopy, "write_missing", lambda copy, seconds=0.0: written.append(seconds))
+    with pytest.raises(OSError), record:
+        raise OSError(errno.ENOSPC, "full")
+    assert written == []

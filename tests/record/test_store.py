@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 
-from kdarena.errors import UserError
 from kdarena.plan.allocation import Allocation
 from kdarena.plan.cost import CostProfile, PhaseProfile
+from kdarena.record import checked
 from kdarena.record.store import Store
 
 PROFILE = CostProfile("k", (PhaseProfile("train", None, 1.0, 0.1, 100, 1.5, 0.01),), 15, 0.002, 1.0, 0.3, 678, environment={"torch": "2"})
@@ -26,9 +28,38 @@ def test_audits_of_a_board_are_kept_over_older_ones(tmp_path):
     assert Store(tmp_path).audits() == {("board", "kd"): 1.2, ("board", "quest"): 1.0}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"key": "k", "colour": 1}'])
-def test_a_file_that_cant_be_read_is_named_with_what_to_do(tmp_path, text):
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "k.json").write_text(text)
-    with pytest.raises(UserError, match=r"profiles/k\.json: can't be read .*delete it"):
-        Store(tmp_path).profile("k")
+SPOILED = {
+    "empty": (lambda text: "", "it is empty"),
+    "torn": (lambda text: text[: len(text) // 2], "it is not whole"),
+    "changed": (lambda text: text.replace("0.002", "0.003"), "it was changed after it was written"),
+    "another form": (lambda text: "[]", "it is of another form"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), SPOILED.values(), ids=SPOILED.keys())
+def test_a_profile_that_cant_be_trusted_counts_as_missing_with_a_line_and_is_made_again(tmp_path, spoil, reason):
+    store, path = Store(tmp_path), tmp_path / "profiles" / "k.json"
+    store.keep_profile(PROFILE)
+    path.write_text(spoil(path.read_text()))
+    with pytest.warns(UserWarning, match=rf"profiles/k\.json: not used \({reason}\); it is made again"):
+        assert store.profile("k") is None
+    store.keep_profile(PROFILE)
+    assert store.profile("k") == PROFILE
+
+
+def test_a_plan_and_audits_that_cant_be_trusted_count_as_missing_too(tmp_path):
+    store = Store(tmp_path)
+    store.keep_allocation("k", CHOICE)
+    store.keep_audits("board", {"kd": 1.1})
+    for path in (tmp_path / "plans" / "k.json", tmp_path / "audits" / "audits.json"):
+        path.write_text(path.read_text()[:-9])
+    with pytest.warns(UserWarning, match=r"plans/k\.json: not used \(it is not whole"):
+        assert store.allocation("k") is None
+    with pytest.warns(UserWarning, match=r"audits\.json: not used \(it is not whole"):
+        assert store.audits() == {}
+
+
+def test_a_file_of_fields_that_this_version_does_not_know_counts_as_missing(tmp_path):
+    checked.write(tmp_path / "profiles" / "k.json", {**dataclasses.asdict(PROFILE), "colour": "red"})
+    with pytest.warns(UserWarning, match="unknown field 'colour'"):
+        assert Store(tmp_path).profile("k") is None
