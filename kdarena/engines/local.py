@@ -31,7 +31,6 @@ SILENCE_LIMIT = 300.0
 # Large tensors come from the heap and stay in it, instead of being mapped and unmapped at every step: 1.28 times faster on glibc.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(64 * 2**20)}
 
-
 STOP_LIMIT = 5.0
 """Seconds that a worker whose output is closed has to end by itself."""
 
@@ -55,7 +54,7 @@ class _Worker:
 
     def stop(self) -> int:
         """Kill the worker and all processes of its group; returns its exit code."""
-        # the group's number can't be another's: the system gives none away that a process or a group still has
+        # also where the worker itself has ended: a group keeps its number as long as one of its processes lives
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         code = self.process.wait()
