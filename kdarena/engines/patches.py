@@ -79,13 +79,14 @@ class _Namespace:
                 yield f"{self._name}.{name}"
         # a copy: what is iterated over may grow by an import in another thread
         for name, value in list(self._variables.items()):
-            if name not in known and self._hides(name) and _is_kept(value):
+            if name not in known and self._hides(name, value) and _is_kept(value):
                 yield f"{self._name}.{name}"
 
-    def _hides(self, name: str) -> bool:
+    def _hides(self, name: str, value: Any) -> bool:
         """Whether an attribute that was not there, or not a function, takes the place of one further up."""
         if isinstance(self._owner, type):
-            return any(callable(vars(base).get(name)) for base in self._owner.__mro__[1:]) and not name.startswith("__annotat")
+            hidden = next((vars(base)[name] for base in self._owner.__mro__[1:] if name in vars(base)), None)
+            return callable(hidden) and not _equal(hidden, value) and not name.startswith("__annotat")
         return self._owner is not builtins and callable(vars(builtins).get(name)) and not name.startswith("__")
 
 
@@ -116,4 +117,9 @@ def _equal(before: Any, now: Any) -> bool:
     """Whether two values that are not the same object are worth the same."""
     if isinstance(before, SCALARS):
         return type(before) is type(now) and bool(before == now)
-    return getattr(now, "__code__", None) is PROFILED_STEP and getattr(now, "__wrapped__", None) is before
+    return _without_profiling(before) is _without_profiling(now)
+
+
+def _without_profiling(function: Any) -> Any:
+    """An optimiser's ``step`` as its class has it before torch wraps it; anything else as it is."""
+    return function.__wrapped__ if getattr(function, "__code__", None) is PROFILED_STEP else function

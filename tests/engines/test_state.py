@@ -140,6 +140,12 @@ def test_a_process_that_goes_on_counts_and_one_that_ended_does_not():
     assert running_children() == before
 
 
+def test_an_optimiser_that_torch_profiles_from_its_first_instance_on_is_not_patched(state):
+    for kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.NAdam):  # the first inherits the second's step
+        kind([torch.nn.Parameter(torch.zeros(1))])
+    assert changes(state) == []
+
+
 def test_training_by_the_harness_changes_nothing(state, tmp_path):
     from kdarena.execute.execute import execute
     from kdarena.execute.workspace import Workspace
