@@ -1,11 +1,16 @@
 """The output directory: whose it is, and of which format."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.errors import UserError
+from kdarena.record import index
 from kdarena.record.output import safe_name
+from kdarena.record.recorded import Document
 from kdarena.record.runs import Record
 
 
@@ -26,6 +31,23 @@ def test_a_directory_of_format_1_is_refused_with_the_command_that_converts_it(tm
     (tmp_path / "kdarena.json").write_text('{"format": 1}')
     with pytest.raises(UserError, match=f"kdarena record convert --out {tmp_path}"):
         Record.open(tmp_path, create=create)
+
+
+def test_the_runs_of_format_2_have_a_board_of_their_own_and_the_directory_goes_on_in_this_format(open_record, synthetic):
+    old = synthetic.run("kd", value=80.0)
+    with open_record() as record:
+        document = Document.of(old, recorded=1)
+        run = dict(document.run)
+        run["spec"] = {name: value for name, value in run["spec"].items() if name not in ("device_name", "torch", "code")}
+        run["result"] = {name: value for name, value in run["result"].items() if name not in ("weights", "notes")}
+        index.add(record.directory, replace(document, run=run))
+        (record.directory / "kdarena.json").write_text('{"format": 2}')
+    with open_record() as record:
+        new = synthetic.spec(device_name="a processor", torch="2.13.0", code="0123456789abcdef")
+        record.log(new, synthetic.result(new, 90.0), setting="default", facts={})
+        frame = leaderboard_frame(record.runs(), {})
+        assert json.loads((record.directory / "kdarena.json").read_text())["format"] == 3
+    assert {(row["code"], row["mean"], row["rank"]) for row in frame.to_dict("records")} == {("", 80.0, 1), ("0123456789abcdef", 90.0, 1)}
 
 
 def lose(path: Path) -> None:
