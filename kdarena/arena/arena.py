@@ -70,6 +70,7 @@ class Arena:
         Raises:
             UserError: the total time is too short, or a stated budget takes more than a day and the user did not say yes to that.
         """
+        self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
         conditions = [conditions_of(self.request, card, self.machine) for card in cards]
         methods = sum(entrant.runs for entrants in entered for entrant in entrants)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job, Work
+from kdarena.board.selection import Asked
 from kdarena.engines.engine import Engine, Result, Spec
 from kdarena.execute import environment
 from kdarena.files import digest_of
@@ -42,7 +43,7 @@ class Recorder:
 
     Attributes:
         recorded: results by key that need no second run.
-        asked: every run that this command asked for, by its key, with its setting: what the command's boards are made of.
+        asked: every run that this command asked for, by its key: what the command's boards are made of.
         failures: one line a failure, by the key of its run, or by task and method where there is no run.
         trained: number of runs of this command.
     """
@@ -54,7 +55,7 @@ class Recorder:
         """
         self.record, self.store, self.engine, self.display, self.teachers = record, store, engine, display, teachers
         self.recorded: dict[str, RunResult] = {}
-        self.asked: dict[str, str] = {}
+        self.asked: dict[str, Asked] = {}
         self._known: set[str] = set()
         self._trials: dict[str, str] = {}  # run ids of the trials whose curves are not read yet, by key
         for run in record.runs():
@@ -98,7 +99,7 @@ class Recorder:
 
     def log_without_run(self, spec: RunSpec, status: Status, error: str, facts: Mapping[str, str]) -> None:
         """A row that says why a method has no runs; once."""
-        self.asked[spec.key] = "default"
+        self.asked[spec.key] = Asked("default", facts)
         if status == "skipped" and spec.key in self._known:
             return
         self._known.add(spec.key)
@@ -128,7 +129,7 @@ class Recorder:
 
     def _note_asked(self, job: Job) -> None:
         if isinstance(job.spec, RunSpec):
-            self.asked[job.spec.key] = job.setting
+            self.asked[job.spec.key] = Asked(job.setting, job.facts)
 
     def _whole(self, spec: RunSpec, result: RunResult) -> bool:
         """Whether the weights that a run left are there as it left them; only training brings them back."""

@@ -29,8 +29,19 @@ class Teachers:
 
     def __init__(self, request: Request, recorder: Recorder):
         self.request, self.recorder = request, recorder
+        self._given: dict[str, str] = {}
         self.results: dict[str, RunResult] = {}
         """Of each teacher's training, or scoring where it was given, by the digest of its weights."""
+
+    def adopt(self, cards: Sequence[TaskCard]) -> None:
+        """Take the user's own teacher for every task, before anything is trained on any; nothing where there is none.
+
+        Raises:
+            UserError: it can't be read, or does not fit one of the tasks.
+        """
+        path = self.request.teacher_checkpoint
+        if path is not None:
+            self._given = {card.name: adopt_checkpoint(Path(path), card, self.recorder.teachers, self.request.data_root) for card in cards}
 
     def train(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, str]:
         """Train what is not there yet, and score what the user gave; returns the digest of each teacher's weights, which names its file.
@@ -42,8 +53,7 @@ class Teachers:
         wanted = teachers_of(entrants)
         specs: dict[TeacherSpec, RunSpec] = {}
         if request.teacher_checkpoint is not None:
-            weights = adopt_checkpoint(Path(request.teacher_checkpoint), card, self.recorder.teachers, request.data_root)
-            specs[REFERENCE] = given_teacher(conditions, weights)
+            specs[REFERENCE] = given_teacher(conditions, self._given[card.name])
             wanted.remove(REFERENCE)
         specs |= {teacher: self._spec(teacher, conditions, len(wanted)) for teacher in wanted}
         short = {specs[teacher].budget.amount for teacher in wanted if specs[teacher].budget.amount < card.recipe.teacher_epochs}

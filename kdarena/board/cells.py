@@ -85,12 +85,12 @@ def title(row: Row) -> str:
 
 def caption(board: pd.DataFrame) -> list[str]:
     """What has to be known to read a board, in three short lines; then what is off, each named once with the methods it holds for."""
-    found = rows(board)
-    first = found[0]
+    board_rows = rows(board)
+    first = board_rows[0]
     threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
-    seeds = max(row["seeds"] for row in found)
+    seeds = max(row["seeds"] for row in board_rows)
     training = "" if first["protocol"] == "validated" else ", trained on all of train and settings not chosen on validation"
-    detectable = sorted(row["detectable"] for row in found if row["detectable"] is not None and row["seeds"] == seeds)
+    detectable = sorted(row["detectable"] for row in board_rows if row["detectable"] is not None and row["seeds"] == seeds)
     smallest = (
         "unknown without the student and 2 seeds" if not detectable else " to ".join(dict.fromkeys(f"{value:.2f}" for value in (detectable[0], detectable[-1])))
     )
@@ -99,25 +99,25 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
-        *_overlap(found),
-        *_exactness(found),
-        *_shared((name_of(row), row["status_note"]) for row in found if row["status_note"]),
+        *_overlap(board_rows),
+        *_exactness(board_rows),
+        *_shared((name_of(row), row["status_note"]) for row in board_rows if row["status_note"]),
     ]
 
 
-def _overlap(found: list[dict[str, Any]]) -> Iterator[str]:
+def _overlap(board_rows: list[dict[str, Any]]) -> Iterator[str]:
     """How many test samples are also in train, where some are."""
-    shared = max(row["test_in_train"] or 0 for row in found)
+    shared = max(row["test_in_train"] or 0 for row in board_rows)
     if shared:
         yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: the test means count them as if they were unseen."
 
 
-def _exactness(found: list[dict[str, Any]]) -> Iterator[str]:
+def _exactness(board_rows: list[dict[str, Any]]) -> Iterator[str]:
     """How well the step costs are known, where that is not as well as they are meant to be."""
-    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in found if (row["step_cost_error"] or 0) > TARGET_ERROR]
+    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > TARGET_ERROR]
     if rough:
         yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough)}."
-    off = [f"{name_of(row)} {row['audit'] - 1:+.1%}" for row in found if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
+    off = [f"{name_of(row)} {row['audit'] - 1:+.1%}" for row in board_rows if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
     if off:
         yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."
 
@@ -131,8 +131,8 @@ def platform(row: Row) -> str:
 
 def further_lines(board: pd.DataFrame) -> list[str]:
     """What rows measured more than the columns show, means over seeds, with the methods that share it."""
-    found = [(name_of(row), json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
-    return list(_shared((method, ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)) for method, values in found))
+    measured = [(name_of(row), json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
+    return list(_shared((method, ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)) for method, values in measured))
 
 
 def _shared(texts: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
-from kdarena.board.selection import asked_for, entries, settings_tried
+from kdarena.board.selection import Asked, asked_for, entries, settings_tried
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Variant, amount_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
+from kdarena.board.variants import CONTROLS, Variant, amount_of, board_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
+from kdarena.plan.request import SWEPT
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun
@@ -47,7 +49,7 @@ def leaderboard_frame(
     methods: Mapping[str, Declaration],
     audits: Mapping[tuple[str, str], float] | None = None,
     *,
-    asked: Mapping[str, str] | None = None,
+    asked: Mapping[str, Asked] | None = None,
     cards: Mapping[str, TaskCard] | None = None,
     controls: tuple[str, str] = CONTROLS,
 ) -> pd.DataFrame:
@@ -61,7 +63,7 @@ def leaderboard_frame(
         record_runs: of :meth:`kdarena.record.runs.Record.runs`.
         methods: what the methods declare, by name.
         audits: step cost measured again over step cost profiled, by the board's key and the row's name.
-        asked: the runs of one command, whose boards hold nothing else: settings by key. None: all runs.
+        asked: the runs of one command, whose boards hold nothing else, by key. None: all runs.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
     """
@@ -70,18 +72,19 @@ def leaderboard_frame(
     # sorted out once, since there may be ten thousand runs, and a hundred rows that look for theirs
     teachers = [run for run in shown if run.spec.purpose in ("teacher", "given")]
     others: dict[Place, list[RecordedRun]] = {}
-    trials: dict[Place, list[RecordedRun]] = {}
+    searched: dict[Place, list[RecordedRun]] = {}
     for run in shown:
         if run.spec.purpose in ("tune", "control"):
             others.setdefault(place_of(run), []).append(run)
     for run in every:
-        if run.spec.purpose == "tune":
-            trials.setdefault(place_of(run), []).append(run)
+        if run.spec.purpose == "tune" or run.setting == SWEPT:
+            searched.setdefault(place_of(run), []).append(run)
     all_boards = boards(every)
     rows: list[dict[str, Any]] = []
     for board, finals in boards(shown).items():
-        tried = settings_tried([*all_boards.get(board, finals), *(run for run in trials.get(board.place, ()) if board_matches(board, run))])
-        rows += _board_rows(board, finals, others.get(board.place, ()), teachers, methods, audits or {}, cards or {}, controls, tried)
+        tried = settings_tried([*all_boards.get(board, finals), *(run for run in searched.get(board.place, ()) if board_matches(board, run))])
+        own_teachers = [run for run in teachers if _is_on(board, run)]
+        rows += _board_rows(board, finals, others.get(board.place, ()), own_teachers, methods, audits or {}, cards or {}, controls, tried)
     return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
@@ -100,27 +103,27 @@ def _board_rows(
 
     Args:
         others: trials and controls of the board's task and machine, whatever their budget.
-        teachers: all runs that trained or scored a teacher.
+        teachers: the runs that trained or scored a teacher of the board's task on its machine.
         tried: number of settings of each method.
     """
     metric = metric_of(board.task, finals, cards)
     seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped")
     sources = {name: method.source for name, method in methods.items() if method.source}
-    found = {entry: _ranked_first(runs, seeds, metric) for entry, runs in entries(finals, sources).items()}
+    variants_of = {entry: _ranked_first(runs, seeds, metric) for entry, runs in entries(finals, sources).items()}
     # the default setting of the controls, where they are there in several
-    student, reference = (next((found[entry] for entry in sorted(found) if entry.method == name), []) for name in controls)
+    student, reference = (next((variants_of[entry] for entry in sorted(variants_of) if entry.method == name), []) for name in controls)
     ladder = [run for run in others if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
     trials = [run for run in others if run.spec.purpose == "tune" and board_matches(board, run)]
     spent_on = {run.result.weights or run.key: run.result.spent_s for run in teachers if run.result.steps}
     rows, references = [], []
-    for entry, (best, *further) in found.items():
+    for entry, (best, *further) in variants_of.items():
         name = entry.method
         own_trials = [run for run in trials if run.spec.source == best.first.spec.source and entry.tuned_by(run)]
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),
             "method": name,
-            "named": entry.setting or None,
+            "named": entry.setting(board.unit) or None,
             "version": entry.version or None,
             "tried": tried.get(name),
             "source": best.first.spec.source,
@@ -160,6 +163,11 @@ def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: st
     all_variants = variants(runs)
     best = ranked(all_variants, seeds, metric)
     return [best, *(variant for variant in all_variants if variant is not best)]
+
+
+def _is_on(board: Board, teacher: RecordedRun) -> bool:
+    """Whether a teacher was trained, or scored, on a board's task, data and machine, whatever the unit of its budget."""
+    return replace(board_of(teacher), amount=board.amount, unit=board.unit, reference=board.reference) == board
 
 
 def board_matches(board: Board, trial: RecordedRun) -> bool:

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from kdarena.board.variants import setting_key
-from kdarena.plan.spec import Purpose
+from kdarena.board.variants import amount_of, setting_key
+from kdarena.plan.request import SWEPT
+from kdarena.plan.spec import digest
 from kdarena.record.recorded import RecordedRun
 
-COUNTED: tuple[Purpose, ...] = ("final", "tune")
-"""Purposes of the runs whose settings were tried for a board."""
+_Key = TypeVar("_Key", bound=Hashable)
+
 TUNED = ("tuned", "trial")
 """Settings of runs whose parameters a tuner chose."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a command asked of a run: the setting and the facts that it has in this command, whoever trained it first."""
+
+    setting: str = "default"
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, order=True)
 class Entry:
-    """What a row is of: a method in one setting and one version of its code.
+    """What a row is of: a method in one setting and one version.
 
     Attributes:
         named: what the user fixed, as ``a=0.1``; empty for the default setting.
-        tuning: the budget that it was tuned with, where it was with several; else empty.
-        version: the first digits of the digest of its code, where the board has several versions of it; else empty.
+        charged: whether its teachers were paid from its budget.
+        tuning: the budget that it was tuned with, where it was with several; else 0.
+        version: where the board has several versions of the method's code, or of its step costs, the first digits of their digest; else empty.
     """
 
     method: str
     named: str = ""
-    tuning: str = ""
+    charged: bool = False
+    tuning: float = 0.0
     version: str = ""
 
-    @property
-    def setting(self) -> str:
-        """What tells the row from others of the same method."""
-        return ", ".join(filter(None, (self.named, self.tuning)))
+    def setting(self, unit: str) -> str:
+        """What tells the row from others of the same method, but for the version."""
+        tuning = f"tuned with {self.tuning:.4g} {unit}" if self.tuning else ""
+        return ", ".join(filter(None, (self.named, "teachers charged" if self.charged else "", tuning)))
 
     def tuned_by(self, trial: RecordedRun) -> bool:
-        """Whether a trial of the same code tuned the method as it is in this row."""
-        return trial.spec.method == self.method and named_of(trial) == self.named and (not self.tuning or tuning_of(trial) == self.tuning)
+        """Whether a trial of the same code tuned the method as it is in this row: a longer tuning begins with the trials of a shorter one."""
+        return trial.spec.method == self.method and named_of(trial) == self.named and (not self.tuning or tuning_of(trial) <= self.tuning)
 
 
-def asked_for(runs: Iterable[RecordedRun], asked: Mapping[str, str]) -> list[RecordedRun]:
-    """The runs of one command, each with the setting that it has in this command.
+def asked_for(runs: Iterable[RecordedRun], asked: Mapping[str, Asked]) -> list[RecordedRun]:
+    """The runs of one command, each with the setting and the facts that it has in this command.
 
     Args:
-        asked: settings by the keys of the command's runs.
+        asked: by the keys of the command's runs.
     """
-    return [replace(run, setting=asked[run.key]) for run in runs if run.key in asked]
+    return [replace(run, setting=asked[run.key].setting, facts=asked[run.key].facts) for run in runs if run.key in asked]
 
 
 def entries(finals: Sequence[RecordedRun], sources: Mapping[str, str]) -> dict[Entry, list[RecordedRun]]:
@@ -58,18 +70,17 @@ def entries(finals: Sequence[RecordedRun], sources: Mapping[str, str]) -> dict[E
         sources: of each method the digest of the code that a command last ran. Where a board has several versions of a method, and none of
             them is that, each has its rows: which of them counts nobody said, least of all the time of their runs.
     """
-    versions: dict[str, set[str]] = {}
-    for run in finals:
-        versions.setdefault(run.spec.method, set()).add(run.spec.source)
-    rows: dict[Entry, dict[str, list[RecordedRun]]] = {}
-    for run in finals:
-        method, source = run.spec.method, run.spec.source
-        known = versions[method]
-        if len(known) > 1 and sources.get(method) in known and source != sources[method]:
-            continue
-        version = source[:8] if len(known) > 1 and sources.get(method) not in known else ""
-        rows.setdefault(Entry(method, named_of(run), version=version), {}).setdefault(tuning_of(run), []).append(run)
-    return dict(pair for entry, by_tuning in rows.items() for pair in _by_tuning(entry, by_tuning))
+    rows: dict[Entry, list[RecordedRun]] = {}
+    for method, runs in _grouped(finals, lambda run: run.spec.method).items():
+        by_source = _grouped(runs, lambda run: run.spec.source)
+        if sources.get(method) in by_source:
+            by_source = {sources[method]: by_source[sources[method]]}
+        for source, same_code in by_source.items():
+            version = source[:8] if len(by_source) > 1 else ""
+            for (named, charged), same_setting in _grouped(same_code, _setting_of).items():
+                entry = Entry(method, named, charged, version=version)
+                rows.update(pair for priced in _by_price(entry, same_setting) for pair in _by_tuning(*priced))
+    return rows
 
 
 def named_of(run: RecordedRun) -> str:
@@ -79,26 +90,45 @@ def named_of(run: RecordedRun) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted({**run.spec.params, **run.spec.recipe}.items()))
 
 
-def tuning_of(run: RecordedRun) -> str:
-    """The tuning budget of a trial or a tuned run; empty for any other."""
-    amount = run.facts.get("tuning")
-    return "" if run.setting not in TUNED else "tuned" if amount is None else f"tuned with {float(amount):.4g} {run.spec.budget.unit}"
+def tuning_of(run: RecordedRun) -> float:
+    """The tuning budget of a trial or a tuned run, 0 for any other and where it was not recorded."""
+    return float(run.facts.get("tuning", 0.0)) if run.setting in TUNED else 0.0
 
 
-def _by_tuning(entry: Entry, by_tuning: Mapping[str, list[RecordedRun]]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
-    """One row, or one for each budget that the setting was tuned with."""
-    asked, tunings = by_tuning.get("", []), [tuning for tuning in by_tuning if tuning]
-    if len(tunings) < 2:
-        yield entry, [*asked, *(run for tuning in tunings for run in by_tuning[tuning])]
-        return
-    for tuning in tunings:
-        yield replace(entry, tuning=tuning), [*asked, *by_tuning[tuning]]
+def _setting_of(run: RecordedRun) -> tuple[str, bool]:
+    """What the user fixed, and whether the run's teachers were paid from the board's budget."""
+    return named_of(run), run.spec.budget.amount < amount_of(run)
+
+
+def _by_price(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
+    """One row, or one for each set of step costs that the runs were committed by: runs of different lengths are not averaged."""
+    by_costs = _grouped(runs, lambda run: run.spec.costs)
+    if len(by_costs) > 1:
+        by_costs.pop((), None)  # of a command in which the method could not be profiled
+    for costs, priced in by_costs.items():
+        version = f"{entry.version} costs {digest([repr(cost) for cost in costs])[:8]}".strip() if len(by_costs) > 1 else entry.version
+        yield replace(entry, version=version), priced
+
+
+def _by_tuning(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
+    """One row, or one for each setting that a tuner found with another budget."""
+    asked = [run for run in runs if run.setting not in TUNED]
+    tuned = list(_grouped([run for run in runs if run.setting in TUNED], setting_key).values())
+    for same in tuned or [[]]:
+        yield replace(entry, tuning=min(map(tuning_of, same)) if len(tuned) > 1 else 0.0), [*asked, *same]
+
+
+def _grouped(runs: Iterable[RecordedRun], key: Callable[[RecordedRun], _Key]) -> dict[_Key, list[RecordedRun]]:
+    groups: dict[_Key, list[RecordedRun]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
 
 
 def settings_tried(runs: Iterable[RecordedRun]) -> dict[str, int]:
-    """How many settings of each method, its code included, were tried in trials and final runs; skipped ones are no trial."""
+    """How many settings of each method, its code included, were tried in trials, sweeps and final runs; a skipped method was not tried."""
     tried: dict[str, set[tuple[str, str]]] = {}
     for run in runs:
-        if run.spec.purpose in COUNTED and run.result.status != "skipped":
+        if (run.spec.purpose in ("final", "tune") or run.setting == SWEPT) and run.result.status != "skipped":
             tried.setdefault(run.spec.method, set()).add((run.spec.source, setting_key(run)))
     return {method: len(settings) for method, settings in tried.items()}

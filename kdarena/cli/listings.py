@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from kdarena.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdarena.board.selection import Asked
     from kdarena.method.plugin import Plugin
+    from kdarena.record.declarations import Declaration
     from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")
@@ -101,11 +103,11 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None, *, asked: Mapping[str, str] | None = None) -> pd.DataFrame:
+def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None, *, asked: Mapping[str, Asked] | None = None) -> pd.DataFrame:
     """The frame of all boards of a record, or of those of one command.
 
     Args:
-        asked: settings by the keys of the runs that a command asked for; None: all runs.
+        asked: by the keys of the runs that a command asked for; None: all runs.
         plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
@@ -115,20 +117,28 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
     from kdarena.tracks import cards
 
     runs = record.runs()
-    kept = declarations.read(out)
-    if plugins is None and {run.spec.method for run in runs} - kept.keys():
+    if plugins is None and {run.spec.method for run in runs} - declarations.read(out).keys():
         from kdarena.method.discovery import discover  # brings torch, which a board does without
 
         plugins = discover()
-    run = {run.spec.method for run in runs if run.key in asked} if asked is not None else set()
+    methods = keep_declarations(out, plugins or ())
+    return leaderboard_frame(runs, methods, Store(out).audits(), asked=asked, cards={card.name: card for card in cards()})
+
+
+def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:
+    """Keep what methods declare in an output directory, and give it together with what was kept before.
+
+    Args:
+        run: names of the methods that a command runs: from now on their code is that which counts on a board of all runs.
+    """
+    from kdarena.record import declarations
+
     methods = {
-        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "")
-        for plugin in plugins or ()
-        if plugin.method is not None
+        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None
     }
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         declarations.keep(out, methods)
-    return leaderboard_frame(runs, declarations.merged(kept, methods), Store(out).audits(), asked=asked, cards={card.name: card for card in cards()})
+    return declarations.merged(declarations.read(out), methods)
 
 
 def print_boards(frame: pd.DataFrame) -> None:

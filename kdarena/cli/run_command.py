@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdarena.cli.dry_run import describe
+from kdarena.cli.listings import keep_declarations
 from kdarena.cli.options import Typed, names
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.method.discovery import discover, select
@@ -20,6 +21,7 @@ from kdarena.record import output
 
 if TYPE_CHECKING:
     from kdarena.arena.arena import Outcome
+    from kdarena.board.selection import Asked
     from kdarena.record.runs import Record
 
 
@@ -46,6 +48,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
 
     def work() -> Outcome:
         with open_session(request) as session:
+            keep_declarations(request.out, plugins, {plugin.name for plugin in chosen})
             outcome = session.arena(request, started).run(chosen, cards, named=named)
             print_boards(session.record, request.out, plugins, session.recorder.asked)
         return outcome
@@ -61,11 +64,11 @@ def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> No
             print(f"plugin {plugin.name} of {plugin.distribution} is broken: {plugin.error}", file=sys.stderr)
 
 
-def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, str]) -> None:
+def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked]) -> None:
     """The command's boards on standard output, and as files in the output directory.
 
     Args:
-        asked: settings by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
+        asked: by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
     """
     from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of

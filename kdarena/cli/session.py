@@ -64,7 +64,11 @@ def request_from(typed: Typed, plugins: Sequence[Plugin], cards: Sequence[TaskCa
     Raises:
         UserError: a parameter is unknown, or the options exclude each other.
     """
-    resolved = {"tasks": tuple(card.name for card in cards), "params": parse_params(typed.get("params", ()), plugins)}
+    resolved = {
+        "tasks": tuple(card.name for card in cards),
+        "params": parse_params(typed.get("params", ()), plugins),
+        "metrics": tuple(sorted(typed.get("metrics", ()))),
+    }
     request = Request(**{**typed, **resolved, **further})
     _check(request, cards)
     return request

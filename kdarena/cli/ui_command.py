@@ -23,7 +23,7 @@ def ui(out: Path, port: int) -> int:
     """Serve until the server ends or is ended; what MLflow lacks is written first. Returns the exit status.
 
     Raises:
-        UserError: there is no record, or the port can't be had.
+        UserError: there is no record, or the port is taken.
     """
     from kdarena.record import output
     from kdarena.record.mlflow import MlflowCopy
@@ -49,7 +49,7 @@ def check_port(port: int) -> None:
             listener.bind((HOST, port))
             listener.listen()
         except OSError as error:
-            raise UserError(f"--port {port}: can't be had on {HOST} ({error.strerror}); choose another") from error
+            raise UserError(f"--port {port}: is not free on {HOST} ({error.strerror}); choose another") from error
 
 
 def serve(arguments: Sequence[str]) -> int:

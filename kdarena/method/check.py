@@ -44,7 +44,7 @@ def broken(origin: Origin, problem: str, name: str | None = None) -> Plugin:
 
 
 def first_of_each_name(plugins: Sequence[Plugin]) -> list[Plugin]:
-    """The plugins, where the first of a name keeps it and a later one is broken."""
+    """The plugins, where the first to take a name keeps it, and any other is broken."""
     taken: dict[str, str] = {}
     kept = []
     for plugin in plugins:

@@ -25,7 +25,7 @@ def discover(paths: Iterable[str | Path] = ()) -> list[Plugin]:
     Of two methods of one name an installed one goes before a file's, and the first file's before a later one's.
 
     Raises:
-        UserError: a path is no file.
+        UserError: a path is not a file.
     """
     plugins = [plugin for listed in listing(paths) for plugin in imported(listed)]
     return sorted(first_of_each_name(plugins), key=lambda plugin: (plugin.error is not None, plugin.name))

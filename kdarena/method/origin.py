@@ -41,7 +41,7 @@ def origins(paths: Iterable[str | Path]) -> list[Origin]:
     """The installed plugins in the order of their names, then the files as they are given, each once.
 
     Raises:
-        UserError: a path is no file.
+        UserError: a path is not a file.
     """
     known: list[Origin] = []
     named: dict[Any, tuple[str, str]] = {None: ("", "")}

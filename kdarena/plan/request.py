@@ -26,7 +26,7 @@ class Request:
             from ``budget`` or ``total``.
         seeds: of the final runs.
         total: seconds for everything, where no budget is stated; None: the default, to which the teachers of embedded tasks are added.
-        yes: whether to start also what takes more than a day.
+        yes: whether to start what takes more than a day, too.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         charge_teacher: whether what teachers cost is taken from each method's budget.

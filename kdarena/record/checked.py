@@ -1,4 +1,4 @@
-"""JSON files with a checksum within: what was changed by hand, or is not whole, is seen to be."""
+"""JSON files with a checksum inside, which shows whether a file is whole and as it was written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(kind: type[_T], path: Path) -> _T | None:
     except OSError as error:
         reason = error.strerror or str(error)
     except UnicodeDecodeError:
-        reason = "it is no text"
+        reason = "it is not text"
     except json.JSONDecodeError:
         reason = "it is not whole" if text.strip() else "it is empty"
     except ValueError as error:

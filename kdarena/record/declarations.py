@@ -45,7 +45,10 @@ def read(directory: Path) -> dict[str, Declaration]:
 
 def merged(before: Mapping[str, Declaration], new: Mapping[str, Declaration]) -> dict[str, Declaration]:
     """New declarations over older ones of the same names; one without ``source`` leaves the older one's."""
-    return {**before, **{name: one if one.source or name not in before else replace(one, source=before[name].source) for name, one in new.items()}}
+    return {
+        **before,
+        **{name: declared if declared.source or name not in before else replace(declared, source=before[name].source) for name, declared in new.items()},
+    }
 
 
 def keep(directory: Path, declarations: Mapping[str, Declaration]) -> None:
@@ -53,4 +56,4 @@ def keep(directory: Path, declarations: Mapping[str, Declaration]) -> None:
     before = read(directory)
     after = merged(before, declarations)
     if after != before:
-        checked.write(directory / FILE, {name: dataclasses.asdict(one) for name, one in sorted(after.items())})
+        checked.write(directory / FILE, {name: dataclasses.asdict(declared) for name, declared in sorted(after.items())})

@@ -1,7 +1,7 @@
 """A recorded run as a value, and as the text of its file.
 
 A file is ``{"checksum": …, "recorded": …, "run": {…}}``: the run whole, when it was recorded (nanoseconds since 1970, which
-orders the runs), and a checksum of both, so that a file that was changed by hand is seen to be.
+orders the runs), and a checksum of both, which shows whether the file was changed by hand.
 """
 
 from __future__ import annotations

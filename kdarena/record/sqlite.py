@@ -57,7 +57,7 @@ def problem(path: Path, table: str) -> str | None:
         sqlite3.OperationalError: that can't be known, as while another program holds it.
     """
     if not path.is_file():
-        return "it is no file"
+        return "it is not a file"
     if not path.stat().st_size:
         return "it is empty"
     try:

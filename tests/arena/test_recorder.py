@@ -7,6 +7,7 @@ import pytest
 
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job
+from kdarena.board.selection import Asked
 from kdarena.engines.engine import Event
 from kdarena.files import digest_of
 from kdarena.plan.spec import RunResult
@@ -124,4 +125,4 @@ def test_what_a_command_asked_for_is_known_recalled_runs_and_skipped_methods_amo
     one.asked.clear()
     do(one, Job(run, "tuned"))
     one.log_without_run(skipped, "skipped", "no maps", {})
-    assert one.asked == {run.key: "tuned", skipped.key: "default"}
+    assert one.asked == {run.key: Asked("tuned"), skipped.key: Asked("default")}

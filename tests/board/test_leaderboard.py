@@ -7,6 +7,7 @@ from scipy import stats
 
 from kdarena.board.cells import name_of
 from kdarena.board.leaderboard import COLUMNS, leaderboard_frame
+from kdarena.board.selection import Asked
 from kdarena.board.statistics import detectable_difference, seeds_needed
 from kdarena.board.variants import board_of
 from kdarena.method.declaration import REFERENCE, TeacherSpec, teacher_pool
@@ -248,7 +249,7 @@ def test_where_nobody_said_which_code_counts_each_version_has_its_row(synthetic)
 def test_a_command_has_a_board_of_the_runs_that_it_asked_for_and_says_how_much_was_tried(synthetic):
     default, other = synthetic.runs("kd", [99.0] * 3), synthetic.runs("kd", KD, params={"a": 0.1})
     edited = synthetic.runs("kd", [98.0] * 3, source="edited")
-    rows = board([*other, *default, *edited], asked={run.key: "default" for run in other})
+    rows = board([*other, *default, *edited], asked={run.key: Asked() for run in other})
     assert {name: (row["mean"], row["tried"]) for name, row in rows.items()} == {"kd a=0.1": (pytest.approx(sum(KD) / 3), 3)}
 
 
@@ -266,6 +267,46 @@ def test_a_method_that_was_tuned_with_two_budgets_has_a_row_for_each(synthetic):
     ]
     rows = board([synthetic.run("kd", 0, 90.0), *tuned])
     assert {name: row["mean"] for name, row in rows.items()} == {"kd tuned with 30 s": 91.0, "kd tuned with 60 s": 92.0}
+
+
+def test_the_same_setting_found_with_two_budgets_is_one_row(synthetic):
+    tuned = [
+        synthetic.run("kd", seed, 91.0 + seed, setting="tuned", params={"a": 0.1}, facts={"tuning": amount}) for seed, amount in enumerate(("30.0", "60.0"))
+    ]
+    (row,) = board([*synthetic.runs("kd", [90.0, 90.0]), *tuned]).values()
+    assert (row["mean"], row["status"]) == (91.5, "done")
+
+
+def test_in_a_command_a_recalled_run_has_the_setting_and_the_facts_of_that_command(synthetic):
+    first = synthetic.run("kd", 0, 91.0, setting="tuned", params={"a": 0.1}, facts={"tuning": "30.0", "budget": "60.0"})
+    rows = board([first], asked={first.key: Asked("default", {"budget": "60.0"})})
+    assert {name: row["tuned"] for name, row in rows.items()} == {"kd a=0.1": False}
+
+
+def test_runs_whose_teachers_were_charged_are_a_row_of_their_own(synthetic):
+    charged = [synthetic.run("kd", seed, 80.0, budget=Budget(50.0, "s"), facts={"budget": "60.0"}) for seed in range(2)]
+    rows = board([*synthetic.runs("kd", KD), *charged])
+    assert {name: row["seeds"] for name, row in rows.items()} == {"kd": 3, "kd teachers charged": 2}
+
+
+def test_runs_that_were_committed_by_other_step_costs_are_not_averaged(synthetic):
+    other = (PhaseCost("train", None, 1.0, 0.02, 2.0, 0.005, 1000),)
+    rows = board([*synthetic.runs("kd", KD), *(synthetic.run("kd", seed, 80.0, costs=other) for seed in range(2))])
+    assert sorted(row["seeds"] for row in rows.values()) == [2, 3]
+    assert all(name.startswith("kd @costs ") for name in rows)
+
+
+def test_a_sweep_counts_as_tried(synthetic):
+    swept = [synthetic.run("kd", 0, 80.0, purpose="control", setting="sweep", params={"a": a}, facts={"budget": "60.0"}) for a in (0.1, 0.2)]
+    assert board([*synthetic.runs("kd", KD), *swept])["kd"]["tried"] == 3
+
+
+def test_the_teachers_row_is_of_the_boards_task_and_machine(synthetic):
+    def teacher(value, **changes):
+        return synthetic.run("student", 7, value, purpose="given", reference=None, weights="0123456789abcdef", budget=Budget(0.0, "epochs"), **changes)
+
+    rows = board([teacher(10.0, task="cifar100"), teacher(20.0, precision="bf16"), teacher(70.0), *synthetic.runs("student", STUDENT)])
+    assert rows["teacher"]["mean"] == 70.0
 
 
 def test_of_two_runs_with_one_key_the_one_with_a_result_counts_whatever_the_clock_said(synthetic):
@@ -338,7 +379,8 @@ def test_runs_of_a_sweep_never_stand_on_a_board_nor_move_one(synthetic):
         for tau in (1.0, 2.0)
         for seed in range(3)
     ]
-    assert board([*finals, *swept]) == board(finals)
+    without = {name: {**row, "tried": None} for name, row in board(finals).items()}
+    assert {name: {**row, "tried": None} for name, row in board([*finals, *swept]).items()} == without
 
 
 def test_paper_and_sources_of_the_defaults_come_from_the_method(synthetic):
@@ -381,7 +423,12 @@ def test_where_time_was_not_measured_there_is_no_step_cost(synthetic):
 def test_with_charged_teachers_a_method_stays_on_the_board_of_the_whole_budget(synthetic):
     charged = [synthetic.run("kd", seed, value, budget=Budget(45.0, "s"), facts={"budget": "60.0"}) for seed, value in enumerate(KD)]
     rows = board([*synthetic.runs("student", STUDENT), *charged])
-    assert (rows["kd"]["rank"], rows["kd"]["budget"], rows["kd"]["committed"], rows["kd"]["status_note"]) == (1, 60.0, 60.0, None)
+    assert (
+        rows["kd teachers charged"]["rank"],
+        rows["kd teachers charged"]["budget"],
+        rows["kd teachers charged"]["committed"],
+        rows["kd teachers charged"]["status_note"],
+    ) == (1, 60.0, 60.0, None)
 
 
 def test_an_audit_stands_in_the_row_of_its_method(synthetic):

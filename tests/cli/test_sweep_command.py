@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdarena.board.selection import asked_for
+from kdarena.board.selection import Asked, asked_for
 from kdarena.board.sweep import Sweep, runs_by_value
 from kdarena.cli import sweep_command
 from kdarena.plan.request import Request
@@ -52,7 +52,7 @@ def show(tmp_path, capsys):
     """Shows the sweep that is made of a command's runs, among others of the record; gives its rows by value."""
 
     def call(runs, others=()):
-        asked = {run.key: run.setting for run in runs}
+        asked = {run.key: Asked(run.setting, run.facts) for run in runs}
         sweep_command.show(Request(out=tmp_path), TAU, find_card("digits"), asked_for([*others, *runs, *others], asked))
         frame = pd.read_csv(tmp_path / "sweeps" / "digits_kd.temperature.csv")
         return {row["value"]: row for row in frame.to_dict("records")}, capsys.readouterr()
