@@ -44,7 +44,7 @@ def test_a_port_that_is_taken_is_one_line_and_status_2_before_anything_starts(kd
         port = holder.getsockname()[1]
         done = kdarena("ui", "--out", empty_output, "--port", port)
     assert done.returncode == 2
-    assert done.stderr == f"kdarena: --port {port}: can't be had on 127.0.0.1 (Address already in use); choose another\n"
+    assert done.stderr == f"kdarena: --port {port}: is not free on 127.0.0.1 (Address already in use); choose another\n"
 
 
 # in the place of MLflow: a server with a child of its own, which both ignore SIGTERM
