@@ -124,8 +124,8 @@ class Walk:
 
     def _arguments(self, out: Path | None = None) -> list[str]:
         plugin = self.folder / "weighted.py"
-        plugin.write_text(PLUGIN.replace("WEIGHT = 0.0", f"WEIGHT = {self.command.weight!r}"))
-        (self.folder / "walked_weight.py").write_text(f"WEIGHT = {self.command.helper!r}\n")
+        _write(plugin, PLUGIN.replace("WEIGHT = 0.0", f"WEIGHT = {self.command.weight!r}"))
+        _write(self.folder / "walked_weight.py", f"WEIGHT = {self.command.helper!r}\n")
         return self.command.arguments(plugin, out or self.out)
 
     def start(self) -> int:
@@ -202,6 +202,12 @@ class Walk:
         """A small disk to be filled, where mounting is allowed."""
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(self.disk)], check=False, capture_output=True)
         self.mounted = mounted.returncode == 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file where it has other contents: a command that is at work may be reading it."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _differences(ours: list[dict[str, str]], fresh: list[dict[str, str]]) -> str:
