@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdarena.engines.death import count_in, killed_for_memory, status_of_exit
+from kdarena.engines.descendants import kill_descendants
 from kdarena.engines.engine import Event, Spec, answer_from, failed, to_message
 
 SILENCE_LIMIT = 300.0
@@ -53,7 +54,8 @@ class _Worker:
     silent: bool = False
 
     def stop(self) -> int:
-        """Kill the worker and all processes of its group; returns its exit code."""
+        """Kill the worker, what it has started and all processes of its group; returns its exit code."""
+        kill_descendants(self.process.pid)  # a child with a session of its own is in no group of the worker's
         # also where the worker itself has ended: a group keeps its number as long as one of its processes lives
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -133,6 +135,7 @@ class LocalEngine:
         for worker in self._workers:
             if worker.spec is not None and not worker.silent and now - worker.last_message > self._silence_limit:
                 worker.silent = True
+                kill_descendants(worker.process.pid)  # as long as they can be told from others
                 worker.process.kill()
         return events
 

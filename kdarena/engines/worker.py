@@ -2,7 +2,8 @@
 
 It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
 output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
-an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group.
+an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group
+and all that it has started.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from kdarena.engines.descendants import kill_descendants
 
 
 class Answers:
@@ -69,6 +72,8 @@ def main() -> None:
         if changes and isinstance(result, RunResult):
             result = dataclasses.replace(result, notes=(*result.notes, note_of(changes)))
         last = bool(changes) or (result.status == "error" and poisoned(settings["device"]))
+        if last:  # once this process has ended, nobody can tell what it has started
+            kill_descendants(os.getpid())
         answers.send({"result": dataclasses.asdict(result), "last": last})
         if last:
             return
@@ -90,6 +95,7 @@ def poisoned(device: str) -> bool:
 def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
+    kill_descendants(os.getpid())
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(0)
