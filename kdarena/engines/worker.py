@@ -9,6 +9,7 @@ and all that it has started.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import queue
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from kdarena.engines.descendants import kill_descendants
+
+USED_BY_PLUGINS = ("kdarena.losses", "kdarena.schedules")
+"""Modules that only plugins import: loaded before the state is looked at, so that what is changed in them is seen."""
 
 
 class Answers:
@@ -55,6 +59,8 @@ def main() -> None:
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
+    for name in USED_BY_PLUGINS:
+        importlib.import_module(name)
     state = State()
     workspace = Workspace(
         teachers=Path(settings["teachers"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,13 +108,17 @@ class Workspace:
 
 
 def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | ProfileSpec) -> tuple[Hooks, Run]:
-    """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded."""
+    """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded.
+
+    The run has a task object of its own, so that what a method puts in the place of one of its functions ends with the run; data and
+    what is computed of them are shared.
+    """
     assert plugin.method is not None
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (0, {}, None)
     run = Run(
-        task,
+        copy.copy(task),
         plugin.method,
         params,
         seed=seed,

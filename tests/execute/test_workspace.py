@@ -5,8 +5,10 @@ import sys
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.execute.workspace import Workspace
+from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.discovery import find, listing
+from kdarena.method.plugin import STUDENT
+from kdarena.plan.spec import Budget, RunSpec
 
 PLUGIN = """
 import sys
@@ -55,3 +57,28 @@ def test_code_that_changed_since_the_spec_was_made_is_refused_however_long_the_w
 def test_a_method_that_is_not_there_is_an_error_of_one_line(tmp_path):
     with pytest.raises(UserError, match="plugin 'nope' can't be loaded in the worker: it is not there"):
         Workspace(tmp_path, tmp_path).plugin("nope", "")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Makes runs of one workspace, and its task."""
+    workspace = Workspace(tmp_path, tmp_path)
+    task = workspace.task("digits", "fp32")
+    spec = RunSpec("digits", "student", "", "final", 0, Budget(60, "flop"), ())
+    return task, lambda: new_run(STUDENT, task, workspace, spec)[1]
+
+
+def test_what_a_method_puts_in_the_place_of_a_function_of_its_task_ends_with_the_run(runs):
+    task, made = runs
+    run = made()
+    run.task.curve = run.task.optimizer = run.task.evaluate = None
+    assert made().task.curve(0.0) == task.curve(0.0) == 1.0
+    assert not {"curve", "optimizer", "evaluate"} & {*vars(made().task), *vars(task)}
+
+
+def test_runs_share_data_and_what_is_computed_of_them(runs):
+    task, made = runs
+    overlap, run = task.overlap, made()
+    assert run.task._data is task._data
+    assert run.task._reference_logits is task._reference_logits
+    assert vars(run.task)["overlap"] == overlap
