@@ -1,6 +1,6 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
-It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
+It is given its settings, and then reads one job a line from standard input. It answers on the descriptor that was its standard
 output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
 an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group
 and all that it has started.
@@ -41,12 +41,11 @@ class Answers:
         self._file.flush()
 
 
-def main() -> None:
-    """Serve jobs until standard input closes."""
+def main(settings: Mapping[str, Any]) -> None:
+    """Serve jobs until standard input closes; the settings are those of :class:`kdarena.engines.local.LocalEngine`."""
     answers = Answers(os.dup(1))
     os.dup2(2, 1)
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
 
     import torch
@@ -105,7 +104,3 @@ def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -58,7 +58,7 @@ def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
 class _Execution:
     def __init__(self, spec: RunSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.task = workspace.task(spec.task, spec.precision)
+        self.task = workspace.task_of(spec)
         self.plugin = workspace.plugin(spec.method, spec.source)
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.evaluation_s = 0.0
@@ -172,7 +172,7 @@ class _Execution:
 def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
     """Score the user's own teacher as a trained one is; nothing is trained."""
     started = time.perf_counter()
-    task = workspace.task(spec.task, spec.precision)
+    task = workspace.task_of(spec)
     assert spec.start is not None
     network = workspace.teacher(task, REFERENCE, spec.start)
     check_given(network)
@@ -192,7 +192,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
     """Measure the cost profile of one method; what goes wrong becomes the status."""
     started = time.perf_counter()
     try:
-        task = workspace.task(spec.task, spec.precision)
+        task = workspace.task_of(spec)
         plugin = workspace.plugin(spec.method, spec.source)
         seed_everything(0)
         alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)

@@ -199,10 +199,7 @@ def look():
     print(sorted({"kdarena.losses", "kdarena.schedules"} & set(sys.modules)), file=sys.stderr, flush=True)
     os._exit(0)
 state.State = look
-worker.main()
+worker.main({"threads": 1, "teachers": "", "output": "", "data_root": None, "plugin_paths": [], "device": "cpu"})
 """
-    settings = b'{"threads": 1, "teachers": "", "output": "", "data_root": null, "plugin_paths": [], "device": "cpu"}\n'
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdin.write(settings)
-        process.stdin.flush()
         assert process.stderr.read().strip() == b"['kdarena.losses', 'kdarena.schedules']"

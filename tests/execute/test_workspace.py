@@ -3,12 +3,18 @@
 import sys
 
 import pytest
+import torch
 
 from kdarena.errors import UserError
+from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.discovery import find, listing
 from kdarena.method.plugin import STUDENT
-from kdarena.plan.spec import Budget, RunSpec
+from kdarena.plan.code import harness_digest
+from kdarena.plan.cost import ProfileSpec
+from kdarena.plan.machine import device_name
+from kdarena.plan.spec import Budget, PhaseCost, RunSpec
+from kdarena.tracks import find_card
 
 PLUGIN = """
 import sys
@@ -82,3 +88,45 @@ def test_runs_share_data_and_what_is_computed_of_them(runs):
     assert run.task._data is task._data
     assert run.task._reference_logits is task._reference_logits
     assert vars(run.task)["overlap"] == overlap
+
+
+def of_this_worker(**changes):
+    """A spec that says what this worker is."""
+    said = {"code": harness_digest(), "torch": torch.__version__, "device_name": device_name(torch.device("cpu")), "data": find_card("digits").digest(None)}
+    return RunSpec("digits", "student", "", "final", 0, Budget(60, "flop"), (PhaseCost("train", None, 1.0, 1.0, None, None, 10),), **said | changes)
+
+
+def profile_of(spec):
+    said = {name: getattr(spec, name) for name in ("code", "torch", "device_name", "data")}
+    return ProfileSpec("digits", "student", "", {}, (), "validated", precision="fp32", device="cpu", threads=1, timed=False, **said)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("code", "the code of kdarena"),
+        ("torch", "the version of torch"),
+        ("device_name", "the model of the device"),
+        ("data", "the data of task digits"),
+    ],
+)
+def test_a_worker_that_is_not_what_the_spec_says_refuses_run_and_profile(tmp_path, name, words):
+    spec, workspace = of_this_worker(**{name: "another"}), Workspace(tmp_path, tmp_path)
+    for result in (execute(spec, workspace), execute_profile(profile_of(spec), workspace)):
+        assert (result.status, result.error.startswith(f"{words} changed while the arena ran (planned with another, now ")) == ("error", True)
+
+
+def test_a_worker_that_is_what_the_spec_says_executes_it(tmp_path):
+    spec, workspace = of_this_worker(), Workspace(tmp_path, tmp_path)
+    assert [execute(spec, workspace).status, execute_profile(profile_of(spec), workspace).status] == ["done", "done"]
+
+
+def test_code_that_is_edited_before_a_task_is_imported_is_refused_and_afterwards_is_not(tmp_path, monkeypatch):
+    spec = of_this_worker()
+    late, early = (Workspace(tmp_path, tmp_path) for _ in range(2))
+    early.task_of(spec)
+    monkeypatch.setattr("kdarena.execute.workspace.code_digest", lambda: "edited")
+    assert early.task_of(spec) is early.task("digits", "fp32")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"the code of kdarena changed while the arena ran \(planned with \w+, now edited\)"):
+            late.task_of(spec)
