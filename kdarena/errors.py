@@ -51,5 +51,9 @@ class Diverged(Exception):
         self.term = term
 
 
+class NotFinite(Exception):
+    """A trained network has a weight or a buffer that is nan or infinite: the run's status becomes ``diverged``."""
+
+
 class BudgetTooSmall(UserError):
     """A method gets too few steps for its budget."""

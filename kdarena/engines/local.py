@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdarena.engines.death import count_in, killed_for_memory, status_of_exit
+from kdarena.engines.descendants import kill_descendants
 from kdarena.engines.engine import Event, Spec, answer_from, failed, to_message
 
 SILENCE_LIMIT = 300.0
@@ -30,6 +31,9 @@ SILENCE_LIMIT = 300.0
 
 # Large tensors come from the heap and stay in it, instead of being mapped and unmapped at every step: 1.28 times faster on glibc.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(64 * 2**20)}
+
+START = "import json, sys; settings = json.loads(sys.stdin.readline()); sys.path[:] = settings['path']; from kdarena.engines.worker import main; main(settings)"
+"""What a worker's process runs; it finds modules where this one does, whatever the current folder has."""
 
 STOP_LIMIT = 5.0
 """Seconds that a worker whose output is closed has to end by itself."""
@@ -53,7 +57,8 @@ class _Worker:
     silent: bool = False
 
     def stop(self) -> int:
-        """Kill the worker and all processes of its group; returns its exit code."""
+        """Kill the worker, what it has started and all processes of its group; returns its exit code."""
+        kill_descendants(self.process.pid)  # a child with a session of its own is in no group of the worker's
         # also where the worker itself has ended: a group keeps its number as long as one of its processes lives
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -133,6 +138,7 @@ class LocalEngine:
         for worker in self._workers:
             if worker.spec is not None and not worker.silent and now - worker.last_message > self._silence_limit:
                 worker.silent = True
+                kill_descendants(worker.process.pid)  # as long as they can be told from others
                 worker.process.kill()
         return events
 
@@ -152,7 +158,7 @@ class LocalEngine:
 
     def _start(self, device: str) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kdarena.engines.worker"],
+            [sys.executable, "-c", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -161,7 +167,7 @@ class LocalEngine:
             start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write((json.dumps({**self._settings, "device": device}) + "\n").encode())
+        process.stdin.write((json.dumps({**self._settings, "device": device, "path": sys.path}) + "\n").encode())
         process.stdin.flush()
         os.set_blocking(process.stdout.fileno(), False)
         worker = _Worker(device, process, last_message=time.monotonic())

@@ -1,13 +1,15 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
-It reads a line of settings and then one job a line from standard input. It answers on the descriptor that was its standard
+It is given its settings, and then reads one job a line from standard input. It answers on the descriptor that was its standard
 output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
-an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group.
+an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group
+and all that it has started.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import queue
@@ -17,6 +19,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from kdarena.engines.descendants import kill_descendants
+
+USED_BY_PLUGINS = ("kdarena.losses", "kdarena.schedules")
+"""Modules that only plugins import: loaded before the state is looked at, so that what is changed in them is seen."""
 
 
 class Answers:
@@ -34,12 +41,11 @@ class Answers:
         self._file.flush()
 
 
-def main() -> None:
-    """Serve jobs until standard input closes."""
+def main(settings: Mapping[str, Any]) -> None:
+    """Serve jobs until standard input closes; the settings are those of :class:`kdarena.engines.local.LocalEngine`."""
     answers = Answers(os.dup(1))
     os.dup2(2, 1)
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
 
     import torch
@@ -52,6 +58,8 @@ def main() -> None:
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
+    for name in USED_BY_PLUGINS:
+        importlib.import_module(name)
     state = State()
     workspace = Workspace(
         teachers=Path(settings["teachers"]),
@@ -69,6 +77,8 @@ def main() -> None:
         if changes and isinstance(result, RunResult):
             result = dataclasses.replace(result, notes=(*result.notes, note_of(changes)))
         last = bool(changes) or (result.status == "error" and poisoned(settings["device"]))
+        if last:  # once this process has ended, nobody can tell what it has started
+            kill_descendants(os.getpid())
         answers.send({"result": dataclasses.asdict(result), "last": last})
         if last:
             return
@@ -90,10 +100,7 @@ def poisoned(device: str) -> bool:
 def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
+    kill_descendants(os.getpid())
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy
 import torch
 
-from kdarena.errors import Diverged, MethodError, NotApplicable, UserError, described
+from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, UserError, described
 from kdarena.execute import environment
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.profile import profile
-from kdarena.execute.scores import check_finite, further_scores, scores
+from kdarena.execute.scores import check_given, check_trained, further_scores, scores
 from kdarena.execute.train import Training
 from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.declaration import REFERENCE
@@ -37,7 +37,7 @@ from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.values import Split
 
-OURS = (Diverged, MethodError, NotApplicable, TeacherChanged, UserError)
+OURS = (Diverged, MethodError, NotApplicable, NotFinite, TeacherChanged, UserError)
 """Exceptions whose text is the whole line for the user."""
 
 
@@ -58,7 +58,7 @@ def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
 class _Execution:
     def __init__(self, spec: RunSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.task = workspace.task(spec.task, spec.precision)
+        self.task = workspace.task_of(spec)
         self.plugin = workspace.plugin(spec.method, spec.source)
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.evaluation_s = 0.0
@@ -101,8 +101,6 @@ class _Execution:
             metrics = self._evaluate(run)
         checkpoint = weights = None
         if status != "pruned" and spec.purpose != "tune":
-            if spec.purpose == "teacher":
-                check_finite(student)
             checkpoint = f"{spec.key}.safetensors"
             try:
                 weights = save(student, self.workspace.output / checkpoint)
@@ -149,6 +147,7 @@ class _Execution:
         def score(step: int) -> None:
             metric = self.task.card.metric
             started = time.perf_counter()
+            check_trained(run.learner.student, "student")
             value = self.task.evaluate(run.learner.student, "validation", run.split)[metric]
             self.evaluation_s += time.perf_counter() - started
             self.curves[f"validation/{metric}"] = [(step, value)]
@@ -161,6 +160,7 @@ class _Execution:
     def _evaluate(self, run: Run) -> dict[str, float]:
         spec, task = self.spec, self.task
         started = time.perf_counter()
+        check_trained(run.learner.student, "teacher" if spec.purpose == "teacher" else "student")
         reference = self.workspace.reference(task, spec.reference) if spec.reference else None
         metrics = scores(spec, task, run.learner.student, run.split, reference, teacher_inputs=run.trains is not None)
         if spec.purpose in ("final", "control"):
@@ -172,10 +172,10 @@ class _Execution:
 def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
     """Score the user's own teacher as a trained one is; nothing is trained."""
     started = time.perf_counter()
-    task = workspace.task(spec.task, spec.precision)
+    task = workspace.task_of(spec)
     assert spec.start is not None
     network = workspace.teacher(task, REFERENCE, spec.start)
-    check_finite(network)
+    check_given(network)
     metrics = scores(spec, task, network, Split(spec.seed, spec.protocol), None, teacher_inputs=True)
     return RunResult(
         key=spec.key,
@@ -192,7 +192,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
     """Measure the cost profile of one method; what goes wrong becomes the status."""
     started = time.perf_counter()
     try:
-        task = workspace.task(spec.task, spec.precision)
+        task = workspace.task_of(spec)
         plugin = workspace.plugin(spec.method, spec.source)
         seed_everything(0)
         alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
@@ -234,7 +234,7 @@ def one_line(error: BaseException) -> str:
 
 def _status_of(error: Exception) -> Status:
     """The status of a run or a profile that an exception ended; an unforeseen exception leaves its traceback in the log."""
-    if isinstance(error, Diverged):
+    if isinstance(error, (Diverged, NotFinite)):
         return "diverged"
     if isinstance(error, NotApplicable):
         return "skipped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from kdarena.errors import UserError
+from kdarena.errors import NotFinite, UserError
 from kdarena.execute.hooks import Hooks, parameter_count
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
@@ -25,6 +25,7 @@ def further_scores(spec: RunSpec, hooks: Hooks, run: Run, reference: nn.Module |
     task, learner, split = run.task, run.learner, run.split
     metrics: dict[str, float] = {}
     for name, network in learner.deploy.items():
+        check_trained(network, f"network {name!r}")
         # a network made of teachers alone is scored on what teachers see
         scored = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
         metrics |= {f"deploy:{name}/{metric}": value for metric, value in scored.items()}
@@ -45,12 +46,32 @@ def further_scores(spec: RunSpec, hooks: Hooks, run: Run, reference: nn.Module |
     return metrics
 
 
-def check_finite(network: nn.Module) -> None:
-    """Assert that a network can be a teacher: no parameter or buffer that is nan or infinite.
+def check_trained(network: nn.Module, role: str) -> None:
+    """Assert that a network that a run has trained can be scored: it has no parameter or buffer that is nan or infinite.
+
+    Args:
+        role: what the network is, as ``student``.
 
     Raises:
-        UserError: names the first that is.
+        NotFinite: names the first that is.
     """
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"tensor {name!r} of the teacher is not finite")
+    name = first_not_finite(network)
+    if name is not None:
+        raise NotFinite(f"tensor {name!r} of the trained {role} is not finite")
+
+
+def check_given(network: nn.Module) -> None:
+    """Assert that a network that the user gave can be a teacher, as :func:`check_trained` does.
+
+    Raises:
+        UserError: names the first tensor that is not finite.
+    """
+    name = first_not_finite(network)
+    if name is not None:
+        raise UserError(f"tensor {name!r} of the teacher is not finite")
+
+
+def first_not_finite(network: nn.Module) -> str | None:
+    """Name of the first parameter or buffer of a network that is nan or infinite; None where all are finite."""
+    tensors = network.state_dict().items()
+    return next((name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())), None)

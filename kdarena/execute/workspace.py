@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from kdarena.method.findings import Known
 from kdarena.method.plugin import STUDENT, Plugin
 from kdarena.method.run import Run
 from kdarena.params import make_params
+from kdarena.plan.code import code_digest, harness_digest
 from kdarena.plan.cost import ProfileSpec
+from kdarena.plan.machine import device_name
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
@@ -38,6 +41,7 @@ class Workspace:
         device: with its index, as ``cuda:0``.
         report: called with the progress of a run now and then.
         loaded: called when a task was loaded, before any code of a method runs on it.
+        code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
     """
 
     teachers: Path
@@ -47,15 +51,42 @@ class Workspace:
     device: str = "cpu"
     report: Callable[[float], None] | None = None
     loaded: Callable[[], None] = lambda: None
+    code: str = field(default_factory=harness_digest)
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
+    _data: dict[str, str] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
     _plugins: dict[str, Plugin] = field(default_factory=dict)
     _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
+
+    def task_of(self, spec: RunSpec | ProfileSpec) -> Task:
+        """The task of a spec, where this worker is what the spec says: its code, torch, device and data; what a spec leaves open is not compared.
+
+        Raises:
+            UserError: says what is different.
+        """
+        device = device_name(torch.device(self.device)) if spec.device_name else ""
+        for what, said, here in (
+            ("the code of kdarena", spec.code, self.code),
+            ("the version of torch", spec.torch, torch.__version__),
+            ("the model of the device", spec.device_name, device),
+        ):
+            _expect(what, said, here)
+        loaded = (spec.task, spec.precision) in self._tasks
+        task = self.task(spec.task, spec.precision)
+        if spec.code and not loaded:  # loading it has imported code that the worker did not have before
+            self.code = code_digest()
+            _expect("the code of kdarena", spec.code, self.code)
+        if spec.data:
+            if spec.task not in self._data:
+                self._data[spec.task] = task.card.digest(self.data_root)
+            _expect(f"the data of task {spec.task}", spec.data, self._data[spec.task])
+        return task
 
     def task(self, name: str, precision: str) -> Task:
         """The task on the device; loaded once, and only one at a time stays loaded."""
         if (name, precision) not in self._tasks:
             self._tasks.clear()
+            self._data.clear()
             self._references.clear()
             card = find_card(name, self.data_root)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
@@ -106,14 +137,24 @@ class Workspace:
         return self._references[identity]
 
 
+def _expect(what: str, said: str, here: str) -> None:
+    """Assert that something is what a spec says of it, if it says anything."""
+    if said and said != here:
+        raise UserError(f"{what} changed while the arena ran (planned with {said}, now {here}); start the command again")
+
+
 def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | ProfileSpec) -> tuple[Hooks, Run]:
-    """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded."""
+    """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded.
+
+    The run has a task object of its own, so that what a method puts in the place of one of its functions ends with the run; data and
+    what is computed of them are shared.
+    """
     assert plugin.method is not None
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (0, {}, None)
     run = Run(
-        task,
+        copy.copy(task),
         plugin.method,
         params,
         seed=seed,

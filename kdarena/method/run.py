@@ -183,9 +183,7 @@ class Run:
             TeacherChanged: says what changed.
         """
         for module in (*self.teachers, *self.teacher_modules()):
-            for name, child in module.named_modules():
-                if child.training and not (self.method.active_dropout and isinstance(child, _DropoutNd)):
-                    raise TeacherChanged(f"module {name or type(child).__name__!r} of a teacher is in train mode; keep it in eval mode")
+            self.check_mode(module)
             for name, parameter in module.named_parameters():
                 if parameter.requires_grad:
                     raise TeacherChanged(f"parameter {name!r} of a teacher wants a gradient; freeze it with run.freeze(module)")
@@ -194,6 +192,13 @@ class Run:
                 for name, tensor in module.state_dict().items():
                     if not torch.equal(tensor, before[name]):
                         raise TeacherChanged(f"{name!r} of a teacher changed; a teacher has to be bit-identical before and after a run")
+
+    def check_mode(self, teacher: nn.Module) -> None:
+        """Assert that a teacher is in eval mode, as :meth:`check_teachers` does."""
+        for child in teacher.modules():
+            if child.training and not (self.method.active_dropout and isinstance(child, _DropoutNd)):
+                name = next(name for name, module in teacher.named_modules() if module is child)
+                raise TeacherChanged(f"module {name or type(child).__name__!r} of a teacher is in train mode; keep it in eval mode")
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float | None = None, weight_decay: float | None = None) -> Optimizer:
         """The recipe's optimiser, with the run's learning rate and weight decay unless given otherwise."""

@@ -12,6 +12,11 @@ from kdarena.method.run import Run
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Outputs
 
+LOOKED_AT = 2
+"""The first steps of each phase in which the mode of every teacher that is called is looked at."""
+STRIDE = 50
+"""Afterwards it is looked at once in so many steps, since a look costs as much as a small layer."""
+
 
 class LabelsForbidden(Exception):
     """A method that declares ``labels=False`` read them."""
@@ -28,7 +33,7 @@ class Step:
         run_progress: of the budget, in [0, 1), likewise.
     """
 
-    __slots__ = ("_batch", "_calls", "_decoder_inputs", "_decodes", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
+    __slots__ = ("_batch", "_calls", "_count", "_decoder_inputs", "_decodes", "_labels", "_parameters", "phase", "progress", "run", "run_progress", "update")
 
     def __init__(self, run: Run, phase: str):
         self.run = run
@@ -40,6 +45,7 @@ class Step:
         self._decodes = run.task.decodes
         self._decoder_inputs: Tensor | None = None
         self._batch: Batch | None = None
+        self._count = 0
         # what was called in this step, by network, inputs and arguments; the inputs are kept so that no id is used twice
         self._calls: dict[tuple[Any, ...], tuple[Any, nn.Module, tuple[Any, ...]]] = {}
         self._parameters: dict[int, frozenset[int]] = {}
@@ -47,6 +53,7 @@ class Step:
     def renew(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """Make it the next step (the harness calls this)."""
         self._batch = batch
+        self._count += 1
         self.progress.fill_(progress)
         self.run_progress.fill_(run_progress)
         self._calls.clear()
@@ -147,6 +154,8 @@ class Step:
         if called is not None:
             outputs: Outputs = called[0]
             return outputs
+        if frozen and (self._count <= LOOKED_AT or self._count % STRIDE == 0):
+            self.run.check_mode(network)
         with torch.set_grad_enabled(not frozen):
             outputs = self.run.task.forward(network, seen, **arguments)
         self._calls[key] = (outputs, network, (seen,))

@@ -12,11 +12,11 @@ PARTS = ("execute", "method", "tracks", "losses.py", "params.py", "schedules.py"
 
 @functools.cache
 def harness_digest() -> str:
-    """:func:`code_digest` of this package."""
-    return code_digest(Path(__file__).parents[1])
+    """:func:`code_digest` of this package, as it was when this process first asked."""
+    return code_digest()
 
 
-def code_digest(package: Path) -> str:
+def code_digest(package: Path = Path(__file__).parents[1]) -> str:
     """16 hexadecimal digits of the Python files of :data:`PARTS`, the same wherever the package is; raises ``FileNotFoundError`` where one is missing."""
     files = [file for part in PARTS for file in (sorted((package / part).rglob("*.py")) if (package / part).is_dir() else [package / part])]
     digest = hashlib.sha256()

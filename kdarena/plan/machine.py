@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -59,25 +65,54 @@ def find_machine(device: str, workers: int | None) -> Machine:
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: has to be at least 1")
     if kind == "cpu":
-        name = f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
-        return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16(), name, torch.__version__)
+        return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16(), device_name(torch.device("cpu")), torch.__version__)
     if kind == "mps":
-        return Machine("mps", ("mps",), 0, False, processor(), torch.__version__)
+        return Machine("mps", ("mps",), 0, False, device_name(torch.device("mps")), torch.__version__)
     present = torch.cuda.device_count()
     if index and int(index) >= present:
         raise UserError(f"--device {device!r}: there are {present} CUDA devices, from cuda:0 on")
     devices = (f"cuda:{index}",) if index else tuple(f"cuda:{number}" for number in range(min(workers or present, present)))
     fast_bf16 = torch.cuda.get_device_capability(devices[0]) >= (8, 0)
-    return Machine("cuda", devices, 0, fast_bf16, torch.cuda.get_device_name(devices[0]), torch.__version__)
+    names = sorted({device_name(torch.device(device)) for device in devices})
+    if len(names) > 1:
+        raise UserError(f"--device {device!r}: the CUDA devices are of several models ({', '.join(names)}); name one of them, as --device cuda:0")
+    return Machine("cuda", devices, 0, fast_bf16, names[0], torch.__version__)
 
 
+def device_name(device: torch.device) -> str:
+    """The model of a device; for a CPU with the instructions that torch uses."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else processor()
+
+
+@functools.cache
 def processor() -> str:
     """The processor's name as the system gives it."""
+    if sys.platform == "darwin":
+        try:
+            asked = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=True, timeout=10)
+            return asked.stdout.strip() or platform.machine()
+        except (OSError, subprocess.SubprocessError):
+            return platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return named_in(Path("/proc/cpuinfo").read_text()) or platform.machine()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def named_in(cpuinfo: str) -> str | None:
+    """The processor's name in a text like that of ``/proc/cpuinfo``, on ARM the codes of its maker and its parts; None where there is none."""
+    values: dict[str, dict[str, None]] = {}  # each once, in their order: a processor may have cores of several kinds
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        values.setdefault(name.strip(), {})[value.strip()] = None
+    if "model name" in values:
+        return next(iter(values["model name"]))
+    codes = [f"{name.removeprefix('CPU ')} {' '.join(values[name])}" for name in ("CPU implementer", "CPU part", "CPU variant") if name in values]
+    return f"{platform.machine()}, {', '.join(codes)}" if codes else None
 
 
 def available_cores() -> int:

@@ -60,14 +60,17 @@ def orphan_and_sleep():
     orphan()
     time.sleep(1000)
 
+def escape_and_sleep():
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    (HERE / "orphan").write_text(str(child.pid))
+    time.sleep(1000)
+
 def thread():
     if threading.active_count() < 20:
         threading.Thread(target=time.sleep, args=(1000,), name="prefetch", daemon=True).start()
 
 def misanswer(key):
     import json, gc
-    from kdarena.engines import worker
-    import __main__
     (answers,) = [one for one in gc.get_objects() if type(one).__name__ == "Answers"]
     answers._file.write(json.dumps({"result": {"key": key, "status": "done"}}) + "\\n" if key else "no answer\\n")
     answers._file.flush()
@@ -91,6 +94,7 @@ variants = (
     make("endless", lambda: time.sleep(1000)),
     make("allocates", lambda: torch.empty(2**46)),
     make("sleeps", orphan_and_sleep),
+    make("escapes", escape_and_sleep),
 )
 """
 
@@ -236,9 +240,9 @@ def test_an_answer_is_that_of_its_own_job(folder):
             answer_from(job, line)
 
 
-def asleep(engine, folder):
+def asleep(engine, folder, method="sleeps"):
     """The worker of an engine, within a run that has started another process and sleeps; and that process."""
-    engine.submit(spec("sleeps", folder))
+    engine.submit(spec(method, folder))
     until = time.monotonic() + 60
     while not (folder / "orphan").exists() or not (folder / "orphan").read_text():
         assert time.monotonic() < until
@@ -250,6 +254,17 @@ def test_a_worker_whose_parent_is_gone_ends_with_what_it_started(start, folder):
     worker, orphan = asleep(start(), folder)
     worker.process.stdin.close()
     assert gone(orphan)
+    assert gone(worker.process.pid)
+
+
+@pytest.mark.parametrize(
+    "end", [lambda engine: engine.close(), lambda engine: engine._workers[0].process.stdin.close()], ids=["the command ends", "the command is gone"]
+)
+def test_a_process_with_a_session_of_its_own_ends_with_its_worker(start, folder, end):
+    engine = start()
+    worker, escaped = asleep(engine, folder, "escapes")
+    end(engine)
+    assert gone(escaped)
     assert gone(worker.process.pid)
 
 

@@ -41,7 +41,7 @@ variants = (
     make("leaves", lambda: os._exit(3)),
     make("memory", memory),
     make("raises", lambda: 1 / 0),
-    make("poisons", lambda: setattr(sys.modules["__main__"], "poisoned", lambda device: True) or 1 / 0),
+    make("poisons", lambda: setattr(sys.modules["kdarena.engines.worker"].poisoned, "__code__", (lambda device: True).__code__) or 1 / 0),
 )
 """
 
@@ -134,6 +134,13 @@ def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path
     here = execute(one, Workspace(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
     there = run(engine, one)
     assert (here.metrics, here.curves, here.phases) == (there.metrics, there.curves, there.phases)
+
+
+def test_a_worker_finds_modules_where_the_command_does_and_not_in_the_current_folder(engine, plugin_file, tmp_path, monkeypatch):
+    for name in ("kdarena", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')")
+    monkeypatch.chdir(tmp_path)
+    assert run(engine, spec("healthy", plugin_file)).status == "done"
 
 
 def test_a_worker_ends_when_its_parent_is_gone(engine, plugin_file):

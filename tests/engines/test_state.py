@@ -189,3 +189,17 @@ def test_variables_that_libraries_set_when_they_are_first_used_do_not_count(stat
     state.take()
     monkeypatch.setitem(os.environ, "KMP_INIT_AT_FORK", "FALSE")
     assert changes(state) == []
+
+
+def test_a_worker_has_loaded_what_plugins_compute_with_before_it_looks_at_its_state():
+    code = """
+import os, sys
+from kdarena.engines import state, worker
+def look():
+    print(sorted({"kdarena.losses", "kdarena.schedules"} & set(sys.modules)), file=sys.stderr, flush=True)
+    os._exit(0)
+state.State = look
+worker.main({"threads": 1, "teachers": "", "output": "", "data_root": None, "plugin_paths": [], "device": "cpu"})
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.read().strip() == b"['kdarena.losses', 'kdarena.schedules']"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, TeacherSpec, hookimpl, no_teachers
+from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, Phase, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.execute import workspace
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
@@ -112,6 +112,26 @@ def test_a_run_that_diverges_says_where(bench):
     result = execute(student(recipe={"lr": 1e12}), bench)
     assert result.status == "diverged"
     assert "train/task" in result.error
+
+
+@pytest.mark.parametrize("purpose", ["tune", "final", "teacher"])
+def test_a_student_that_ends_with_a_weight_that_is_not_finite_has_diverged_and_no_score(bench, monkeypatch, purpose):
+    class Spoilt:
+        method = Method("own", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+
+        @hookimpl
+        def schedule(self, learner):
+            def spoil(step):
+                with torch.no_grad():
+                    list(learner.student.parameters())[-1].view(-1)[0] = float("inf" if step.progress >= 59 / 60 else 0)
+
+            return [Phase("train", updates=lambda run: [Update("student", learner.parameters(), after=spoil)])]
+
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Spoilt, Spoilt.method))
+    result = execute(own(purpose=purpose), bench)
+    role = "teacher" if purpose == "teacher" else "student"
+    assert (result.status, dict(result.metrics), result.checkpoint) == ("diverged", {}, None)
+    assert f"of the trained {role} is not finite" in result.error
 
 
 def test_an_unknown_plugin_is_an_error_and_not_the_end(bench):

@@ -3,10 +3,18 @@
 import sys
 
 import pytest
+import torch
 
 from kdarena.errors import UserError
-from kdarena.execute.workspace import Workspace
+from kdarena.execute.execute import execute, execute_profile
+from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.discovery import find, listing
+from kdarena.method.plugin import STUDENT
+from kdarena.plan.code import harness_digest
+from kdarena.plan.cost import ProfileSpec
+from kdarena.plan.machine import device_name
+from kdarena.plan.spec import Budget, PhaseCost, RunSpec
+from kdarena.tracks import find_card
 
 PLUGIN = """
 import sys
@@ -55,3 +63,70 @@ def test_code_that_changed_since_the_spec_was_made_is_refused_however_long_the_w
 def test_a_method_that_is_not_there_is_an_error_of_one_line(tmp_path):
     with pytest.raises(UserError, match="plugin 'nope' can't be loaded in the worker: it is not there"):
         Workspace(tmp_path, tmp_path).plugin("nope", "")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Makes runs of one workspace, and its task."""
+    workspace = Workspace(tmp_path, tmp_path)
+    task = workspace.task("digits", "fp32")
+    spec = RunSpec("digits", "student", "", "final", 0, Budget(60, "flop"), ())
+    return task, lambda: new_run(STUDENT, task, workspace, spec)[1]
+
+
+def test_what_a_method_puts_in_the_place_of_a_function_of_its_task_ends_with_the_run(runs):
+    task, made = runs
+    run = made()
+    run.task.curve = run.task.optimizer = run.task.evaluate = None
+    assert made().task.curve(0.0) == task.curve(0.0) == 1.0
+    assert not {"curve", "optimizer", "evaluate"} & {*vars(made().task), *vars(task)}
+
+
+def test_runs_share_data_and_what_is_computed_of_them(runs):
+    task, made = runs
+    overlap, run = task.overlap, made()
+    assert run.task._data is task._data
+    assert run.task._reference_logits is task._reference_logits
+    assert vars(run.task)["overlap"] == overlap
+
+
+def of_this_worker(**changes):
+    """A spec that says what this worker is."""
+    said = {"code": harness_digest(), "torch": torch.__version__, "device_name": device_name(torch.device("cpu")), "data": find_card("digits").digest(None)}
+    return RunSpec("digits", "student", "", "final", 0, Budget(60, "flop"), (PhaseCost("train", None, 1.0, 1.0, None, None, 10),), **said | changes)
+
+
+def profile_of(spec):
+    said = {name: getattr(spec, name) for name in ("code", "torch", "device_name", "data")}
+    return ProfileSpec("digits", "student", "", {}, (), "validated", precision="fp32", device="cpu", threads=1, timed=False, **said)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("code", "the code of kdarena"),
+        ("torch", "the version of torch"),
+        ("device_name", "the model of the device"),
+        ("data", "the data of task digits"),
+    ],
+)
+def test_a_worker_that_is_not_what_the_spec_says_refuses_run_and_profile(tmp_path, name, words):
+    spec, workspace = of_this_worker(**{name: "another"}), Workspace(tmp_path, tmp_path)
+    for result in (execute(spec, workspace), execute_profile(profile_of(spec), workspace)):
+        assert (result.status, result.error.startswith(f"{words} changed while the arena ran (planned with another, now ")) == ("error", True)
+
+
+def test_a_worker_that_is_what_the_spec_says_executes_it(tmp_path):
+    spec, workspace = of_this_worker(), Workspace(tmp_path, tmp_path)
+    assert [execute(spec, workspace).status, execute_profile(profile_of(spec), workspace).status] == ["done", "done"]
+
+
+def test_code_that_is_edited_before_a_task_is_imported_is_refused_and_afterwards_is_not(tmp_path, monkeypatch):
+    spec = of_this_worker()
+    late, early = (Workspace(tmp_path, tmp_path) for _ in range(2))
+    early.task_of(spec)
+    monkeypatch.setattr("kdarena.execute.workspace.code_digest", lambda: "edited")
+    assert early.task_of(spec) is early.task("digits", "fp32")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"the code of kdarena changed while the arena ran \(planned with \w+, now edited\)"):
+            late.task_of(spec)

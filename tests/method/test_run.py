@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kdarena import Ensemble, Learner, Method, Paper, TeacherSpec, Update, hookimpl, no_teachers
+from kdarena.errors import MethodError
 from kdarena.method.run import Run
 from kdarena.method.step import LabelsForbidden, Step
 from kdarena.method.student import Student
@@ -172,3 +173,27 @@ def test_a_network_is_of_teachers_where_all_of_its_weights_are_theirs():
     assert run.of_teachers(Ensemble(run.teachers))
     assert not run.of_teachers(student.requires_grad_(False)), "an average of the student's weights is no teacher"
     assert not run.of_teachers(Ensemble([run.teachers[0], student]))
+
+
+# teachers' modes
+class Lively:
+    """Puts its teacher into train mode for one call in each step after the first ``start``."""
+
+    method = Method("lively", "t", Paper("t", "v", 2026, "u"))
+    start = 0
+
+    @hookimpl
+    def loss(self, step):
+        self.count = getattr(self, "count", 0) + 1
+        (teacher,) = step.run.teacher_modules()
+        teacher.train(self.count > self.start)
+        logits = step.teacher.logits
+        teacher.eval()
+        return {"task": step.task.loss(step.student, step.targets) + 0 * logits.sum()}
+
+
+@pytest.mark.parametrize(("start", "steps"), [(0, 1), (10, 50)])
+def test_a_teacher_that_is_in_train_mode_only_while_it_is_called_is_refused(start, steps):
+    run = make_run(type("Later", (Lively,), {"start": start}), toy_task())
+    with pytest.raises(MethodError, match="of a teacher is in train mode; keep it in eval mode"):
+        take_steps(run, steps)

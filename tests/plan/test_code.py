@@ -15,6 +15,7 @@ NO_NUMBER = {
     "errors.py": "exceptions and their sentences",
     "files.py": "bytes to disk, and their digest",
     "plan/__init__.py": "a docstring",
+    "plan/code.py": "the digest itself, which is in the key",
     "plan/cost.py": "a cost profile as values; the costs that a run commits by are in its key",
     "plan/machine.py": "the processor's name, which is in the key",
     "plan/plain.py": "reads a spec from JSON; one that is misread has another key",
