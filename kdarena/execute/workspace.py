@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ class Workspace:
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     _data: dict[str, str] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
-    _plugins: dict[str, Plugin] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=lambda: set(sys.modules))
     _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
 
     def task_of(self, spec: RunSpec | ProfileSpec) -> Task:
@@ -88,27 +89,41 @@ class Workspace:
             self._tasks.clear()
             self._data.clear()
             self._references.clear()
-            card = find_card(name, self.data_root)
+            card, before = find_card(name, self.data_root), set(sys.modules)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
             try:
                 self._tasks[name, precision] = load_task(card, setting)
             except (OSError, ValueError) as error:
                 raise UserError(f"task {name}: its data can't be loaded: {error}") from error
+            self._kept |= set(sys.modules) - before
             self.loaded()
         return self._tasks[name, precision]
 
     def plugin(self, name: str, source: str) -> Plugin:
-        """The plugin of a method, the only one that is imported for it; it has to be the code that the spec was made with."""
+        """The plugin of a method, the only one that is imported for it, and anew for each run, so that no run meets what another left in it.
+
+        Raises:
+            UserError: it can't be imported, or is not the code that the spec was made with.
+        """
         if name == STUDENT.name:
             return STUDENT
         self._listed = self._listed or listing(self.plugin_paths)
-        loaded = self._plugins.get(name) or find(name, self._listed)
+        self._forget_plugins()
+        loaded = find(name, self._listed)
         if loaded is None or loaded.error is not None:
             raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
         if loaded.source != source:
             raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
-        self._plugins[name] = loaded
         return loaded
+
+    def _forget_plugins(self) -> None:
+        """Drop the modules that plugins are made of, so that the next import begins with fresh ones; those that the harness has loaded too stay."""
+        files = {name: file for listed in self._listed for name, file in listed.source.files.items()}
+        # a package with compiled code often can't be loaded twice into a process
+        compiled = {name.partition(".")[0] for name, file in files.items() if file.suffix != ".py"}
+        for name in files:
+            if name not in self._kept and name.partition(".")[0] not in compiled:
+                sys.modules.pop(name, None)
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
         """A teacher, in eval mode, a fresh copy for each run, so that no run can change another's.

@@ -289,7 +289,8 @@ def reporting(bench, **learner):
             built.append(Learner(run.new_student(), **learner))
             return built[-1]
 
-    bench._plugins["own"] = Plugin("own", Own, Own.method)
+    others = bench.plugin
+    bench.plugin = lambda name, source: Plugin("own", Own, Own.method) if name == "own" else others(name, source)
     return built
 
 

@@ -1,6 +1,8 @@
 """What a worker loads for a run."""
 
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,11 +38,11 @@ def files(tmp_path, monkeypatch):
     return [str(tmp_path / f"{name}.py") for name in names]
 
 
-def test_only_the_plugin_that_a_run_needs_is_imported_once(files, tmp_path):
+def test_only_the_plugin_that_a_run_needs_is_imported(files, tmp_path):
     source = find("polite", listing(files)).source
     sys.kdarena_imported.clear()
     workspace = Workspace(tmp_path, tmp_path, plugin_paths=files)
-    assert workspace.plugin("polite", source) is workspace.plugin("polite", source)
+    assert workspace.plugin("polite", source).name == "polite"
     assert sys.kdarena_imported == ["polite"]
 
 
@@ -130,3 +132,51 @@ def test_code_that_is_edited_before_a_task_is_imported_is_refused_and_afterwards
     for _ in range(2):
         with pytest.raises(UserError, match=r"the code of kdarena changed while the arena ran \(planned with \w+, now edited\)"):
             late.task_of(spec)
+
+
+BANK = """
+import banks, sys
+from kdarena import Method, Paper, hookimpl, no_teachers
+
+BANK = {}
+
+class Banked:
+    method = Method("banked", "my own", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    seen = []
+    @hookimpl
+    def loss(self, step):
+        from banks import lazy
+        for bank in (BANK, banks.BANK, lazy.BANK):
+            bank[step.run.seed] = True
+        self.seen.append(step.run.seed)
+        sys.kdarena_seen.append([sorted(bank) for bank in (BANK, banks.BANK, lazy.BANK)] + [sorted(set(self.seen))])
+        return {"task": step.task.loss(step.student, step.targets)}
+
+variants = (Banked,)
+"""
+
+
+def test_a_run_meets_nothing_that_an_earlier_one_left_in_modules_and_classes_of_its_plugin(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "kdarena_seen", [], raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "banks").mkdir()
+    for name in ("__init__", "lazy"):
+        (tmp_path / "banks" / f"{name}.py").write_text("BANK = {}\n")
+    (tmp_path / "banked.py").write_text(BANK)
+    files = [str(tmp_path / "banked.py")]
+    source, workspace = find("banked", listing(files)).source, Workspace(tmp_path, tmp_path, plugin_paths=files)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "banks"]:
+        del sys.modules[name]
+    workspace._kept -= {"banks", "banks.lazy"}
+    for seed in (0, 1):
+        assert execute(replace(of_this_worker(), method="banked", source=source, seed=seed), workspace).status == "done"
+        assert sys.kdarena_seen[-1] == [[seed]] * 4
+
+
+def test_importing_a_shipped_plugin_for_each_run_costs_little(tmp_path):
+    source, workspace = find("crd", listing()).source, Workspace(tmp_path, tmp_path)
+    workspace._kept -= {name for name in sys.modules if name.startswith("kdarena_")}
+    first = workspace.plugin("crd", source)
+    started = time.perf_counter()
+    assert workspace.plugin("crd", source).implementation is not first.implementation
+    assert time.perf_counter() - started < 0.5
