@@ -12,20 +12,23 @@ from typing import Any
 UNUSED_DAYS = 60
 """Entries that were not written for so long are deleted; what is still needed is found out again."""
 
+NO_FOLDER = (OSError, RuntimeError, KeyError)
+"""What a folder that can't be used raises, and a user without a home and without an entry among the users."""
+
 
 def read(key: str) -> Any:
     """What is kept under a key, or None: also where it can't be read."""
     try:
         return json.loads((_folder() / f"{key}.json").read_bytes())
-    except (OSError, ValueError, RuntimeError):
+    except (ValueError, *NO_FOLDER):
         return None
 
 
 def write(key: str, value: Any) -> None:
     """Keep a JSON value, whole or not at all; where nothing can be written, nothing is kept."""
-    place = _folder() / f"{key}.json"
-    partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
-    with contextlib.suppress(OSError, RuntimeError):
+    with contextlib.suppress(*NO_FOLDER):
+        place = _folder() / f"{key}.json"
+        partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.write_text(json.dumps(value))
@@ -38,7 +41,7 @@ def write(key: str, value: Any) -> None:
 def tidy() -> None:
     """Delete what was written long ago: every version of a file leaves an entry."""
     oldest = time.time() - UNUSED_DAYS * 86400
-    with contextlib.suppress(OSError, RuntimeError):
+    with contextlib.suppress(*NO_FOLDER):
         for entry in os.scandir(_folder()):
             if entry.stat().st_mtime < oldest:
                 os.unlink(entry.path)

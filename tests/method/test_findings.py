@@ -98,3 +98,14 @@ def test_entries_that_were_written_long_ago_are_deleted(asked, tmp_path):
     os.utime(tmp_path / "cache" / "kdarena" / "plugins" / "old.json", (0, 0))
     cache.tidy()
     assert (cache.read("old"), cache.read("new")) == (None, 2)
+
+
+def test_a_user_without_a_home_has_no_cache_and_no_error(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(cache.Path, "home", home)
+    cache.write("key", 1)
+    cache.tidy()
+    assert cache.read("key") is None
