@@ -11,6 +11,7 @@ from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job, Work
 from kdarena.board.selection import Asked
 from kdarena.engines.engine import Engine, Result, Spec
+from kdarena.errors import UserError
 from kdarena.execute import environment
 from kdarena.files import digest_of
 from kdarena.plan.cost import CostProfile, ProfileSpec
@@ -122,7 +123,12 @@ class Recorder:
             )
             return None
         if spec.key in self._trials:  # a study needs the curves too, which the record reads one run at a time
-            known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
+            try:
+                known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
+            except UserError as error:
+                self.display.say(f"{spec.task}: a trial of {spec.method} is trained again: {error}")
+                del self.recorded[spec.key]
+                return None
             self.recorded[spec.key] = known
         self._note_failed_run(spec, known)
         return known

@@ -199,7 +199,8 @@ class Record:
         except FileNotFoundError as error:
             raise UserError(f"no run {run_id!r} in {self.directory}; see: kdarena runs --out {self.directory}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: can't be read ({described(error)}); repeat the command that made it: it trains that run again") from error
+            file = index.Unreadable(path, described(error), isinstance(error, ValueError))
+            raise UserError(f"{path}: can't be read ({file.reason}); {self._remedy(file)}") from error
 
 
 def _inside(folder: Path, name: str) -> Path:
