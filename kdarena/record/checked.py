@@ -13,6 +13,9 @@ from kdarena.plan.plain import from_plain
 
 _T = TypeVar("_T")
 
+FORM = {"checksum", "values"}
+"""What is in a file."""
+
 
 def checksum(text: str) -> str:
     """16 hexadecimal digits."""
@@ -33,12 +36,17 @@ def write(path: Path, values: Any) -> None:
 def read(kind: type[_T], path: Path) -> _T | None:
     """The values of a file, or None where there is none that can be used; that there is one but it can't be used is said in a line.
 
+    Nothing is said of a file without a checksum, which an earlier version wrote.
+
     Args:
         kind: their type, as :func:`kdarena.plan.plain.from_plain` takes it.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return from_plain(kind, _values(text))
+        document = json.loads(text)
+        if isinstance(document, dict) and document.keys().isdisjoint(FORM):
+            return None
+        return from_plain(kind, _values(document))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -53,9 +61,8 @@ def read(kind: type[_T], path: Path) -> _T | None:
     return None
 
 
-def _values(text: str) -> Any:
-    document = json.loads(text)
-    if not isinstance(document, dict) or document.keys() != {"checksum", "values"}:
+def _values(document: Any) -> Any:
+    if not isinstance(document, dict) or document.keys() != FORM:
         raise ValueError("it is of another form")
     if document["checksum"] != checksum(dumped(document["values"])):
         raise ValueError("it was changed after it was written")
