@@ -48,7 +48,7 @@ def main() -> None:
 def _what_happened(error: OSError) -> str | None:
     """An error of the system in one line; None where it names no file and may be one of the program."""
     if error.filename is not None and error.errno is not None:
-        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; what was recorded before is kept, and the same command goes on from there"
+        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; what was recorded before is kept; repeat the command when that is put right"
     if error.errno in FULL:
         _forget_output()
         return f"standard output can't be written: {os.strerror(error.errno)}; what was recorded is kept"

@@ -46,7 +46,7 @@ def test_an_error_of_the_system_names_the_file_in_one_line(kdarena, monkeypatch,
     refuse(monkeypatch, OSError(number, os.strerror(number), "/out/runs/a.json"))
     done = kdarena("tasks")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"kdarena: /out/runs/a.json: {os.strerror(number)}; what was recorded before is kept")
+    assert done.stderr.startswith(f"kdarena: /out/runs/a.json: {os.strerror(number)}; what was recorded before is kept; repeat the command")
     assert len(done.stderr.splitlines()) == 1
 
 
