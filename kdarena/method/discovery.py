@@ -7,6 +7,7 @@ else works.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def imported(listed: Known) -> list[Plugin]:
         return [broken(listed.origin, listed.finding.error)]
     _make_way(listed.source)
     try:
-        with printing_to_stderr():
+        with printing_to_stderr(), warnings.catch_warnings():  # a plugin's filters are not to hide what kdarena says
             return plugins_of(load(listed.origin), listed.origin, listed.source.digest)
     except (Exception, SystemExit) as error:
         return [broken(listed.origin, reason(error))]

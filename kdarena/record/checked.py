@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kdarena.errors import Notice
 from kdarena.files import write_atomically
 from kdarena.plan.plain import from_plain
 
@@ -57,7 +58,9 @@ def read(kind: type[_T], path: Path) -> _T | None:
         reason = "it is not whole" if text.strip() else "it is empty"
     except ValueError as error:
         reason = " ".join(str(error).split())
-    warnings.warn(f"{path}: not used ({reason}); it is made again by the command that needs it", stacklevel=1)  # at one place, so that it is said once
+    warnings.warn(
+        f"{path}: not used ({reason}); it is made again by the command that needs it", category=Notice, stacklevel=1
+    )  # at one place, so that it is said once
     return None
 
 

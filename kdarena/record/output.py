@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from kdarena.errors import UserError
+from kdarena.errors import Notice, UserError
 from kdarena.files import remove_partial, write_atomically
 
 FORMAT = 3
@@ -89,7 +89,7 @@ def format_of(directory: Path) -> Any:
         )
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         mark(directory)
-        warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", stacklevel=3)
+        warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", category=Notice, stacklevel=3)
     return FORMAT
 
 

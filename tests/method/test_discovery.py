@@ -1,11 +1,16 @@
 import subprocess
+import warnings
 
 import pytest
 
 from kdarena.errors import UserError
 from kdarena.method import findings
-from kdarena.method.discovery import discover, find, listing, select
+from kdarena.method.discovery import discover, find, imported, listing, select
+from kdarena.method.findings import Finding, Known
+from kdarena.method.modules import Modules
+from kdarena.method.origin import Origin
 from kdarena.method.plugin import Plugin
+from kdarena.method.source import source_of
 
 GOOD = '''"""L = CE."""
 from kdarena import Method, Paper, hookimpl
@@ -190,3 +195,10 @@ def test_a_process_that_can_not_start_is_an_error_of_one_line(tmp_path, monkeypa
     monkeypatch.setattr(findings, "START", "raise SystemExit(1)")
     with pytest.raises(UserError, match="ended at its start"):
         discover([write(tmp_path, GOOD + "# unknown yet\n")])
+
+
+def test_the_filters_of_warnings_that_a_plugin_sets_at_its_import_end_with_it(tmp_path, no_process):
+    origin = Origin("mine", str(write(tmp_path, "import warnings\nwarnings.simplefilter('ignore')\n" + GOOD)), True)
+    before = list(warnings.filters)
+    (one,) = imported(Known(origin, source_of(origin, Modules()), Finding(("mine",))))
+    assert (one.status, warnings.filters) == ("ok", before)
