@@ -101,8 +101,8 @@ class Workspace:
         """The plugin of a method, the only one that is imported for it; it has to be the code that the spec was made with."""
         if name == STUDENT.name:
             return STUDENT
-        self._listed = self._listed or listing(self.plugin_paths)
-        loaded = self._plugins.get(name) or find(name, self._listed)
+        self._listed = self._listed or listing(self.plugin_paths, try_out=False)
+        loaded = self._plugins.get(name) or find(name, self._listed, source)
         if loaded is None or loaded.error is not None:
             raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
         if loaded.source != source:

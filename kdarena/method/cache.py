@@ -19,7 +19,7 @@ NO_FOLDER = (OSError, RuntimeError, KeyError)
 def read(key: str) -> Any:
     """What is kept under a key, or None: also where it can't be read."""
     try:
-        return json.loads((_folder() / f"{key}.json").read_bytes())
+        return json.loads((folder() / f"{key}.json").read_bytes())
     except (ValueError, *NO_FOLDER):
         return None
 
@@ -27,7 +27,7 @@ def read(key: str) -> Any:
 def write(key: str, value: Any) -> None:
     """Keep a JSON value, whole or not at all; where nothing can be written, nothing is kept."""
     with contextlib.suppress(*NO_FOLDER):
-        place = _folder() / f"{key}.json"
+        place = folder() / f"{key}.json"
         partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -42,11 +42,12 @@ def tidy() -> None:
     """Delete what was written long ago: every version of a file leaves an entry."""
     oldest = time.time() - UNUSED_DAYS * 86400
     with contextlib.suppress(*NO_FOLDER):
-        for entry in os.scandir(_folder()):
+        for entry in os.scandir(folder()):
             if entry.stat().st_mtime < oldest:
                 os.unlink(entry.path)
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where entries lie; raises one of :data:`NO_FOLDER` where that is nowhere."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "kdarena" / "plugins"
