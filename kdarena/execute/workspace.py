@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,11 @@ class Workspace:
             raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
         self._plugins[name] = loaded
         return loaded
+
+    @property
+    def plugin_files(self) -> frozenset[str]:
+        """The files that are part of a plugin's digest."""
+        return frozenset(os.path.abspath(file) for listed in self._listed for file in listed.source.files.values())
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
         """A teacher, in eval mode, a fresh copy for each run, so that no run can change another's.
