@@ -9,6 +9,10 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+class Notice(UserWarning):
+    """A line for the user about what went on though something was wrong. The command line shows each, whatever filters of warnings there are."""
+
+
 class UserError(Exception):
     """The command can't be carried out as given; the command line prints the line and exits with 2."""
 

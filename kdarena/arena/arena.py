@@ -177,7 +177,7 @@ class Arena:
 
         self.recorder.schedule([trials(runs) for runs in running])
         clock = SeedClock(end)
-        self.recorder.schedule([finals(runs) for runs in running], clock.admits)
+        self.recorder.schedule([finals(runs) for runs in running], clock)
         if clock.left_out:
             self.recorder.display.say(f"{name}: {clock.report()}")
 

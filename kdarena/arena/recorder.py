@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job, Work
+from kdarena.arena.seed_clock import SeedClock
 from kdarena.board.selection import Asked
 from kdarena.engines.engine import Engine, Result, Spec
+from kdarena.errors import UserError
 from kdarena.execute import environment
 from kdarena.files import digest_of
 from kdarena.plan.cost import CostProfile, ProfileSpec
@@ -73,15 +75,22 @@ class Recorder:
         """Number of jobs that run at once."""
         return self.engine.capacity
 
-    def schedule(self, works: Sequence[Work], admits: Callable[[Job], bool] = lambda job: True) -> None:
-        """Do all works; ``admits`` as in :func:`kdarena.arena.scheduler.run`."""
+    def schedule(self, works: Sequence[Work], clock: SeedClock | None = None) -> None:
+        """Do all works; those final runs that a clock admits, where one is given."""
+
+        def asked(job: Job, recalled: bool) -> None:
+            if isinstance(job.spec, RunSpec):
+                self.asked[job.spec.key] = Asked(job.setting, job.facts)
+            if clock is not None:
+                clock.asked(job, recalled)
+
         scheduler.run(
             self.engine,
             works,
-            asked=self._note_asked,
+            asked=asked,
             recall=self._recall,
             keep=self._keep,
-            admits=admits,
+            admits=clock.admits if clock is not None else lambda job: True,
             started=self.display.started,
             progress=self.display.progress,
         )
@@ -122,14 +131,15 @@ class Recorder:
             )
             return None
         if spec.key in self._trials:  # a study needs the curves too, which the record reads one run at a time
-            known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
+            try:
+                known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
+            except UserError as error:
+                self.display.say(f"{spec.task}: a trial of {spec.method} is trained again: {error}")
+                del self.recorded[spec.key]
+                return None
             self.recorded[spec.key] = known
         self._note_failed_run(spec, known)
         return known
-
-    def _note_asked(self, job: Job) -> None:
-        if isinstance(job.spec, RunSpec):
-            self.asked[job.spec.key] = Asked(job.setting, job.facts)
 
     def _whole(self, spec: RunSpec, result: RunResult) -> bool:
         """Whether the weights that a run left are there as it left them; only training brings them back."""

@@ -63,7 +63,7 @@ def run(
     engine: Engine,
     works: Sequence[Work],
     *,
-    asked: Callable[[Job], None] = lambda job: None,
+    asked: Callable[[Job, bool], None] = lambda job, recalled: None,
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
     admits: Callable[[Job], bool] = lambda job: True,
@@ -73,7 +73,7 @@ def run(
     """Do all works. What is recorded is recalled, not run again; what is new is kept at once.
 
     Args:
-        asked: called with every job, recalled or run.
+        asked: called with every job, and whether it is recalled.
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         admits: asked before a job starts; a job that it says no to is left out, and what waits for it does not go on.
@@ -88,8 +88,8 @@ def run(
         while line.advance():
             for job in line.jobs:
                 key = job.spec.key
-                asked(job)
                 known = recall(job.spec)
+                asked(job, known is not None)
                 if known is not None:
                     line.results[key] = known
                     continue

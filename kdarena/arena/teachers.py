@@ -11,6 +11,7 @@ from pathlib import Path
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job, Work
 from kdarena.errors import UserError
+from kdarena.files import PARTIAL
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.plugin import STUDENT
 from kdarena.plan.allocation import DEFAULT_TOTAL, to_unit
@@ -177,7 +178,7 @@ def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | 
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
-    taken = folder / f"given-{os.getpid()}.safetensors"
+    taken = folder / f"given-{os.getpid()}{PARTIAL}"  # removed by the next command where this one is killed
     weights = save(network, taken)
     taken.replace(folder / f"{weights}.safetensors")
     return weights

@@ -8,6 +8,8 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing. Our own files are named by theirs (:mod:`kdarena.files`), so that one without a name is of standard output."""
@@ -22,10 +24,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
     from kdarena.cli.app import app
-    from kdarena.errors import UserError
+    from kdarena.errors import Notice, UserError
 
-    # a warning is one line for the user, not a place in our code
-    warnings.showwarning = lambda message, *place: _say(str(message))
+    warnings.filterwarnings("always", category=Notice)  # also where PYTHONWARNINGS says otherwise
+    warnings.showwarning = _each_once()
     try:
         try:
             app()
@@ -48,11 +50,23 @@ def main() -> None:
 def _what_happened(error: OSError) -> str | None:
     """An error of the system in one line; None where it names no file and may be one of the program."""
     if error.filename is not None and error.errno is not None:
-        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; what was recorded before is kept, and the same command goes on from there"
+        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; what was recorded before is kept; repeat the command when that is put right"
     if error.errno in FULL:
         _forget_output()
         return f"standard output can't be written: {os.strerror(error.errno)}; what was recorded is kept"
     return None
+
+
+def _each_once() -> Callable[..., None]:
+    """Shows a warning as one line for the user, without the place in the code, and no line twice."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *place: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            _say(str(message))
+
+    return show
 
 
 def _forget_output() -> None:

@@ -51,6 +51,7 @@ def main(settings: Mapping[str, Any]) -> None:
     import torch
 
     from kdarena.engines.engine import spec_from
+    from kdarena.engines.loaded import LoadedCode
     from kdarena.engines.state import State, note_of
     from kdarena.execute.execute import execute, execute_profile
     from kdarena.execute.workspace import Workspace
@@ -70,9 +71,13 @@ def main(settings: Mapping[str, Any]) -> None:
         report=lambda progress: answers.send({"progress": progress}),
         loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing
     )
+    code = LoadedCode()
     while True:
         spec = spec_from(jobs.get())
         result = execute(spec, workspace) if isinstance(spec, RunSpec) else execute_profile(spec, workspace)
+        notes = code.notes(spec.method, workspace.plugin_files)  # also of a profile: what it loaded is not loaded again by a run
+        if isinstance(result, RunResult):
+            result = dataclasses.replace(result, notes=(*result.notes, *notes))
         changes = state.changes()
         if changes and isinstance(result, RunResult):
             result = dataclasses.replace(result, notes=(*result.notes, note_of(changes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -107,9 +108,9 @@ class Workspace:
         """
         if name == STUDENT.name:
             return STUDENT
-        self._listed = self._listed or listing(self.plugin_paths)
+        self._listed = self._listed or listing(self.plugin_paths, try_out=False)
         self._forget_plugins()
-        loaded = find(name, self._listed)
+        loaded = find(name, self._listed, source)
         if loaded is None or loaded.error is not None:
             raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
         if loaded.source != source:
@@ -124,6 +125,11 @@ class Workspace:
         for name in files:
             if name not in self._kept and name.partition(".")[0] not in compiled:
                 sys.modules.pop(name, None)
+
+    @property
+    def plugin_files(self) -> frozenset[str]:
+        """The files that are part of a plugin's digest."""
+        return frozenset(os.path.abspath(file) for listed in self._listed for file in listed.source.files.values())
 
     def teacher(self, task: Task, spec: TeacherSpec, key: str) -> nn.Module:
         """A teacher, in eval mode, a fresh copy for each run, so that no run can change another's.

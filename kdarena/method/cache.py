@@ -12,20 +12,23 @@ from typing import Any
 UNUSED_DAYS = 60
 """Entries that were not written for so long are deleted; what is still needed is found out again."""
 
+NO_FOLDER = (OSError, RuntimeError, KeyError)
+"""What a folder that can't be used raises, and a user without a home and without an entry among the users."""
+
 
 def read(key: str) -> Any:
     """What is kept under a key, or None: also where it can't be read."""
     try:
-        return json.loads((_folder() / f"{key}.json").read_bytes())
-    except (OSError, ValueError, RuntimeError):
+        return json.loads((folder() / f"{key}.json").read_bytes())
+    except (ValueError, *NO_FOLDER):
         return None
 
 
 def write(key: str, value: Any) -> None:
     """Keep a JSON value, whole or not at all; where nothing can be written, nothing is kept."""
-    place = _folder() / f"{key}.json"
-    partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
-    with contextlib.suppress(OSError, RuntimeError):
+    with contextlib.suppress(*NO_FOLDER):
+        place = folder() / f"{key}.json"
+        partial = place.with_name(f"{key}.{os.getpid()}.partial")  # two commands may write one key at once
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.write_text(json.dumps(value))
@@ -38,12 +41,13 @@ def write(key: str, value: Any) -> None:
 def tidy() -> None:
     """Delete what was written long ago: every version of a file leaves an entry."""
     oldest = time.time() - UNUSED_DAYS * 86400
-    with contextlib.suppress(OSError, RuntimeError):
-        for entry in os.scandir(_folder()):
+    with contextlib.suppress(*NO_FOLDER):
+        for entry in os.scandir(folder()):
             if entry.stat().st_mtime < oldest:
                 os.unlink(entry.path)
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where entries lie; raises one of :data:`NO_FOLDER` where that is nowhere."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "kdarena" / "plugins"

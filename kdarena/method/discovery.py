@@ -7,12 +7,14 @@ else works.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kdarena.errors import UserError
 from kdarena.method.check import broken, first_of_each_name, plugins_of
-from kdarena.method.findings import Known, known
+from kdarena.method.findings import Known, known, known_anew
 from kdarena.method.origin import load, origins, printing_to_stderr
 from kdarena.method.plugin import Plugin
 from kdarena.method.reasons import reason
@@ -31,33 +33,62 @@ def discover(paths: Iterable[str | Path] = ()) -> list[Plugin]:
     return sorted(first_of_each_name(plugins), key=lambda plugin: (plugin.error is not None, plugin.name))
 
 
-def listing(paths: Iterable[str | Path] = ()) -> list[Known]:
-    """The installed plugins and the files at ``paths``, with the names of their methods, without importing one in this process."""
-    return known(origins(paths))
+def listing(paths: Iterable[str | Path] = (), *, try_out: bool = True) -> list[Known]:
+    """The installed plugins and the files at ``paths``, with the names of their methods, without importing one in this process.
+
+    Args:
+        try_out: as of :func:`kdarena.method.findings.known`.
+    """
+    return known(origins(paths), try_out=try_out)
 
 
 def imported(listed: Known) -> list[Plugin]:
-    """The methods of one plugin, which is imported into this process only where that went well in another."""
-    if listed.finding.error is not None:
-        return [broken(listed.origin, listed.finding.error)]
+    """The methods of one plugin, which is imported into this process only where that went well in another.
+
+    Where it loads other modules here than it did there, as what it loads depends on the environment or on a folder, it is tried out anew.
+    """
+    before = frozenset(sys.modules)
+    plugins = _imported(listed)
+    if listed.error is not None or not listed.otherwise_loaded(before):
+        return plugins
+    anew = known_anew(listed.origin)
+    if anew.error is not None:
+        return [broken(listed.origin, anew.error)]
+    other = anew.otherwise_loaded(before)
+    if other:
+        return [broken(listed.origin, f"does not load the same code in every process ({other[0]}); import it at the top of the file")]
+    return [replace(plugin, source=anew.source.digest) for plugin in plugins]
+
+
+def _imported(listed: Known) -> list[Plugin]:
+    if listed.error is not None:
+        return [broken(listed.origin, listed.error)]
     _make_way(listed.source)
     try:
-        with printing_to_stderr():
+        with printing_to_stderr(), warnings.catch_warnings():  # a plugin's filters are not to hide what kdarena says
             return plugins_of(load(listed.origin), listed.origin, listed.source.digest)
     except (Exception, SystemExit) as error:
         return [broken(listed.origin, reason(error))]
 
 
-def find(name: str, plugins: Sequence[Known]) -> Plugin | None:
+def find(name: str, plugins: Sequence[Known], source: str = "") -> Plugin | None:
     """The method of a name: only the plugin that brings it is imported. None where no plugin does.
 
-    Where it can't be imported, what is returned is broken.
+    Where it can't be imported, what is returned is broken; where it loads other code than is known, its source is empty.
+
+    Args:
+        source: digest of its code, by which it is recognised among plugins that were not tried out.
     """
-    for listed in plugins:
-        if name in listed.finding.methods:
-            methods = imported(listed.renewed())  # the listing may be hours old
-            return next((method for method in methods if method.name == name), methods[0])
-    return next((broken(listed.origin, listed.finding.error or "") for listed in plugins if listed.origin.name == name and listed.finding.error), None)
+    untried = [listed for listed in plugins if listed.finding is None]
+    bringing = [listed for listed in plugins if name in listed.methods] or [listed for listed in untried if listed.source.digest == source]
+    if not bringing and untried:  # nothing can be kept on this machine, and the code is not all in the text
+        bringing = [listed for listed in known([listed.origin for listed in untried]) if name in listed.methods]
+    for listed in bringing:
+        before, now = frozenset(sys.modules), listed.renewed()  # the listing may be hours old
+        methods = _imported(now)
+        method = next((method for method in methods if method.name == name), methods[0])
+        return replace(method, source="") if now.otherwise_loaded(before) else method
+    return next((broken(listed.origin, listed.error) for listed in plugins if listed.origin.name == name and listed.error), None)
 
 
 def select(plugins: Sequence[Plugin], names: str) -> list[Plugin]:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 from kdarena.errors import UserError
 from kdarena.method import cache
-from kdarena.method.modules import Modules
+from kdarena.method.modules import Modules, own_modules
 from kdarena.method.origin import Origin
 from kdarena.method.source import Source, source_of
 
@@ -32,7 +33,7 @@ LIMIT = 60.0
 NOTICE = 4.0
 """Seconds after which a line says which plugin is being imported."""
 
-BELIEVED = 86400.0
+BELIEVED = 600.0
 """Seconds for which a death or an endless import is believed of the same code, since asking again costs up to :data:`LIMIT`.
 
 An exception is not kept: it may lie with the machine, and asking again costs only the start of a process.
@@ -61,19 +62,50 @@ class Finding:
 
 @dataclass(frozen=True)
 class Known:
-    """A plugin that is not imported here: where it comes from, its code, and what importing it does."""
+    """A plugin that is not imported here: where it comes from, its code, and what importing it does, or None where that is not tried out."""
 
     origin: Origin
     source: Source
-    finding: Finding
+    finding: Finding | None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that it is known to bring."""
+        return self.finding.methods if self.finding is not None else ()
+
+    @property
+    def error(self) -> str | None:
+        """Why it can't be imported, or None."""
+        return self.finding.error if self.finding is not None else None
 
     def renewed(self) -> Known:
         """The same with its code as the files are now."""
-        return replace(self, source=source_of(self.origin, Modules(), self.finding.modules))
+        return replace(self, source=source_of(self.origin, Modules(), self.finding.modules if self.finding is not None else ()))
+
+    def otherwise_loaded(self, before: frozenset[str]) -> list[str]:
+        """Files of the plugin's own modules that importing it here has loaded and that are not in its source, or the other way round.
+
+        Args:
+            before: names of the modules that were loaded before.
+        """
+        files = {os.path.abspath(file) for file in self.source.files.values()}
+        more = [file for file in own_modules(sys.modules.keys() - before) if file not in files]
+        less = [file for name, file in (self.finding.modules if self.finding is not None else ()) if name in self.source.files and name not in sys.modules]
+        return [*more, *less]
 
 
-def known(origins: Sequence[Origin]) -> list[Known]:
-    """What importing each of some plugins does: as it is kept, or found out now."""
+def known_anew(origin: Origin) -> Known:
+    """What importing a plugin does, found out now whatever is kept."""
+    cache.write(_key(origin, source_of(origin, Modules())), None)
+    return known([origin])[0]
+
+
+def known(origins: Sequence[Origin], *, try_out: bool = True) -> list[Known]:
+    """What importing each of some plugins does: as it is kept, or found out now.
+
+    Args:
+        try_out: whether to find it out; else what is kept is believed however old it is, and of the others nothing is known.
+    """
     modules = Modules()
     listed: dict[Origin, Known] = {}
     sources: dict[Origin, Source] = {}
@@ -83,13 +115,13 @@ def known(origins: Sequence[Origin]) -> list[Known]:
         except OSError as error:
             listed[origin] = Known(origin, Source({}, frozenset(), ""), Finding(error=f"can't be read: {error.strerror or error} ({error.filename})"))
             continue
-        kept = _kept(origin, sources[origin], modules)
-        if kept is not None:
-            listed[origin] = kept
+        kept = _kept(origin, sources[origin], modules, BELIEVED if try_out else math.inf)
+        if kept is not None or not try_out:
+            listed[origin] = kept or Known(origin, sources[origin], None)
     new = [origin for origin in origins if origin not in listed]
     for origin, finding in zip(new, _probed(new), strict=True):
         whole = source_of(origin, modules, finding.modules) if finding.modules else sources[origin]
-        listed[origin] = Known(origin, whole, finding)
+        listed[origin] = Known(origin, whole, _explained(finding))
         if not finding.raised:
             cache.write(_key(origin, sources[origin]), {"source": whole.digest, "time": time.time(), "finding": asdict(finding)})
     if new:
@@ -97,19 +129,28 @@ def known(origins: Sequence[Origin]) -> list[Known]:
     return [listed[origin] for origin in origins]
 
 
-def _kept(origin: Origin, source: Source, modules: Modules) -> Known | None:
-    """What is kept of the same code, or None."""
+def _kept(origin: Origin, source: Source, modules: Modules, believed: float) -> Known | None:
+    """What is kept of the same code, or None; an error for so many seconds."""
     entry: Any = cache.read(_key(origin, source))
     try:
         values = entry["finding"]
         methods, loaded = tuple(values["methods"]), tuple((name, file) for name, file in values["modules"])
         finding = Finding(methods, values["error"], loaded)
-        if finding.error is not None and not 0 <= time.time() - entry["time"] < BELIEVED:
+        if finding.error is not None and not 0 <= time.time() - entry["time"] < believed:
             return None
         whole = source_of(origin, modules, loaded) if loaded else source
-        return Known(origin, whole, finding) if whole.digest == entry["source"] else None
+        return Known(origin, whole, _explained(finding)) if whole.digest == entry["source"] else None
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _explained(finding: Finding) -> Finding:
+    """A finding whose error, where it is kept, says for how long."""
+    if finding.error is None or finding.raised:
+        return finding
+    with contextlib.suppress(*cache.NO_FOLDER):
+        return replace(finding, error=f"{finding.error}; it is tried again after {BELIEVED / 60:g} minutes, or when you delete {cache.folder()}")
+    return finding
 
 
 def _key(origin: Origin, source: Source) -> str:

@@ -73,6 +73,19 @@ class Modules:
         return self._specs[key]
 
 
+def own_modules(names: Iterable[str]) -> list[str]:
+    """Files of those loaded modules that are Python of one's own: that neither Python, torch, the harness nor a distribution brings."""
+    files = []
+    for name in sorted(names):
+        top, file = name.partition(".")[0], getattr(sys.modules.get(name), "__file__", None)
+        if not isinstance(file, str) or not file.endswith(".py") or " " in name or top in sys.stdlib_module_names or top in ELSEWHERE:
+            continue
+        if not any(f"{os.sep}{site}{os.sep}" in file for site in SITES):
+            files.append(os.path.abspath(file))
+    modules = Modules() if files else None
+    return [file for file in files if modules is not None and modules.distribution(Path(file)) is None]
+
+
 def _find(name: str, places: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     """What ``importlib.util.find_spec`` gives, without importing the parent package and without what is imported already."""
     for finder in sys.meta_path:

@@ -8,10 +8,14 @@ import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kdarena.errors import Notice
 from kdarena.files import write_atomically
 from kdarena.plan.plain import from_plain
 
 _T = TypeVar("_T")
+
+FORM = {"checksum", "values"}
+"""What is in a file."""
 
 
 def checksum(text: str) -> str:
@@ -33,12 +37,17 @@ def write(path: Path, values: Any) -> None:
 def read(kind: type[_T], path: Path) -> _T | None:
     """The values of a file, or None where there is none that can be used; that there is one but it can't be used is said in a line.
 
+    Nothing is said of a file without a checksum, which an earlier version wrote.
+
     Args:
         kind: their type, as :func:`kdarena.plan.plain.from_plain` takes it.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return from_plain(kind, _values(text))
+        document = json.loads(text)
+        if isinstance(document, dict) and document.keys().isdisjoint(FORM):
+            return None
+        return from_plain(kind, _values(document))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -49,13 +58,14 @@ def read(kind: type[_T], path: Path) -> _T | None:
         reason = "it is not whole" if text.strip() else "it is empty"
     except ValueError as error:
         reason = " ".join(str(error).split())
-    warnings.warn(f"{path}: not used ({reason}); it is made again by the command that needs it", stacklevel=1)  # at one place, so that it is said once
+    warnings.warn(
+        f"{path}: not used ({reason}); it is made again by the command that needs it", category=Notice, stacklevel=1
+    )  # at one place, so that it is said once
     return None
 
 
-def _values(text: str) -> Any:
-    document = json.loads(text)
-    if not isinstance(document, dict) or document.keys() != {"checksum", "values"}:
+def _values(document: Any) -> Any:
+    if not isinstance(document, dict) or document.keys() != FORM:
         raise ValueError("it is of another form")
     if document["checksum"] != checksum(dumped(document["values"])):
         raise ValueError("it was changed after it was written")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdarena.errors import Notice
 from kdarena.files import write_atomically
 from kdarena.record.checked import checksum
 from kdarena.record.recorded import Document, RecordedRun, run_of
@@ -103,7 +104,7 @@ def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
             added.append(_line(name, stamp, document))
     if damage and (known or added):
         if _rewrite(directory, [*(line for _, line in known.values()), *added]):
-            warnings.warn(f"{directory / INDEX}: {damage}; made again from the files of the runs", stacklevel=4)
+            warnings.warn(f"{directory / INDEX}: {damage}; made again from the files of the runs", category=Notice, stacklevel=4)
     elif len(lines) > 2 * len(known) + 1:  # most are of no use any more, as after a directory was copied
         _rewrite(directory, [*(line for _, line in known.values()), *added])
     elif added:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
+from kdarena.errors import Notice
 from kdarena.plan.spec import COMPLETE
 from kdarena.record import checked, index, sqlite
 from kdarena.record import mlflow_store as store
@@ -127,7 +128,7 @@ class MlflowCopy:
         written = checked.read(_Written, self._written)
         if self._own and not self._database.exists():
             if written is not None:
-                warnings.warn(f"{self._database}: it was missing; written again from the record", stacklevel=2)
+                warnings.warn(f"{self._database}: it was missing; written again from the record", category=Notice, stacklevel=2)
             return set()
         if written is not None and written.stamp == self._stamp():
             return set(written.runs)

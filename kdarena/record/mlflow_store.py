@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kdarena.errors import UserError
+from kdarena.errors import Notice, UserError
 from kdarena.files import replace_atomically
 from kdarena.record import sqlite
 
@@ -86,7 +86,9 @@ def _prepare(path: Path) -> None:
     if problem is not None:
         aside = path.with_name(BROKEN)
         sqlite.move_aside(path, aside)
-        warnings.warn(f"{path}: MLflow can't use it ({problem}); it is now {aside.name}, and a new one is written from the record", stacklevel=2)
+        warnings.warn(
+            f"{path}: MLflow can't use it ({problem}); it is now {aside.name}, and a new one is written from the record", category=Notice, stacklevel=2
+        )
     if path.exists():
         return
     sqlite.remove_side_files(path)

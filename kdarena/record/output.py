@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from kdarena.errors import UserError
+from kdarena.errors import Notice, UserError
 from kdarena.files import remove_partial, write_atomically
 
 FORMAT = 3
@@ -83,9 +83,13 @@ def format_of(directory: Path) -> Any:
         reason = error.strerror or str(error)
     if not _is_ours(directory):
         raise UserError(f"{directory}: no record here; run first: kdarena run --plugins all --out {directory}")
+    if (directory / "mlflow.db").exists() and not (directory / "runs").is_dir():
+        raise UserError(
+            f'{path}: {reason}, and the runs are in mlflow.db alone, as in format 1; write {{"format": 1}} to it, then: kdarena record convert --out {directory}'
+        )
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         mark(directory)
-        warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", stacklevel=3)
+        warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", category=Notice, stacklevel=3)
     return FORMAT
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from kdarena.errors import UserError, described
+from kdarena.errors import Notice, UserError, described
 from kdarena.plan.spec import RunResult, RunSpec
 from kdarena.record import index, output
 from kdarena.record.mlflow import MlflowCopy
@@ -120,6 +120,7 @@ class Record:
             reason = str(error) if isinstance(error, UserError) else described(error)[:200]
             warnings.warn(
                 f"MLflow could not be updated ({reason}); all runs are recorded; the next command tries again, or run: kdarena record mlflow --out {self.directory}",
+                category=Notice,
                 stacklevel=2,
             )
             self._mlflow = None
@@ -140,7 +141,7 @@ class Record:
         """
         runs, unreadable = index.read(self.directory)
         for file in unreadable:
-            warnings.warn(f"{file.path}: left out, since it can't be read ({file.reason}); {self._remedy(file)}", stacklevel=2)
+            warnings.warn(f"{file.path}: left out, since it can't be read ({file.reason}); {self._remedy(file)}", category=Notice, stacklevel=2)
         return runs
 
     def _remedy(self, file: index.Unreadable) -> str:
@@ -199,7 +200,8 @@ class Record:
         except FileNotFoundError as error:
             raise UserError(f"no run {run_id!r} in {self.directory}; see: kdarena runs --out {self.directory}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: can't be read ({described(error)}); repeat the command that made it: it trains that run again") from error
+            file = index.Unreadable(path, described(error), isinstance(error, ValueError))
+            raise UserError(f"{path}: can't be read ({file.reason}); {self._remedy(file)}") from error
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -35,7 +35,7 @@ def finals(method, seeds=5):
 def run(end, methods="abc", recall=lambda spec: None):
     engine = OneWorker()
     clock = SeedClock(end, lambda: engine.now)
-    scheduler.run(engine, [finals(method) for method in methods], recall=recall, keep=lambda job, result: None, admits=clock.admits)
+    scheduler.run(engine, [finals(method) for method in methods], asked=clock.asked, recall=recall, keep=lambda job, result: None, admits=clock.admits)
     return engine, clock
 
 
@@ -63,6 +63,18 @@ def test_the_same_command_does_the_seeds_that_were_left_out():
     engine, clock = run(9.0, recall=lambda spec: RunResult(spec.key, "done") if spec.seed < 2 else None)
     assert sorted(engine.done) == [(method, seed) for method in "abc" for seed in (2, 3, 4)]
     assert clock.left_out == []
+
+
+def test_seeds_that_are_recorded_are_counted():
+    engine, clock = run(4.0, recall=lambda spec: RunResult(spec.key, "done") if spec.seed < 2 else None)
+    assert engine.done == [("a", 2), ("b", 2), ("c", 2)]
+    assert clock.report() == "the time ran out: every method has 3 seeds, 2 less than planned; the same command does the others"
+
+
+def test_what_a_seed_takes_is_foretold_by_the_runs_that_were_run():
+    engine, clock = run(6.0, recall=lambda spec: RunResult(spec.key, "done") if spec.seed == 0 and spec.method != "a" else None)
+    assert engine.done == [("a", 0), *((method, 1) for method in "abc")]
+    assert (engine.now, clock.left_out) == (4.0, [2, 3, 4])
 
 
 def test_teachers_and_trials_are_never_left_out():

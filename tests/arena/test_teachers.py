@@ -1,6 +1,7 @@
 """Teachers: those that the user brings, and what is said of each before anything is trained with it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from kdarena.files import digest_of
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.machine import Machine
 from kdarena.plan.spec import RunResult
+from kdarena.record.runs import Record
 from kdarena.testing.task import toy_task
 from kdarena.tracks import find_card
 from kdarena.tracks.checkpoints import save
@@ -70,3 +72,16 @@ DIGITS = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp
 def test_a_teacher_that_is_no_better_than_a_guess_is_named_before_anything_is_trained(metrics, says):
     doubt = doubt_about(RunResult("key", "done", metrics=metrics), DIGITS)
     assert (doubt is None) if says is None else (says in doubt)
+
+
+def test_what_a_killed_command_left_of_a_given_teacher_is_removed_by_the_next_that_writes(rooted, checkpoint, tmp_path, monkeypatch):
+    def killed(path, to):
+        raise KeyboardInterrupt
+
+    Record.open(tmp_path / "out").close()
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adopt_checkpoint(checkpoint, rooted, tmp_path / "out" / "teachers", "DATA")
+    assert len(list((tmp_path / "out" / "teachers").iterdir())) == 1
+    Record.open(tmp_path / "out").close()
+    assert list((tmp_path / "out" / "teachers").iterdir()) == []

@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from kdarena.cli import listings
+from kdarena.errors import Notice
 
 # é and Δ can't be printed there
 ASCII = {**{name: value for name, value in os.environ.items() if name not in ("PYTHONIOENCODING", "LANG")}, "LC_ALL": "C", "PYTHONUTF8": "0"}
@@ -46,7 +48,7 @@ def test_an_error_of_the_system_names_the_file_in_one_line(kdarena, monkeypatch,
     refuse(monkeypatch, OSError(number, os.strerror(number), "/out/runs/a.json"))
     done = kdarena("tasks")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"kdarena: /out/runs/a.json: {os.strerror(number)}; what was recorded before is kept")
+    assert done.stderr.startswith(f"kdarena: /out/runs/a.json: {os.strerror(number)}; what was recorded before is kept; repeat the command")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -55,3 +57,15 @@ def test_an_error_of_the_program_is_not_hidden(kdarena, monkeypatch, error):
     refuse(monkeypatch, error)
     with pytest.raises(type(error)):
         kdarena("tasks")
+
+
+@pytest.mark.parametrize("action", ["ignore", "error", "default"])
+def test_what_kdarena_has_to_say_is_said_once_whatever_filters_of_warnings_there_are(kdarena, monkeypatch, action):
+    def tasks(*arguments):
+        for _ in range(2):
+            warnings.warn("a line", category=Notice, stacklevel=1)
+
+    monkeypatch.setattr(listings, "tasks", tasks)
+    warnings.simplefilter(action)
+    done = kdarena("tasks")
+    assert (done.returncode, done.stderr) == (0, "kdarena: a line\n")

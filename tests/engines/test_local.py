@@ -15,7 +15,7 @@ from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import find_card
 
 ILL = """
-import ctypes, os, signal, sys, time
+import ctypes, importlib.util, os, signal, sys, time
 import torch
 from kdarena import Method, Paper, hookimpl, no_teachers
 
@@ -33,7 +33,16 @@ def make(name, ill):
 def memory():
     raise torch.OutOfMemoryError("CUDA out of memory")
 
+def load():
+    name = "loaded_late"
+    if name not in sys.modules:
+        path = os.path.join(os.path.dirname(__file__), name + ".py")
+        specification = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(sys.modules[name])
+
 variants = (
+    make("loads", load),
     make("healthy", lambda: None),
     make("segfault", lambda: ctypes.string_at(0)),
     make("killed", lambda: os.kill(os.getpid(), signal.SIGKILL)),
@@ -50,6 +59,7 @@ variants = (
 def plugin_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("plugins") / "ill.py"
     path.write_text(ILL)
+    path.with_name("loaded_late.py").write_text("W = 1.0\n")
     return path
 
 
@@ -141,6 +151,12 @@ def test_a_worker_finds_modules_where_the_command_does_and_not_in_the_current_fo
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')")
     monkeypatch.chdir(tmp_path)
     assert run(engine, spec("healthy", plugin_file)).status == "done"
+
+
+def test_code_that_a_hook_loads_is_a_note_of_its_run_and_of_no_other(engine, plugin_file):
+    notes = [run(engine, spec(method, plugin_file)).notes for method in ("healthy", "loads", "loads", "healthy")]
+    line = "loads loaded_late.py while it runs, which is not part of its code's digest: import it at the top of the file"
+    assert notes == [(), (line,), (line,), ()]
 
 
 def test_a_worker_ends_when_its_parent_is_gone(engine, plugin_file):

@@ -1,5 +1,6 @@
 """What a worker loads for a run."""
 
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -44,6 +45,14 @@ def test_only_the_plugin_that_a_run_needs_is_imported(files, tmp_path):
     workspace = Workspace(tmp_path, tmp_path, plugin_paths=files)
     assert workspace.plugin("polite", source).name == "polite"
     assert sys.kdarena_imported == ["polite"]
+
+
+def test_no_process_is_started_for_a_plugin_that_raises_at_its_import(files, tmp_path, monkeypatch):
+    sad = tmp_path / "sad.py"
+    sad.write_text("1 / 0\n")
+    source = find("polite", listing([*files, sad])).source
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert Workspace(tmp_path, tmp_path, plugin_paths=[*files, str(sad)]).plugin("polite", source).status == "ok"
 
 
 def test_an_installed_method_is_loaded_although_a_file_has_its_name(files, tmp_path):

@@ -1,11 +1,18 @@
+import os
 import subprocess
+import sys
+import warnings
 
 import pytest
 
 from kdarena.errors import UserError
 from kdarena.method import findings
-from kdarena.method.discovery import discover, find, listing, select
+from kdarena.method.discovery import discover, find, imported, listing, select
+from kdarena.method.findings import Finding, Known, known
+from kdarena.method.modules import Modules
+from kdarena.method.origin import Origin
 from kdarena.method.plugin import Plugin
+from kdarena.method.source import source_of
 
 GOOD = '''"""L = CE."""
 from kdarena import Method, Paper, hookimpl
@@ -190,3 +197,57 @@ def test_a_process_that_can_not_start_is_an_error_of_one_line(tmp_path, monkeypa
     monkeypatch.setattr(findings, "START", "raise SystemExit(1)")
     with pytest.raises(UserError, match="ended at its start"):
         discover([write(tmp_path, GOOD + "# unknown yet\n")])
+
+
+def test_the_filters_of_warnings_that_a_plugin_sets_at_its_import_end_with_it(tmp_path, no_process):
+    origin = Origin("mine", str(write(tmp_path, "import warnings\nwarnings.simplefilter('ignore')\n" + GOOD)), True)
+    before = list(warnings.filters)
+    (one,) = imported(Known(origin, source_of(origin, Modules()), Finding(("mine",))))
+    assert (one.status, warnings.filters) == ("ok", before)
+
+
+CHOOSES = "import importlib, os, sys\nsys.path.insert(0, os.path.dirname(__file__))\nimportlib.import_module(os.environ['KDARENA_TEST_HELPER'])\n" + GOOD
+
+
+@pytest.fixture
+def chooses(tmp_path, monkeypatch):
+    """A plugin that loads the helper which a variable of the environment names; what its import in another process does is made up likewise."""
+    helpers = {name: write(tmp_path, f"W = {name!r}\n", f"{name}.py") for name in (f"chosen_{side}_{tmp_path.name}" for side in ("left", "right"))}
+
+    def probed(origins):
+        name = os.environ["KDARENA_TEST_HELPER"]
+        return [Finding(("mine",), modules=((name, str(helpers[name])),)) for _ in origins]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(findings, "_probed", probed)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield Origin("mine", str(write(tmp_path, CHOOSES)), True), list(helpers)
+    for name in helpers:
+        sys.modules.pop(name, None)
+
+
+def test_code_that_is_loaded_as_the_environment_says_is_part_of_the_source_as_it_is_now(chooses, monkeypatch):
+    origin, helpers = chooses
+    sources = []
+    for helper in (*helpers, helpers[0]):
+        monkeypatch.setenv("KDARENA_TEST_HELPER", helper)
+        for name in helpers:  # as in a new process
+            sys.modules.pop(name, None)
+        (one,) = imported(findings.known([origin])[0])
+        sources.append(one.source)
+        assert one.source == findings.known([origin])[0].source.digest
+    assert sources[0] == sources[2] != sources[1]
+
+
+def test_a_worker_that_loads_other_code_than_is_known_does_not_have_the_plugin_of_the_spec(chooses, monkeypatch):
+    origin, helpers = chooses
+    monkeypatch.setenv("KDARENA_TEST_HELPER", helpers[0])
+    listed = findings.known([origin])
+    monkeypatch.setenv("KDARENA_TEST_HELPER", helpers[1])
+    assert find("mine", listed, listed[0].source.digest).source == ""
+
+
+def test_what_was_not_tried_out_is_found_by_its_source(tmp_path, monkeypatch, no_process):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    listed = known([Origin("mine", str(write(tmp_path, GOOD)), True), Origin("sad", str(write(tmp_path, "1 / 0", "sad.py")), True)], try_out=False)
+    assert find("mine", listed, listed[0].source.digest).status == "ok"

@@ -147,8 +147,9 @@ def test_white_space_in_a_file_changes_nothing(record, three):
     assert ids(record) == three
 
 
-def test_asking_for_a_run_whose_file_is_torn_says_what_to_do(record, three):
+def test_asking_for_a_run_whose_file_is_torn_says_what_to_do(open_record, record, three):
     path_of(record, three[0]).write_text("{")
+    record = open_record(create=False)
     with pytest.raises(UserError, match="repeat the command that made it: it trains that run again"):
         record.find(three[0])
 

@@ -113,3 +113,12 @@ def test_a_safe_name_is_one_plain_part_of_a_path(text):
 
 def test_different_texts_have_different_safe_names():
     assert len({safe_name(text) for text in ("a/b", "a-b", "a b", "a\\b", "A/b")}) == 5
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_directory_that_lost_its_mark_and_has_its_runs_in_mlflow_alone_is_not_taken_for_one_of_this_format(tmp_path, create):
+    for name in ("kdarena.lock", "mlflow.db"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r'kdarena\.json: it was missing.* write \{"format": 1\} to it, then: kdarena record convert'):
+        Record.open(tmp_path, create=create)
+    assert not (tmp_path / "kdarena.json").exists()

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -63,3 +64,16 @@ def test_a_file_of_fields_that_this_version_does_not_know_counts_as_missing(tmp_
     checked.write(tmp_path / "profiles" / "k.json", {**dataclasses.asdict(PROFILE), "colour": "red"})
     with pytest.warns(UserWarning, match="unknown field 'colour'"):
         assert Store(tmp_path).profile("k") is None
+
+
+def test_the_plain_files_of_an_earlier_version_are_made_again_without_a_word(tmp_path, recwarn):
+    plain = {"profiles/k": dataclasses.asdict(PROFILE), "plans/k": dataclasses.asdict(CHOICE), "audits/audits": {"board": {"kd": 1.1}}}
+    for name, values in plain.items():
+        path = tmp_path / f"{name}.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(values))
+    store = Store(tmp_path)
+    assert (store.profile("k"), store.allocation("k"), store.audits()) == (None, None, {})
+    assert len(recwarn) == 0
+    store.keep_audits("board", {"kd": 1.2})
+    assert store.audits() == {("board", "kd"): 1.2}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from kdarena.errors import Notice
 from kdarena.tracks.rows import check_labels
 
 if TYPE_CHECKING:
@@ -207,7 +208,9 @@ def _read_cifar(name: str, folder: str, stamps: tuple[tuple[int, int], ...]) -> 
     test_images, test_labels, test_original = _read_files(Path(folder), layout, layout.test)
     digest = _digest(train_images, train_labels, test_images, test_labels)
     if not (original and test_original):
-        warnings.warn(f"{folder}: not the original files of {name} (md5 differs, the order of rows may too); loaded with digest {digest}", stacklevel=4)
+        warnings.warn(
+            f"{folder}: not the original files of {name} (md5 differs, the order of rows may too); loaded with digest {digest}", category=Notice, stacklevel=4
+        )
     return DataSet(
         name=name,
         train_images=train_images,
