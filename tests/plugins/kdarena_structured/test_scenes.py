@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from kdarena_structured import variants
+from kdarena_structured import method, variants
 
 from kdarena.testing.run import make_run, take_steps
 from kdarena.tracks import find_card
@@ -34,8 +34,6 @@ def test_depth_has_two_of_the_three_rows():
 def test_the_pyramids_map_is_compared(monkeypatch):
     card = find_card("scenes")
     run = make_run(PI_PA, card.load(card, Setting()))
-    from kdarena_structured import method
-
     seen = []
     monkeypatch.setattr(method, "nodes", lambda one, patch, pool: seen.append(one.shape) or one)
     take_steps(run, 1)
