@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+from engines.tools import result_of
 
 from kdarena.engines.engine import answer_from
 from kdarena.engines.local import LocalEngine
@@ -147,16 +148,6 @@ def spec(method, folder, seed=0):
 
 
 DIGITS = find_card("digits")
-
-
-def result_of(engine, job):
-    engine.submit(job)
-    started = time.monotonic()
-    while time.monotonic() - started < 120:
-        for event in engine.wait(1.0):
-            if event.result is not None:
-                return event.result
-    raise AssertionError("no result")
 
 
 def values(result):

@@ -1,11 +1,11 @@
 """A worker's death is a status; the engine goes on."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from engines.tools import result_of
 
 from kdarena.engines.engine import spec_from, to_message
 from kdarena.engines.local import ALLOCATOR, LocalEngine, worker_environment
@@ -79,16 +79,6 @@ def spec(method, plugin_file):
     return RunSpec("digits", method, source, "final", 0, Budget(steps, "flop"), (cost,), data=find_card("digits").digest(None))
 
 
-def run(engine, one):
-    engine.submit(one)
-    started = time.monotonic()
-    while time.monotonic() - started < 120:
-        for event in engine.wait(1.0):
-            if event.result is not None:
-                return event.result
-    raise AssertionError("no result")
-
-
 def test_after_every_kind_of_death_the_next_run_is_done(engine, plugin_file):
     expected = {
         "segfault": ("error", "SIGSEGV"),
@@ -98,17 +88,17 @@ def test_after_every_kind_of_death_the_next_run_is_done(engine, plugin_file):
         "raises": ("error", "plugin 'raises', hook 'loss': ZeroDivisionError"),
     }
     for method, (status, text) in expected.items():
-        result = run(engine, spec(method, plugin_file))
+        result = result_of(engine, spec(method, plugin_file))
         assert (result.status, text in result.error) == (status, True), result
-    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    assert result_of(engine, spec("healthy", plugin_file)).status == "done"
 
 
 def test_a_worker_whose_device_a_run_has_poisoned_takes_no_other(engine, plugin_file):
-    assert run(engine, spec("raises", plugin_file)).status == "error"
+    assert result_of(engine, spec("raises", plugin_file)).status == "error"
     (kept,) = engine._workers
-    assert "ZeroDivisionError" in run(engine, spec("poisons", plugin_file)).error
+    assert "ZeroDivisionError" in result_of(engine, spec("poisons", plugin_file)).error
     assert engine._workers == []
-    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    assert result_of(engine, spec("healthy", plugin_file)).status == "done"
     (fresh,) = engine._workers
     assert fresh.process.pid != kept.process.pid
 
@@ -129,7 +119,7 @@ def test_an_endless_loop_is_a_timeout(tmp_path, plugin_file):
         devices=["cpu"], threads=1, teachers=tmp_path / "t", output=tmp_path / "o", log=tmp_path / "log", plugin_paths=[str(plugin_file)], silence_limit=15.0
     )
     try:
-        result = run(engine, spec("endless", plugin_file))
+        result = result_of(engine, spec("endless", plugin_file))
     finally:
         engine.close()
     assert (result.status, "endless loop" in result.error) == ("timeout", True)
@@ -142,7 +132,7 @@ def test_a_result_is_the_same_in_a_worker_and_here(engine, plugin_file, tmp_path
     torch.set_num_threads(1)
     one = spec("healthy", plugin_file)
     here = execute(one, Workspace(tmp_path, tmp_path, plugin_paths=[str(plugin_file)]))
-    there = run(engine, one)
+    there = result_of(engine, one)
     assert (here.metrics, here.curves, here.phases) == (there.metrics, there.curves, there.phases)
 
 
@@ -150,17 +140,17 @@ def test_a_worker_finds_modules_where_the_command_does_and_not_in_the_current_fo
     for name in ("kdarena", "torch"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')")
     monkeypatch.chdir(tmp_path)
-    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    assert result_of(engine, spec("healthy", plugin_file)).status == "done"
 
 
 def test_code_that_a_hook_loads_is_a_note_of_its_run_and_of_no_other(engine, plugin_file):
-    notes = [run(engine, spec(method, plugin_file)).notes for method in ("healthy", "loads", "loads", "healthy")]
+    notes = [result_of(engine, spec(method, plugin_file)).notes for method in ("healthy", "loads", "loads", "healthy")]
     line = "loads loaded_late.py while it runs, which is not part of its code's digest: import it at the top of the file"
     assert notes == [(), (line,), (line,), ()]
 
 
 def test_a_worker_ends_when_its_parent_is_gone(engine, plugin_file):
-    assert run(engine, spec("healthy", plugin_file)).status == "done"
+    assert result_of(engine, spec("healthy", plugin_file)).status == "done"
     process = engine._workers[0].process
     process.stdin.close()
     assert process.wait(timeout=20) == -signal.SIGKILL  # with its group
@@ -179,5 +169,5 @@ def test_thread_counts_and_allocator_are_set_before_a_worker_starts():
 
 
 def test_what_plugins_print_goes_to_the_log(engine, plugin_file, tmp_path):
-    run(engine, spec("healthy", plugin_file))
+    result_of(engine, spec("healthy", plugin_file))
     assert "a plugin may print what it likes" in Path(tmp_path / "log").read_text()
