@@ -36,6 +36,12 @@ def _remove_cache() -> None:
     shutil.rmtree(os.environ.pop(OWN_CACHE), ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Each test draws the same numbers, whatever ran before it in this process."""
+    torch.manual_seed(0)
+
+
 REFERENCE_KEY = "0123456789abcdef"
 
 
