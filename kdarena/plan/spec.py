@@ -20,9 +20,10 @@ from kdarena.plan.plain import from_plain
 Purpose = Literal["teacher", "given", "tune", "final", "control"]
 """``given``: the user's own teacher, scored and not trained; ``control``: the student along the ladder of shorter budgets."""
 
-Status = Literal["done", "underspent", "pruned", "diverged", "oom", "timeout", "killed", "error", "skipped"]
-"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result; ``pruned`` ends a trial; the rest are failures, except
-``skipped``. ``killed``: from outside, and not for memory."""
+Status = Literal["done", "underspent", "unpaid", "underpriced", "pruned", "diverged", "oom", "timeout", "killed", "error", "skipped"]
+"""``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result. ``unpaid`` and ``underpriced`` are statuses of a row, not of a
+run: its runs took time that was not charged, or steps that cost more than their price. ``pruned`` ends a trial; the rest are failures, except ``skipped``.
+``killed``: from outside, and not for memory."""
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
 LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
@@ -164,8 +165,12 @@ class RunResult:
         curves: per name of a term (``train/ce``) or metric (``validation/top1``) a list of (step, value).
         phases: what each phase got.
         committed: committed steps times profiled costs, in the budget's unit.
-        spent_s: measured device time of training in seconds: information, never a budget.
+        spent_s: measured device time of the charged steps in seconds (:class:`kdarena.tracks.measure.Stopwatch`): information, never a budget.
+        outside: device seconds of the method outside its charged steps, by hook, less what the plain student takes there.
         steps, samples, flops: trained, seen, counted.
+        student_updates: steps of an optimiser on the deployed student's own parameters.
+        taken: what the method learned from in addition to labels, as it was seen to be taken: ``pool teacher``, ``own teacher``, ``auxiliary data``,
+            ``teacher's weights``.
         parameters: of the deployed student.
         system: peak memory, processor time, build and evaluation seconds and the like.
         environment: versions, device, threads, precision.
@@ -182,9 +187,12 @@ class RunResult:
     phases: tuple[PhaseRecord, ...] = ()
     committed: float = 0.0
     spent_s: float = 0.0
+    outside: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     samples: int = 0
     flops: float = 0.0
+    student_updates: int = 0
+    taken: tuple[str, ...] = ()
     parameters: int = 0
     system: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
