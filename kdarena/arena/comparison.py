@@ -75,7 +75,7 @@ class Comparison:
         """About how many runs so many methods make together with the student's shorter ones."""
         finals = self.allocation.seeds * (2 if self.allocation.tuning else 1)
         trials = int(self.allocation.tuning / (TRIAL_SHARE * self.allocation.amount) + 1e-9)
-        return methods * (finals + trials) + self.allocation.seeds * len(LADDER)
+        return methods * (finals + trials) + finals * len(LADDER)
 
 
 def _charged(entrant: Entrant, task: ProfiledTask, allocation: Allocation, costs: Sequence[PhaseCost], teachers: Teachers) -> Allocation:

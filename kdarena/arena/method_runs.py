@@ -11,7 +11,7 @@ from kdarena.arena.trials import Candidate, Study, search_space
 from kdarena.engines.engine import Result
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.allocation import LADDER, TRIAL_SHARE, Allocation
-from kdarena.plan.budget import minimum_amount
+from kdarena.plan.budget import minimum_amount, share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import SWEPT
@@ -66,17 +66,24 @@ class MethodRuns:
         return replace(short, params=candidate.params, recipe=candidate.recipe)
 
     def final_jobs(self, tuned: Candidate | None) -> list[Job]:
-        """All final runs: of the default setting, of the tuned one where there is one, and the plain student's shorter ones."""
-        final, seeds = self.final, range(self.allocation.seeds)
-        jobs = [self._job(replace(final, seed=seed), SWEPT if final.purpose == "control" else "default") for seed in seeds]
+        """All final runs: of the default setting, of the tuned one where there is one, and the plain student's shorter ones of each."""
+        final = self.final
+        settings = {SWEPT if final.purpose == "control" else "default": final}
         if tuned is not None:
-            jobs += [self._job(replace(final, seed=seed, params=tuned.params, recipe=tuned.recipe), "tuned") for seed in seeds]
+            settings["tuned"] = replace(final, params=tuned.params, recipe=tuned.recipe)
+        jobs = [self._job(replace(spec, seed=seed), setting) for setting, spec in settings.items() for seed in range(self.allocation.seeds)]
         if self.entrant.method.name == STUDENT and self.swept is None:
-            for share in LADDER:
-                shorter = Budget(self.allocation.amount * share, self.allocation.unit)
-                if shorter.amount >= minimum_amount(self.costs):
-                    rung = replace(final, budget=shorter, purpose="control", metric_groups=())
-                    jobs += [self._job(replace(rung, seed=seed), f"ladder:{share}") for seed in seeds]
+            jobs += [job for spec in settings.values() for job in self._ladder(spec)]
+        return jobs
+
+    def _ladder(self, final: RunSpec) -> list[Job]:
+        """The shorter runs of a setting that has final runs: which of two is ranked, only those say."""
+        jobs = []
+        for share in LADDER:
+            # whole steps, or a short rung would leave more of its budget unspent than a run may
+            amount = spend(self.costs, share_out(self.costs, share * final.budget.amount))
+            rung = replace(final, budget=replace(final.budget, amount=amount), purpose="control", metric_groups=())
+            jobs += [self._job(replace(rung, seed=seed), f"ladder:{share:g}") for seed in range(self.allocation.seeds)]
         return jobs
 
     def trial_job(self, spec: RunSpec) -> Job:

@@ -56,6 +56,7 @@ def columns() -> list[Column]:
     """The essential columns of a board, which fit 120 characters."""
     return [
         Column("#", lambda row: _text(row["rank"])),
+        Column("in class", lambda row: _text(row["rank_class"])),
         Column("method", name_of, number=False),
         Column("test mean", _mean),
         Column("Δ student", _difference),
@@ -98,7 +99,7 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"{seeds} seed{'s' if seeds != 1 else ''}; {platform(first)}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
-        'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them.',
+        'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them. "in class" is # among the rows of one supervision.',
         *_overlap(board_rows),
         *_exactness(board_rows),
         *_shared((name_of(row), row["status_note"]) for row in board_rows if row["status_note"]),

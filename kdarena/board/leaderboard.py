@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kdarena.board.equal_updates import equal_updates_difference
 from kdarena.board.frame import frame_of, metric_of, names, track_of
+from kdarena.board.ranks import with_ranks
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
 from kdarena.board.selection import Asked, asked_for, entries, settings_tried
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Variant, amount_of, board_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
+from kdarena.board.variants import CONTROLS, Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
 from kdarena.plan.request import SWEPT
@@ -31,7 +33,7 @@ COLUMNS = names("""
 """)
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
-    rank status_note named version tried step_cost_error audit mean_default mean_tuned params_json recipe_json
+    rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error audit mean_default mean_tuned params_json recipe_json
     device device_name precision threads torch code protocol data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
@@ -55,8 +57,8 @@ def leaderboard_frame(
 ) -> pd.DataFrame:
     """All boards one after another, each in the order of its rows; a value that does not apply is None.
 
-    ``rank`` orders rows by their mean and says nothing of significance. A row with a seed that is not done comes after
-    all complete rows; nothing is imputed. ``budget``, ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are
+    ``rank`` orders rows by their mean and says nothing of significance; ``rank_class`` is the same among the rows of one supervision. A row with
+    a seed that is not done comes after all complete rows; nothing is imputed. ``budget``, ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are
     means of a training run; ``tuning_s`` and ``teacher_s`` are sums.
 
     Args:
@@ -131,7 +133,7 @@ def _board_rows(
             **_declared(methods.get(name), best),
             **_scores(best, metric),
             **_differences(best, student, reference, metric),
-            "delta_equal_updates": None if name == controls[0] else ladder_difference(best, student, ladder, f"test/{metric}"),
+            **_equal_updates(best, student, ladder, metric),
             **_costs(board, best, own_trials, spent_on),
             **_settings(best, further, metric),
             "audit": audits.get((board.key, f"{name} {entry.named}".strip())),
@@ -141,21 +143,11 @@ def _board_rows(
             "reference": board.reference or None,
         }
         row["status_note"] = _note(row, best, further, seeds, student[0] if student else None)
-        row["_complete"] = best.complete(seeds, f"test/{metric}")
+        row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
-    rows.sort(key=_order)
-    for number, row in enumerate(rows, 1):
-        row["rank"] = number if row["status"] != "skipped" else None
-        del row["_complete"]
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
-    return [*rows, *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
-
-
-def _order(row: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
-    """Where a row is on its board: complete rows by their mean, then incomplete ones, then skipped ones."""
-    label = f"{row['method']} {row['named']} {row['version']}"
-    return row["status"] == "skipped", not row["_complete"], -row["mean"] if row["mean"] is not None else float("inf"), label
+    return [*with_ranks(rows), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
 
 
 def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: str) -> list[Variant]:
@@ -221,6 +213,15 @@ def _differences(variant: Variant, student: Sequence[Variant], reference: Sequen
             differences["detectable"] = detectable_difference(interval.deviation, interval.count)
             differences["seeds_needed"] = seeds_needed(interval.mean, interval.deviation)
     return differences
+
+
+def _equal_updates(variant: Variant, student: Sequence[Variant], ladder: Sequence[RecordedRun], metric: str) -> dict[str, Any]:
+    """The updates of the deployed student, and the difference to the plain student at as many."""
+    updates = {"student_updates": _whole(mean_of(variant.finished, lambda run: run.result.student_updates or None))}
+    interval = None if student and student[0] is variant else equal_updates_difference(variant, student, ladder, f"test/{metric}")
+    if interval is None:
+        return updates
+    return updates | {"delta_equal_updates": interval.mean, "delta_equal_updates_low": interval.low, "delta_equal_updates_high": interval.high}
 
 
 def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_on: Mapping[str, float]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                 **row,
                 "method": f"{row['method']}:{name}",
                 "rank": None,
+                "rank_class": None,
                 "mean": interval and interval.mean,
                 "ci_low": interval and interval.low,
                 "ci_high": interval and interval.high,
@@ -59,7 +60,20 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                 "delta_student_low": difference and difference.low,
                 "delta_student_high": difference and difference.high,
                 **dict.fromkeys(
-                    ("delta_equal_updates", "delta_kd", "delta_kd_low", "delta_kd_high", "detectable", "seeds_needed", "validation", "latency_ms", "tried")
+                    (
+                        "delta_equal_updates",
+                        "delta_equal_updates_low",
+                        "delta_equal_updates_high",
+                        "student_updates",
+                        "delta_kd",
+                        "delta_kd_low",
+                        "delta_kd_high",
+                        "detectable",
+                        "seeds_needed",
+                        "validation",
+                        "latency_ms",
+                        "tried",
+                    )
                 ),
                 **dict.fromkeys(("mean_default", "mean_tuned", "audit", "step_cost_error")),
                 **{column: variant.mean(prefix + measured) for column, measured in known.items()},

@@ -1,4 +1,4 @@
-"""What a board is made of: which runs compare, a method with one set of parameters, and the ladder of the student."""
+"""What a board is made of: which runs compare, and a method with one set of parameters."""
 
 from __future__ import annotations
 
@@ -155,38 +155,6 @@ def ranked(variants: Sequence[Variant], seeds: frozenset[int], metric: str) -> V
     if any(score is None for score in scores.values()):
         return max(candidates, key=lambda variant: (not variant.skipped, len(variant.finished), not variant.tuned))
     return max(candidates, key=lambda variant: (scores[id(variant)], not variant.tuned))
-
-
-def ladder_difference(variant: Variant, student: Sequence[Variant], controls: Sequence[RecordedRun], metric: str) -> float | None:
-    """Mean over seeds of a variant's metric less the student's at the same number of updates.
-
-    The student's is read between its runs at the full budget and along the ladder of shorter ones, linearly in the
-    logarithm of the steps; beyond the ladder there is no answer, and None. All of one seed.
-
-    Args:
-        variant: of the method.
-        student: the student's variants, the one to compare with first.
-        controls: its runs along the ladder.
-        metric: as ``test/top1``.
-    """
-    for full in student:
-        same = [run for run in controls if setting_key(run) == setting_key(full.first) and run.spec.source == full.first.spec.source]
-        if same:
-            break
-    else:
-        return None
-    points: dict[int, dict[int, float]] = {}
-    for run in [*full.finished, *(run for run in same if run.result.status in COMPLETE)]:
-        value = run.result.metrics.get(metric, math.nan)
-        if math.isfinite(value) and run.result.steps > 0:
-            points.setdefault(run.spec.seed, {})[run.result.steps] = value
-    differences = []
-    for seed, value in variant.values(metric).items():
-        steps, curve = variant.runs[seed].result.steps, sorted(points.get(seed, {}).items())
-        if len(curve) > 1 and curve[0][0] <= steps <= curve[-1][0]:
-            logarithms = np.log([place for place, _ in curve])
-            differences.append(value - float(np.interp(math.log(steps), logarithms, [height for _, height in curve])))
-    return average(differences) if len(differences) == len(variant.values(metric)) else None
 
 
 def step_cost(run: RecordedRun) -> tuple[float | None, float | None]:

@@ -42,16 +42,16 @@ def _methods(entrants: Sequence[Entrant]) -> list[str]:
 
 def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list[str]:
     seeds = request.seeds or DEFAULT_SEEDS
-    shares = " and ".join(f"{share:g}" for share in LADDER)
+    shares = ", ".join(f"1/{1 / share:g}" for share in LADDER)
     lines = [
         f"teachers: {len(teachers_of(runnable))}, each for {card.recipe.teacher_epochs:g} epochs by the recipe",
         f"final runs: {len(runnable)} methods x {seeds} seeds with default settings, and as many with tuned settings where tuning finds better ones",
-        f"controls: the student alone at {shares} of the budget, {seeds} seeds each",
+        f"controls: the student alone at {shares} of the budget with each setting that it has final runs of, {seeds} seeds each",
     ]
     if request.budget is None:
         minutes = (request.total or DEFAULT_TOTAL) / 60
         return [*lines, f"budget of a run: fitted to {minutes:g} minutes in total, once the step cost of each method has been measured"]
-    budgets = len(runnable) * seeds * 2 + sum(LADDER) * seeds
+    budgets = (len(runnable) + sum(LADDER)) * seeds * 2
     together = Amount(budgets * request.budget.value, request.budget.currency)
     return [
         *lines,

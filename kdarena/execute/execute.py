@@ -30,7 +30,7 @@ from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
-from kdarena.plan.budget import UNDERSPEND, commit, spend
+from kdarena.plan.budget import MINIMUM_STEPS, UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
 from kdarena.seeds import derive
@@ -68,7 +68,7 @@ class _Execution:
 
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task
-        steps = commit(spec.costs, spec.budget.amount)
+        steps = commit(spec.costs, spec.budget.amount, least=1 if spec.purpose == "control" else MINIMUM_STEPS)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
         phases = self.hooks.build(run)
@@ -119,6 +119,7 @@ class _Execution:
             spent_s=trained.seconds,
             steps=training.steps,
             samples=trained.samples,
+            student_updates=training.student_updates(),
             flops=float(sum(flops * count for flops, count in zip(counted, taken, strict=False))),
             parameters=parameters,
             system={

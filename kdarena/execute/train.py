@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdarena.errors import Diverged
 from kdarena.execute.hooks import Hooks
-from kdarena.execute.updates import BoundUpdate, Stepper
+from kdarena.execute.updates import BoundUpdate, CountedUpdates, Stepper
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
@@ -64,6 +64,7 @@ class Training:
         self.spent = 0.0
         self.steps = 0
         self.trained = Trained([], {}, 0.0, 0)
+        self._updates: list[CountedUpdates] = []
         self._augmented = run.batches("augmented")
 
     def __call__(self) -> Trained:
@@ -76,6 +77,10 @@ class Training:
                 # what it leaves is shared out anew; else the committed numbers remain, which a second rounding would change
                 steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
         return self.trained
+
+    def student_updates(self) -> int:
+        """Steps of an optimiser so far on the parameters of the network that is the student now, in whatever phases and roles it was trained."""
+        return sum(updates.of(self.run.learner.student) for updates in self._updates)
 
     def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
         stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented)
@@ -95,6 +100,7 @@ class Training:
                         ended_early = bool(stop_when(self.run))
         finally:  # also of a phase in which a watcher ends the run
             self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
+            self._updates.append(CountedUpdates(stepper))
         return {bound.name: bound for bound in stepper.bound}
 
     def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> int:

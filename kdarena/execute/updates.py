@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import weakref
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -151,6 +152,27 @@ class Stepper:
                 f"{without} of {len(gradients)} parameters of update {bound.name!r} get no gradient in phase {self.phase.name!r}; "
                 "train them, leave them out of the update, or mark it optional",
             )
+
+
+class CountedUpdates:
+    """How often the optimisers of a phase have stepped on which parameters; keeps no network alive that the method lets go."""
+
+    def __init__(self, stepper: Stepper):
+        """
+        Args:
+            stepper: that has taken the steps of the phase.
+        """
+        times = Counter[int]()  # in each step, by parameter
+        for bound in stepper.bound:
+            times.update(dict.fromkeys(bound.ids, bound.update.repeat if bound.update.before else 1))
+        parameters = {id(parameter): parameter for bound in stepper.bound for parameter in bound.parameters}
+        self._times = [(weakref.ref(parameter), times[key]) for key, parameter in parameters.items()]
+        self._steps = stepper.count
+
+    def of(self, network: nn.Module) -> int:
+        """Steps of an optimiser on a network's own parameters; of several optimisers for parts of it, that with most steps counts."""
+        own = {id(parameter) for parameter in network.parameters()}
+        return self._steps * max((times for parameter, times in self._times if id(parameter()) in own), default=0)
 
 
 def _laid_out(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor | None:

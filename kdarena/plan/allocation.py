@@ -16,8 +16,9 @@ from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost, Unit
 from kdarena.tracks.card import TaskCard
 
-LADDER = (0.25, 0.5)
-"""Shares of the budget that the student alone also gets, so that a method is read against the student at its number of updates."""
+LADDER = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Shares of the budget that the student alone also gets, so that a method is read against the student at its number of updates. A rung may have
+fewer steps than a method's least number: of the student's fifty there are three on the lowest."""
 TRIAL_SHARE = 0.5
 """A trial's budget as a share of a final run's."""
 DEFAULT_SEEDS = 5

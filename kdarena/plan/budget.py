@@ -17,15 +17,16 @@ UNDERSPEND = 0.03
 """Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
 
 
-def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:
+def commit(costs: Sequence[PhaseCost], amount: float, least: int = MINIMUM_STEPS) -> tuple[int, ...]:
     """Steps of each phase: fixed ones first, then what is left by shares, rounded in the last phase that takes a share.
 
     Args:
         costs: of the phases, in the unit of ``amount``.
         amount: of the budget, or of what is left of it.
+        least: the least number of steps; a control, which is not judged, may have fewer than a method.
 
     Raises:
-        BudgetTooSmall: the fixed phases alone exceed the amount, or fewer than 50 steps come out.
+        BudgetTooSmall: the fixed phases alone exceed the amount, or fewer than ``least`` steps come out.
     """
     free = [cost.phase for cost in costs if cost.steps is None and cost.cost <= 0]
     if free:
@@ -34,10 +35,10 @@ def commit(costs: Sequence[PhaseCost], amount: float) -> tuple[int, ...]:
         )
     steps = share_out(costs, amount)
     total = sum(steps)
-    needed = minimum_amount(costs)
-    if total < MINIMUM_STEPS or amount < fixed_amount(costs):
+    needed = minimum_amount(costs, least)
+    if total < least or amount < fixed_amount(costs):
         raise BudgetTooSmall(
-            f"the budget allows {max(total, 0)} steps, {MINIMUM_STEPS} are the least "
+            f"the budget allows {max(total, 0)} steps, {least} are the least "
             f"(it needs {needed:.4g} for them, the budget is {amount:.4g}); raise --budget or leave the method out"
         )
     return steps
@@ -64,12 +65,12 @@ def fixed_amount(costs: Sequence[PhaseCost]) -> float:
     return sum(cost.steps * cost.cost for cost in costs if cost.steps is not None)
 
 
-def minimum_amount(costs: Sequence[PhaseCost]) -> float:
-    """The least budget: the fixed phases, and enough steps of the most expensive phase for the minimum number in total."""
+def minimum_amount(costs: Sequence[PhaseCost], least: int = MINIMUM_STEPS) -> float:
+    """The least budget: the fixed phases, and enough steps of the most expensive phase for ``least`` in total."""
     fixed_steps = sum(cost.steps for cost in costs if cost.steps is not None)
     most_expensive = max((cost.cost for cost in costs if cost.steps is None), default=0.0)
     takers = sum(1 for cost in costs if cost.steps is None)
-    return fixed_amount(costs) + max(MINIMUM_STEPS - fixed_steps, takers) * most_expensive
+    return fixed_amount(costs) + max(least - fixed_steps, takers) * most_expensive
 
 
 def spend(costs: Sequence[PhaseCost], steps: Sequence[int]) -> float:

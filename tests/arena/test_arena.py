@@ -103,8 +103,18 @@ def test_trials_never_read_the_test_set(undisturbed):
 
 
 def test_the_student_also_runs_along_a_ladder_of_shorter_budgets(undisturbed):
-    amounts = sorted({run["budget"] for run in recorded(undisturbed[0]) if run["purpose"] == "control"})
-    assert amounts == [1.25e9, 2.5e9]
+    runs = [run for run in recorded(undisturbed[0]) if run["method"] == "student"]
+    (cost,) = {run["committed"] / run["steps"] for run in runs if run["purpose"] == "final"}
+    rungs = [run for run in runs if run["purpose"] == "control"]
+    assert {run["steps"] for run in rungs} == {round(share * 5e9 / cost) for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2)}
+    assert {run["status"] for run in rungs} == {"done"}
+
+
+def test_every_row_that_trained_is_read_against_the_student_at_its_own_updates(undisturbed):
+    rows = {row["method"]: row for row in board(undisturbed[0])}
+    assert all((row["delta_equal_updates"] is None) is (name == "student") for name, row in rows.items())
+    assert rows["ban"]["student_updates"] < rows["ban"]["steps"] / 2
+    assert {rows[name]["student_updates"] - rows[name]["steps"] for name in ("student", "kd", "dml")} == {0}
 
 
 def test_supervision_follows_from_the_teachers_taken(undisturbed):

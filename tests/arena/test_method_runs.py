@@ -1,7 +1,7 @@
 """A method's trials and final runs under commands that are killed, on made-up results."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +9,11 @@ import pytest
 from kdarena import Float, Params
 from kdarena.arena.method_runs import MethodRuns, work
 from kdarena.arena.recorder import Recorder
+from kdarena.arena.trials import Candidate
 from kdarena.engines.engine import Event
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import Plugin
-from kdarena.plan.allocation import Allocation
+from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
@@ -75,6 +76,13 @@ def runs(synthetic):
     costs = (PhaseCost("train", None, 1.0, 0.01, 1.0, 0.005, 1000),)
     allocation = Allocation(60.0, "s", 2, TRIALS * 30.0, "60s")
     return MethodRuns(Entrant(plugin, {}, {}, (REFERENCE,)), conditions, {REFERENCE: "0" * 16}, costs, allocation, 60.0, 0.5)
+
+
+@pytest.fixture
+def student(runs, synthetic):
+    """The plain student, with two seeds of 301 steps."""
+    plugin = Plugin("student", method=synthetic.method("student", Params=TunedParams))
+    return replace(runs, entrant=replace(runs.entrant, plugin=plugin, teachers=()), allocation=replace(runs.allocation, amount=3.01))
 
 
 def watched(one, asked):
@@ -149,3 +157,27 @@ def test_of_recalled_runs_the_trials_curves_alone_are_read_and_once(undisturbed,
     command(tmp_path / "undisturbed", runs, MadeUpWorker())
     trials = [run.run_id for run in Record.open(tmp_path / "undisturbed", create=False).runs() if run.spec.purpose == "tune"]
     assert read == trials
+
+
+# the ladder
+def rungs_of(jobs):
+    return [job for job in jobs if job.spec.purpose == "control"]
+
+
+def test_the_student_climbs_a_ladder_of_whole_steps_below_its_final_runs(student):
+    rungs = rungs_of(student.final_jobs(None))
+    assert [(job.setting, job.spec.seed) for job in rungs] == [(f"ladder:{share}", seed) for share in (0.0625, 0.125, 0.25, 0.5) for seed in (0, 1)]
+    assert [round(job.spec.budget.amount / 0.01, 9) for job in rungs[::2]] == [19, 38, 75, 150]
+
+
+def test_each_setting_that_has_final_runs_has_a_ladder(student):
+    jobs = student.final_jobs(Candidate({"temperature": 2.0}, {"lr": 0.2}))
+    settings = {(tuple(job.spec.params.items()), tuple(job.spec.recipe.items())) for job in jobs if job.spec.purpose == "final"}
+    rungs = rungs_of(jobs)
+    assert len(rungs) == 2 * 2 * len(LADDER)
+    assert {(tuple(job.spec.params.items()), tuple(job.spec.recipe.items())) for job in rungs} == settings
+    assert len(settings) == 2
+
+
+def test_no_other_method_climbs_a_ladder(runs):
+    assert rungs_of(runs.final_jobs(None)) == []

@@ -475,37 +475,6 @@ def ladder(synthetic, values, **changes):
     ]
 
 
-def test_at_equal_updates_the_student_is_read_from_its_ladder(synthetic):
-    student, steps = synthetic.runs("student", [90.0] * 3), round(math.sqrt(1500 * 3000))
-    runs = [*student, *ladder(synthetic, {0.25: 80.0, 0.5: 86.0}), *synthetic.runs("kd", [91.0] * 3, steps=steps)]
-    # halfway between the first two rungs in the logarithm of the steps
-    assert board(runs)["kd"]["delta_equal_updates"] == pytest.approx(91.0 - 83.0, abs=0.01)
-
-
-def test_at_the_students_own_steps_equal_updates_is_the_plain_difference(synthetic):
-    runs = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", KD)]
-    row = board(runs)["kd"]
-    assert row["delta_equal_updates"] == pytest.approx(row["delta_student"])
-
-
-@pytest.mark.parametrize("steps", [1000, 7000])
-def test_beyond_the_ladder_there_is_no_difference_at_equal_updates(synthetic, steps):
-    runs = [*synthetic.runs("student", STUDENT), *ladder(synthetic, {0.25: 80.0}), *synthetic.runs("kd", KD, steps=steps)]
-    assert board(runs)["kd"]["delta_equal_updates"] is None
-
-
-def test_the_ladder_is_read_with_the_setting_that_climbed_it(synthetic):
-    tuned = [synthetic.run("student", seed, 95.0, setting="tuned", recipe={"lr": 0.2}) for seed in range(3)]
-    runs = [*synthetic.runs("student", [90.0] * 3), *tuned, *ladder(synthetic, {0.5: 86.0}), *synthetic.runs("kd", [91.0] * 3)]
-    rows = board(runs)
-    assert rows["student"]["tuned"] is True
-    assert rows["kd"]["delta_equal_updates"] == pytest.approx(1.0)
-
-
-def test_without_a_ladder_there_is_no_difference_at_equal_updates(synthetic):
-    assert board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)])["kd"]["delta_equal_updates"] is None
-
-
 def test_the_largest_number_of_test_samples_in_train_is_a_column(synthetic):
     runs = [replace(run, result=replace(run.result, system={"test_in_train": 10.0 + run.spec.seed})) for run in synthetic.runs("kd", KD)]
     row = board(runs)["kd"]

@@ -59,7 +59,19 @@ def test_it_is_read_against_the_student_by_seed(synthetic):
 
 def test_it_claims_nothing_that_only_a_ranked_row_may(synthetic):
     row = by_name([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD), *feed(synthetic)])["feed:multi"]
-    for column in ("rank_low", "rank_high", "p_raw", "p_holm", "delta_kd", "delta_equal_updates", "detectable", "validation", "latency_ms", "mean_default"):
+    for column in (
+        "rank_low",
+        "rank_high",
+        "p_raw",
+        "p_holm",
+        "delta_kd",
+        "delta_equal_updates",
+        "rank_class",
+        "detectable",
+        "validation",
+        "latency_ms",
+        "mean_default",
+    ):
         assert row[column] is None
 
 

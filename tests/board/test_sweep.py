@@ -15,7 +15,7 @@ from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import Plugin
 from kdarena.params import Choice as OneOf
 from kdarena.params import Flag, Float, Int, Params
-from kdarena.plan.allocation import Allocation
+from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
@@ -108,7 +108,7 @@ def test_runs_of_the_swept_method_are_controls_with_the_value_and_the_metrics_as
 def test_the_student_beside_a_sweep_is_a_final_run_and_climbs_no_ladder(synthetic):
     assert [(job.setting, job.spec.purpose) for job in jobs_of(synthetic, "student", "noisy")] == [("default", "final")] * 2
     ladder = [job for job in jobs_of(synthetic, "student", None) if job.setting.startswith("ladder")]
-    assert len(ladder) == 4
+    assert len(ladder) == 2 * len(LADDER)
     assert all(job.spec.metric_groups == () for job in ladder)
 
 

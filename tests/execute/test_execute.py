@@ -101,6 +101,12 @@ def test_a_budget_too_small_is_an_error_in_one_line(bench):
     assert "50 are the least" in result.error
 
 
+def test_a_control_may_have_a_budget_that_is_too_small_for_a_method(bench):
+    result = execute(student(steps=3, purpose="control"), bench)
+    assert (result.status, result.steps, result.student_updates) == ("done", 3, 3)
+    assert "test/top1" in result.metrics
+
+
 def test_a_schedule_that_was_not_profiled_is_refused(bench):
     cost = PhaseCost("other", None, 1.0, 1.0, None, None, 10)
     result = execute(student(costs=(cost,)), bench)

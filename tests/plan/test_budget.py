@@ -54,6 +54,12 @@ def test_a_budget_for_fewer_than_fifty_steps_is_refused_with_what_it_takes():
         commit([cost("train", 2.0)], 98.0)
 
 
+def test_a_control_may_have_fewer_steps_than_a_method():
+    assert commit([cost("train", 2.0)], 6.0, least=1) == (3,)
+    with pytest.raises(BudgetTooSmall, match=r"0 steps, 1 are the least .it needs 2 for them"):
+        commit([cost("train", 2.0)], 0.5, least=1)
+
+
 def test_a_share_of_a_budget_in_which_a_step_costs_nothing_is_refused():
     with pytest.raises(BudgetTooSmall, match="phase 'fit' cost nothing in this unit"):
         commit([cost("fit", 0.0), cost("train", 1.0)], 900.0)

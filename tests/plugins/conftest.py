@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from kdarena.execute.train import Training
+from kdarena.plan.spec import PhaseCost
 from kdarena.tracks import find_card
 from kdarena.tracks.classification import models
 from kdarena.tracks.values import Setting
@@ -28,3 +30,16 @@ def digits(small_msdnet):
         return chosen.load(chosen, Setting(precision=precision))
 
     return load
+
+
+@pytest.fixture
+def count_updates():
+    """Trains a run for six steps of each phase that takes a share; gives the updates of the deployed student, and the steps of each phase."""
+
+    def count(run):
+        costs = [PhaseCost(phase.name, phase.steps, phase.share, 1.0, None, None, 0) for phase in run.phases]
+        training = Training(run.hooks, run, run.phases, costs, float(sum(phase.steps or 6 for phase in run.phases)))
+        steps = {phase.name: phase.steps for phase in training().phases}
+        return training.student_updates(), steps
+
+    return count

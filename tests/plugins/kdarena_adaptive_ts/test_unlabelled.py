@@ -88,6 +88,10 @@ class TestDecoding:
         assert (train.steps, train.data) == (None, "augmented")
 
     @UNLABELLED
+    def test_it_is_no_update_of_the_student(self, spelling_run, count_updates, plugin):
+        assert count_updates(spelling_run(plugin)) == (6, {"decode": 3, "train": 6})
+
+    @UNLABELLED
     def test_every_utterance_is_decoded_once_and_never_again_in_training(self, spelling_run, plugin):
         run = spelling_run(plugin)
         take_phases(run, 8)

@@ -274,6 +274,9 @@ class TestTurns:
         assert all(torch.equal(weight, seen[0][1]) for _, weight in seen)
         assert not torch.equal(critic.layers[-1].weight, seen[0][1])
 
+    def test_the_critics_steps_are_no_updates_of_the_student(self, dense_task, count_updates):
+        assert count_updates(make_run(STRUCTURED, dense_task(), SMALL)) == (6, {"train": 6})
+
     def test_student_and_critic_step_at_their_own_rates_along_one_curve(self, dense_task):
         run = make_run(STRUCTURED, dense_task(), SMALL)
         take_steps(run, 2)

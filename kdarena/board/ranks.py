@@ -1,0 +1,35 @@
+"""The order of a board's rows, and their ranks: over all rows, and within a supervision class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdarena.plan.spec import Status
+
+UNRANKED: tuple[Status, ...] = ("unpaid", "underpriced", "skipped")
+"""Statuses of a row that has no rank: the first two were trained by other rules than the rest, the last was not trained."""
+
+
+def with_ranks(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a board in their order, each with ``rank`` and ``rank_class``, its place among the ranked rows of its supervision; None without a rank.
+
+    Complete rows come first, by their mean; then those with a seed that is not done, by theirs; then those without a rank.
+
+    Args:
+        rows: each with ``complete``: whether all seeds are done and have a value.
+    """
+    in_order = sorted((dict(row) for row in rows), key=_order)
+    taken: Counter[str | None] = Counter()
+    for number, row in enumerate(in_order, 1):
+        taken[row["supervision"]] += 1
+        ranked = row["status"] not in UNRANKED
+        row["rank"], row["rank_class"] = (number, taken[row["supervision"]]) if ranked else (None, None)
+    return in_order
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, bool, float, str]:
+    label = f"{row['method']} {row['named']} {row['version']}"
+    without_rank = 1 + UNRANKED.index(row["status"]) if row["status"] in UNRANKED else 0
+    return without_rank, not row["complete"], -row["mean"] if row["mean"] is not None else float("inf"), label
