@@ -172,7 +172,7 @@ def test_counting_keeps_no_network_that_the_method_lets_go():
 
     def schedule(run):
         def renew(run):
-            dropped.append(weakref.ref(run.learner.student))
+            dropped.append(weakref.ref(next(run.learner.student.parameters())))
             run.learner = Learner(run.new_student(generation=1))
 
         return [Phase("first"), Phase("second", prepare=renew)]
