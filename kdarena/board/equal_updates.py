@@ -44,7 +44,7 @@ def _same_setting(rung: RecordedRun, full: RecordedRun) -> bool:
 def _points(rungs: Sequence[RecordedRun], full: RecordedRun, metric: str) -> list[tuple[int, float]]:
     """Updates and metric of one seed's runs, the fewest updates first, the full run last. A run that is longer than that, as another budget's rung may be,
     is left out."""
-    shorter = [run for run in rungs if 0 < updates_of(run) < updates_of(full)]  # none at all: it failed
+    shorter = [run for run in rungs if 0 < updates_of(run) < updates_of(full)]  # a rung that failed has none
     points = {updates_of(run): run.result.metrics.get(metric, math.nan) for run in [*shorter, full]}
     return sorted((updates, value) for updates, value in points.items() if math.isfinite(value))
 
