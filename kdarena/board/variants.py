@@ -11,11 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdarena.plan.board import Board, Place
-from kdarena.plan.spec import COMPLETE, LASTING
+from kdarena.plan.spec import COMPLETE, LASTING, Status
 from kdarena.record.recorded import RecordedRun
 
 CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
+
+FAILED: tuple[Status, ...] = ("unpaid", "underpriced")
+"""Statuses of a row that none of its runs has: they are done, and can't be compared with the others."""
+UNRANKED: tuple[Status, ...] = (*FAILED, "skipped")
+"""Rows of these statuses have no rank."""
 
 
 def amount_of(run: RecordedRun) -> float:
