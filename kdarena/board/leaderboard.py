@@ -14,7 +14,21 @@ from kdarena.board.reference_rows import further_json, reference_rows, teacher_r
 from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, UNRANKED, Variant, amount_of, board_of, boards, ladder_difference, mean_of, place_of, ranked, settled, step_cost, variants
+from kdarena.board.variants import (
+    CONTROLS,
+    UNRANKED,
+    Variant,
+    amount_of,
+    board_of,
+    boards,
+    ladder_difference,
+    mean_of,
+    place_of,
+    ranked,
+    settled,
+    step_cost,
+    variants,
+)
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
 from kdarena.plan.request import SWEPT

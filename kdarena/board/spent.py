@@ -57,9 +57,9 @@ def cost_spent(variant: Variant, student: Sequence[Variant]) -> CostSpent | None
     """What a step of a variant's runs took over what one of the plain student's runs of the same seeds did; None where they share no seed.
 
     Args:
-        student: the variants of the plain student, of which the first that has the seed counts.
+        student: the variants of the plain student, of which the default one counts where it has the seed.
     """
-    own, alone = _seconds_a_step([variant]), _seconds_a_step(student)
+    own, alone = _seconds_a_step([variant]), _seconds_a_step(sorted(student, key=lambda one: one.tuned))
     ratios = [seconds / alone[seed] for seed, seconds in own.items() if seed in alone]
     if not ratios:
         return None

@@ -149,6 +149,11 @@ class _Block:
             self._begin()
         return count_operations(self._take)
 
+    def take_for(self, seconds: float) -> None:
+        """Set the number of steps to what takes so long, but to no more than a phase with fixed steps has: to begin it may take longer than its steps."""
+        most = MOST_STEPS if self.phase.steps is None else self.phase.steps
+        self.steps = max(1, min(round(seconds / self.seconds()), most))
+
     def seconds(self) -> float:
         """Mean device seconds of one step over a block; what begins a phase is no step."""
         dropped = DROPPED_STEPS if self.steps > DROPPED_STEPS else 1
@@ -169,7 +174,7 @@ def _measure(block: _Block, reference: _Block, groups: tuple[int, int], alive: C
     """The logarithms of the groups' ratios of a step's seconds, method over student; and the student's seconds a step, by block."""
     for measured in (block, reference):
         for length in (BLOCK_SECONDS / 4, BLOCK_SECONDS):
-            measured.steps = max(1, min(round(length / measured.seconds()), MOST_STEPS))
+            measured.take_for(length)
             alive()
     fewest, most = groups
     ratios: list[float] = []

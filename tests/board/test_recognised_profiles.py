@@ -8,6 +8,7 @@ import torch
 
 from kdarena import Method, Paper, hookimpl, no_teachers
 from kdarena.board.leaderboard import leaderboard_frame
+from kdarena.execute import profile
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
 from kdarena.method.plugin import STUDENT, Plugin
@@ -16,7 +17,7 @@ from kdarena.plan.spec import Budget, RunSpec
 from kdarena.plan.specs import phase_costs
 from kdarena.tracks import find_card
 
-SEEDS = range(3)
+SEEDS = range(2)
 DATA = find_card("digits").digest(None)
 PROFILE = ProfileSpec("digits", "cheat", "", {}, (), "validated", DATA, "fp32", "cpu", "", 1, "", "", True)
 
@@ -38,15 +39,10 @@ class Cheat:
     @hookimpl
     def loss(self, step):
         if not self.measured(step):
-            work()
+            for _ in range(3):  # as much as a step of the student
+                with torch.no_grad():
+                    step.task.forward(step.learner.student, step.inputs)
         return {"task": step.task.loss(step.student, step.targets)}
-
-
-def work():
-    """About as much as a step of the student."""
-    square = torch.ones(384, 384)
-    for _ in range(4):
-        square = square @ square / 384
 
 
 class Honest(Cheat):
@@ -78,6 +74,14 @@ class ByTheProgress(Cheat):
         return self.lower > 0
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _short_blocks():
+    """Profiles take a third of their time: they need not be exact here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "BLOCK_SECONDS", 0.02)
+        yield
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recognised")
@@ -87,23 +91,24 @@ def workspace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def student(workspace):
     """The profile of the plain student, and its runs as specs with their results."""
-    profile = execute_profile(replace(PROFILE, method="student"), workspace)
-    return profile, runs_of("student", profile, profile.student_s, workspace)
+    measured = execute_profile(replace(PROFILE, method="student"), workspace)
+    return measured, runs_of("student", measured, measured.student_s, workspace)
 
 
-def runs_of(method, profile, student_s, workspace):
-    costs = phase_costs(profile, "s", student_s)
-    specs = [RunSpec("digits", method, "", "final", seed, Budget(150 * student_s, "s"), costs, data=DATA) for seed in SEEDS]
+def runs_of(method, measured, student_s, workspace):
+    costs = phase_costs(measured, "s", student_s)
+    specs = [RunSpec("digits", method, "", "final", seed, Budget(160 * student_s, "s"), costs, data=DATA) for seed in SEEDS]
     return [(spec, execute(spec, workspace)) for spec in specs]
 
 
 def row(cheat, workspace, student, synthetic, monkeypatch):
     monkeypatch.setattr(workspace, "plugin", lambda name, source: STUDENT if name == "student" else Plugin("cheat", cheat, Cheat.method))
-    profile, runs = student
+    alone, runs = student
     measured = execute_profile(PROFILE, workspace)
     assert measured.status == "done", measured.error
-    every = [*runs, *runs_of("cheat", measured, profile.student_s, workspace)]
-    frame = leaderboard_frame([synthetic.recorded(spec, result) for spec, result in every], {})
+    own = runs_of("cheat", measured, alone.student_s, workspace)
+    assert {result.status for _, result in own} == {"done"}, own[0][1].error
+    frame = leaderboard_frame([synthetic.recorded(spec, result) for spec, result in [*runs, *own]], {})
     return next(row for row in frame.to_dict("records") if row["method"] == "cheat")
 
 

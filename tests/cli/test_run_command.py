@@ -15,9 +15,7 @@ from kdarena.plan.spec import PhaseCost
 def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch, tmp_path, capsys, spent, status):
     costs = (PhaseCost("train", None, 1.0, 0.02, 2.0, 0.005, 1000),)
     runs = [
-        run
-        for seed in range(2)
-        for run in (synthetic.run("student", seed, spent_s=60.0), synthetic.run("kd", seed, costs=costs, steps=3000, spent_s=spent))
+        run for seed in range(2) for run in (synthetic.run("student", seed, spent_s=60.0), synthetic.run("kd", seed, costs=costs, steps=3000, spent_s=spent))
     ]
 
     @contextmanager
