@@ -1,7 +1,7 @@
 """The arena: the parent process, which plans, hands out runs, records them, and touches no training itself.
 
 In this order, each through the same engine: teachers (trained as runs of their own), cost profiles (each alone on its
-device), trials, final runs and controls, audits.
+device), trials, final runs and controls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from kdarena.arena.comparison import Comparison, detectable_note
 from kdarena.arena.forecast import check_declared, check_profiled, check_stated, check_total, measure, number_of_methods
 from kdarena.arena.method_runs import MethodRuns, tune, work
-from kdarena.arena.profiles import STUDENT, ProfiledTask, audit, profile_task
+from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Work
 from kdarena.arena.seed_clock import SeedClock
@@ -21,7 +21,7 @@ from kdarena.arena.teachers import Teachers
 from kdarena.arena.trials import Candidate
 from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.method.plugin import Plugin
-from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, FEWEST_SEEDS, Allocation, allocate, profile_limit, share_of_time
+from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, FEWEST_SEEDS, Allocation, allocate, share_of_time
 from kdarena.plan.comparison import request_digest
 from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.entrants import Entrant, entrants_of
@@ -73,21 +73,19 @@ class Arena:
         self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
         conditions = [conditions_of(self.request, card, self.machine) for card in cards]
-        methods = sum(entrant.runs for entrants in entered for entrant in entrants)
-        limit = profile_limit(self.request, methods, self.recorder.capacity)
-        paces = self._foresee(entered, conditions, limit)
-        profiled = (profile_task(self.teachers, entrants, given, limit) for entrants, given in zip(entered, conditions, strict=True))
+        paces = self._foresee(entered, conditions)
+        profiled = (profile_task(self.teachers, entrants, given) for entrants, given in zip(entered, conditions, strict=True))
         timed = zip(self._with_time(profiled), paces, strict=True)
         allocations = tuple(self._compare(task, seconds, named, pace) for (task, seconds), pace in timed)
         return Outcome(tuple(self.recorder.failures.values()), self.recorder.trained, allocations)
 
-    def _foresee(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions], limit: float) -> list[Pace | None]:
+    def _foresee(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> list[Pace | None]:
         """Say what the command will take before anything is trained; returns the pace of each task where it was measured.
 
         The default time is not checked: nobody asked for it, and on a slow machine the command takes longer.
         """
         request, recorder = self.request, self.recorder
-        keys = (request_digest(request, given, entrants, limit) for entrants, given in zip(entered, conditions, strict=True))
+        keys = (request_digest(request, given, entrants) for entrants, given in zip(entered, conditions, strict=True))
         if request.budget is None and (request.total is None or all(recorder.store.allocation(key) for key in keys)):
             return [None for _ in conditions]
         if request.budget is None:
@@ -133,13 +131,13 @@ class Arena:
             raise UserError(too_short(total, needed, number_of_methods([task.entrants for task in tasks]), len(tasks)))
 
     def _compare(self, task: ProfiledTask, seconds: float, named: bool, pace: Pace | None) -> Allocation:
-        """Allocate, do all runs of a task, and audit them.
+        """Allocate, and do all runs of a task.
 
         Args:
             seconds: that it may take, where the user stated no budget.
             pace: of its steps, where it was measured.
         """
-        end = time.monotonic() + (1 + LATE) * seconds - task.audit_seconds(self.recorder.capacity)
+        end = time.monotonic() + (1 + LATE) * seconds
         comparison, refused = self._plan(task, seconds, named)
         for line in comparison.announcement(refused):
             self.recorder.display.say(line)
@@ -154,8 +152,6 @@ class Arena:
             self._run_until(end, running, task.conditions.card.name)
         else:
             self.recorder.schedule([work(runs) for runs in running])
-        if task.timed or allocation.unit == "flop":
-            audit(self.recorder, task, [runs.entrant for runs in running], comparison.costs, allocation.amount, allocation.unit)
         return allocation
 
     def _say_time(self, task: ProfiledTask, running: Sequence[MethodRuns], comparison: Comparison, pace: Pace) -> None:
@@ -183,7 +179,7 @@ class Arena:
 
     def _key(self, task: ProfiledTask) -> str:
         """Names the command on a task."""
-        return request_digest(self.request, task.conditions, task.entrants, task.limit)
+        return request_digest(self.request, task.conditions, task.entrants)
 
     def _plan(self, task: ProfiledTask, seconds: float, named: bool) -> tuple[Comparison, dict[str, str]]:
         """The comparison, as it was planned before by the same command or anew; and the methods that its budget is too small for."""
@@ -198,9 +194,8 @@ class Arena:
         """Seeds, budget and trials for a task."""
         student, workers = task.profiles[STUDENT], self.recorder.capacity
         costs = task.costs("s") if task.timed else {}
-        left = seconds - task.audit_seconds(workers)
         card = task.conditions.card
-        allocation = allocate(self.request, card, costs, student.student_s, student.steps_per_epoch, left, workers, task.overhead)
+        allocation = allocate(self.request, card, costs, task.student_s, student.steps_per_epoch, seconds, workers, task.overhead)
         return replace(allocation, notes=(*allocation.notes, *detectable_note(task, self.teachers.results, allocation.seeds)))
 
     def _admit(self, comparison: Comparison, refused: Mapping[str, str], named: bool) -> tuple[list[MethodRuns], dict[str, str]]:

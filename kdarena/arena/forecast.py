@@ -9,7 +9,6 @@ from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
 from kdarena.method.declaration import TeacherSpec
 from kdarena.method.plugin import STUDENT
-from kdarena.plan.allocation import SHORTEST_PROFILE
 from kdarena.plan.amounts import Amount
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
@@ -37,7 +36,7 @@ def check_declared(request: Request, entered: Sequence[Sequence[Entrant]], condi
 
 
 def measure(teachers: Teachers, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> list[Work]:
-    """What is to be done on each task, and the pace of its student and its teachers by a short profile of each.
+    """What is to be done on each task, and the pace of its student and its teachers by the cost profile of each.
 
     Raises:
         UserError: a network can't be built.
@@ -47,7 +46,7 @@ def measure(teachers: Teachers, entered: Sequence[Sequence[Entrant]], conditions
 
 def _measure(teachers: Teachers, runnable: Sequence[Entrant], conditions: Conditions) -> Work:
     trainings = teachers.to_train(runnable, conditions)
-    student = profile_spec(Entrant(STUDENT, {}, {}, ()), conditions, {}, timed=True, limit=SHORTEST_PROFILE)
+    student = profile_spec(Entrant(STUDENT, {}, {}, ()), conditions, {}, timed=True)
     names = list(dict.fromkeys(training.trains.architecture for training in trainings if training.trains is not None))
     specs = [student, *(replace(student, trains=TeacherSpec(name)) for name in names)]
     profiles = teachers.recorder.profiles(specs)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdarena.board.leaderboard import BOARD_COLUMNS, TOLERANCE
+from kdarena.board.leaderboard import BOARD_COLUMNS
+from kdarena.board.ranks import AGAINST_THE_RULES
 from kdarena.plan.budget import TARGET_ERROR
 
 NOTHING = "–"
@@ -67,7 +68,7 @@ def columns() -> list[Column]:
         Column("tuned", lambda row: NOTHING if row["tuned"] is None else "yes" if row["tuned"] else "no", number=False),
         Column("step cost", lambda row: NOTHING if row["step_cost"] is None else f"{row['step_cost']:.2f}"),
         Column("steps", lambda row: NOTHING if row["steps"] is None else f"{row['steps']:.0f}"),
-        Column("budget %", lambda row: NOTHING if row["committed"] is None else f"{100 * row['committed'] / row['budget']:.1f}"),
+        Column("budget %", lambda row: NOTHING if row["budget_spent"] is None else f"{100 * row['budget_spent']:.1f}"),
         Column("spent", lambda row: duration(row["spent_s"])),
         Column("seeds", lambda row: _text(row["seeds"])),
         Column("status", lambda row: clean(row["status"]), number=False),
@@ -95,15 +96,23 @@ def caption(board: pd.DataFrame) -> list[str]:
     smallest = (
         "unknown without the student and 2 seeds" if not detectable else " to ".join(dict.fromkeys(f"{value:.2f}" for value in (detectable[0], detectable[-1])))
     )
+    spent = "device time spent" if first["unit"] == "s" else "the share committed"
     return [
         f"{seeds} seed{'s' if seeds != 1 else ''}; {platform(first)}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
-        "± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: the share committed.",
+        f"± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: {spent}.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them. "in class" is # among the rows of one supervision.',
+        *_unfinished(first),
         *_overlap(board_rows),
         *_exactness(board_rows),
         *_shared((name_of(row), row["status_note"]) for row in board_rows if row["status_note"]),
     ]
+
+
+def _unfinished(row: Row) -> Iterator[str]:
+    """That the last seed is left out, where the command was interrupted in it."""
+    if row["unfinished_seed"] is not None:
+        yield f"Seed {row['unfinished_seed']} is left out, which some rows do not have yet: repeat the command that was interrupted."
 
 
 def _overlap(board_rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -118,9 +127,6 @@ def _exactness(board_rows: list[dict[str, Any]]) -> Iterator[str]:
     rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > TARGET_ERROR]
     if rough:
         yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough)}."
-    off = [f"{name_of(row)} {row['audit'] - 1:+.1%}" for row in board_rows if row["audit"] is not None and abs(row["audit"] - 1) > TOLERANCE]
-    if off:
-        yield f"Measured again after the runs, step costs are off by more than {TOLERANCE:.0%} for {', '.join(off)}."
 
 
 def platform(row: Row) -> str:
@@ -128,6 +134,11 @@ def platform(row: Row) -> str:
     model = f" ({clean(row['device_name'])})" if row["device_name"] else ""
     versions = f", torch {clean(row['torch'])}, kdarena's code {clean(row['code'])[:8]}" if row["code"] else ", recorded by an older kdarena"
     return f"{clean(row['device'])}{model}{versions}"
+
+
+def failed_rows(frame: pd.DataFrame) -> list[str]:
+    """A line for each row of all boards whose runs can't be compared though they are done."""
+    return [f"{row['task']} {name_of(row)}: {row['status']}: {clean(row['status_note'])}" for row in rows(frame) if row["status"] in AGAINST_THE_RULES]
 
 
 def further_lines(board: pd.DataFrame) -> list[str]:

@@ -13,7 +13,8 @@ from kdarena.board.equal_updates import equal_updates_difference
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.ranks import with_ranks
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
-from kdarena.board.selection import Asked, asked_for, entries, settings_tried
+from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
+from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
 from kdarena.board.variants import CONTROLS, Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
@@ -33,8 +34,9 @@ COLUMNS = names("""
 """)
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
-    rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error audit mean_default mean_tuned params_json recipe_json
-    device device_name precision threads torch code protocol data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
+    cost_spent_error budget_spent unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
+    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
@@ -42,14 +44,13 @@ PLATFORM_COLUMNS = ("device", "device_name", "precision", "threads", "torch", "c
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
-"""Part by which committed cost or audit may differ from budget or profile before the board says so."""
+"""Part by which committed cost may differ from the budget before the board says so."""
 FAILURES_SHOWN = 2
 
 
 def leaderboard_frame(
     record_runs: Sequence[RecordedRun],
     methods: Mapping[str, Declaration],
-    audits: Mapping[tuple[str, str], float] | None = None,
     *,
     asked: Mapping[str, Asked] | None = None,
     cards: Mapping[str, TaskCard] | None = None,
@@ -58,13 +59,12 @@ def leaderboard_frame(
     """All boards one after another, each in the order of its rows; a value that does not apply is None.
 
     ``rank`` orders rows by their mean and says nothing of significance; ``rank_class`` is the same among the rows of one supervision. A row with
-    a seed that is not done comes after all complete rows; nothing is imputed. ``budget``, ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are
-    means of a training run; ``tuning_s`` and ``teacher_s`` are sums.
+    a seed that is not done comes after all complete rows, one that can't be compared after those and without a rank; nothing is imputed. ``budget``,
+    ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are means of a training run; ``tuning_s`` and ``teacher_s`` are sums.
 
     Args:
         record_runs: of :meth:`kdarena.record.runs.Record.runs`.
         methods: what the methods declare, by name.
-        audits: step cost measured again over step cost profiled, by the board's key and the row's name.
         asked: the runs of one command, whose boards hold nothing else, by key. None: all runs.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
@@ -86,7 +86,7 @@ def leaderboard_frame(
     for board, finals in boards(shown).items():
         tried = settings_tried([*all_boards.get(board, finals), *(run for run in searched.get(board.place, ()) if board_matches(board, run))])
         own_teachers = [run for run in teachers if _is_on(board, run)]
-        rows += _board_rows(board, finals, others.get(board.place, ()), own_teachers, methods, audits or {}, cards or {}, controls, tried)
+        rows += _board_rows(board, finals, others.get(board.place, ()), own_teachers, methods, cards or {}, controls, tried)
     return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
@@ -96,7 +96,6 @@ def _board_rows(
     others: Sequence[RecordedRun],
     teachers: Sequence[RecordedRun],
     methods: Mapping[str, Declaration],
-    audits: Mapping[tuple[str, str], float],
     cards: Mapping[str, TaskCard],
     controls: tuple[str, str],
     tried: Mapping[str, int],
@@ -109,9 +108,10 @@ def _board_rows(
         tried: number of settings of each method.
     """
     metric = metric_of(board.task, finals, cards)
-    seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped")
     sources = {name: method.source for name, method in methods.items() if method.source}
-    variants_of = {entry: _ranked_first(runs, seeds, metric) for entry, runs in entries(finals, sources).items()}
+    runs_of, unfinished = without_unfinished_seed(entries(finals, sources))
+    seeds = frozenset(run.spec.seed for run in finals if run.result.status != "skipped") - {unfinished}
+    variants_of = {entry: _ranked_first(runs, seeds, metric) for entry, runs in runs_of.items()}
     # the default setting of the controls, where they are there in several
     student, reference = (next((variants_of[entry] for entry in sorted(variants_of) if entry.method == name), []) for name in controls)
     ladder = [run for run in others if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
@@ -135,14 +135,17 @@ def _board_rows(
             **_differences(best, student, reference, metric),
             **_equal_updates(best, student, ladder, metric),
             **_costs(board, best, own_trials, spent_on),
+            **spent(board, best, student),
             **_settings(best, further, metric),
-            "audit": audits.get((board.key, f"{name} {entry.named}".strip())),
+            "unfinished_seed": unfinished,
             "status": best.status(seeds),
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
         }
         row["status_note"] = _note(row, best, further, seeds, student[0] if student else None)
+        if underpriced(row):
+            row["status"] = "underpriced"
         row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
@@ -264,7 +267,7 @@ def _settings(best: Variant, others: Sequence[Variant], metric: str) -> dict[str
 
 def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seeds: frozenset[int], student: Variant | None) -> str | None:
     """What a reader has to know of a row in addition to its status: reasons of failures, what its runs left behind, that it is the plain
-    student in all but its name, and a budget that is not kept."""
+    student in all but its name, and a budget or a price that is not kept."""
     notes = []
     failed = [run for run in best.runs.values() if run.result.status not in COMPLETE]
     if best.skipped:
@@ -279,6 +282,7 @@ def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seed
             notes.append(f"{'tuned' if other.tuned else 'default'} setting: {other.status(seeds)}")
     if row["committed"] is not None and abs(row["committed"] / row["budget"] - 1) > TOLERANCE:
         notes.append(f"committed {row['committed'] / row['budget']:.1%} of the budget")
+    notes += filter(None, [price_note(row)])
     return "; ".join(" ".join(note.split()) for note in notes) or None
 
 

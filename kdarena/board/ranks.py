@@ -8,8 +8,10 @@ from typing import Any
 
 from kdarena.plan.spec import Status
 
-UNRANKED: tuple[Status, ...] = ("unpaid", "underpriced", "skipped")
-"""Statuses of a row that has no rank: the first two were trained by other rules than the rest, the last was not trained."""
+AGAINST_THE_RULES: tuple[Status, ...] = ("unpaid", "underpriced")
+"""Statuses of a row that none of its runs has: they are done, but were trained by other rules than the rest."""
+UNRANKED: tuple[Status, ...] = (*AGAINST_THE_RULES, "skipped")
+"""Statuses of a row that has no rank."""
 
 
 def with_ranks(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

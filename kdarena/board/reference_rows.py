@@ -75,7 +75,7 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                         "tried",
                     )
                 ),
-                **dict.fromkeys(("mean_default", "mean_tuned", "audit", "step_cost_error")),
+                **dict.fromkeys(("mean_default", "mean_tuned", "step_cost_error", "cost_spent", "cost_spent_error")),
                 **{column: variant.mean(prefix + measured) for column, measured in known.items()},
                 "params": None if params is None else int(params),
                 "further_json": further_json(variant, (metric, "params", *known.values()), prefix),

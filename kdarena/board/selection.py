@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from kdarena.board.variants import amount_of, setting_key
 from kdarena.plan.request import SWEPT
-from kdarena.plan.spec import digest
+from kdarena.plan.spec import COMPLETE, digest
 from kdarena.record.recorded import RecordedRun
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -123,6 +123,21 @@ def _grouped(runs: Iterable[RecordedRun], key: Callable[[RecordedRun], _Key]) ->
     for run in runs:
         groups.setdefault(key(run), []).append(run)
     return groups
+
+
+def without_unfinished_seed(rows: Mapping[Entry, Sequence[RecordedRun]]) -> tuple[dict[Entry, Sequence[RecordedRun]], int | None]:
+    """The runs of each row without those of the last seed, where the command was interrupted in it; and that seed, or None.
+
+    Final runs are done seed by seed over all methods: where some rows have all other seeds and not the last one, and the rest have all, it was
+    under way. Without it the rows have the same seeds.
+    """
+    finished = [runs for runs in rows.values() if any(run.result.status in COMPLETE for run in runs)]
+    seeds = [frozenset(run.spec.seed for run in runs) for runs in finished]
+    every = frozenset[int]().union(*seeds)
+    last = max(every, default=0)
+    if len(every) < 2 or every - {last} not in seeds or not {*seeds} <= {every, every - {last}}:
+        return dict(rows), None
+    return {entry: [run for run in runs if run.spec.seed != last] or runs for entry, runs in rows.items()}, last
 
 
 def settings_tried(runs: Iterable[RecordedRun]) -> dict[str, int]:

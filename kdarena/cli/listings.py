@@ -113,7 +113,6 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
     """
     from kdarena.board.leaderboard import leaderboard_frame
     from kdarena.record import declarations
-    from kdarena.record.store import Store
     from kdarena.tracks import cards
 
     runs = record.runs()
@@ -122,7 +121,7 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
 
         plugins = discover()
     methods = keep_declarations(out, plugins or ())
-    return leaderboard_frame(runs, methods, Store(out).audits(), asked=asked, cards={card.name: card for card in cards()})
+    return leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()})
 
 
 def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,8 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
         with open_session(request) as session:
             keep_declarations(request.out, plugins, {plugin.name for plugin in chosen})
             outcome = session.arena(request, started).run(chosen, cards, named=named)
-            print_boards(session.record, request.out, plugins, session.recorder.asked)
-        return outcome
+            failed = print_boards(session.record, request.out, plugins, session.recorder.asked)
+        return replace(outcome, failures=(*outcome.failures, *failed))
 
     return interruptible(work)
 
@@ -64,12 +65,13 @@ def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> No
             print(f"plugin {plugin.name} of {plugin.distribution} is broken: {plugin.error}", file=sys.stderr)
 
 
-def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked]) -> None:
-    """The command's boards on standard output, and as files in the output directory.
+def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked]) -> list[str]:
+    """The command's boards on standard output, and as files in the output directory; returns a line for each row that failed.
 
     Args:
         asked: by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
     """
+    from kdarena.board.cells import failed_rows
     from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
@@ -78,6 +80,7 @@ def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Ma
     print_tables(frame)
     for path in publish(frame, out / "leaderboards"):
         print(f"written: {path}", file=sys.stderr)
+    return failed_rows(frame)
 
 
 def move_aside(directory: Path) -> None:

@@ -35,6 +35,7 @@ from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
+from kdarena.tracks.measure import Stopwatch
 from kdarena.tracks.values import Split
 
 OURS = (Diverged, MethodError, NotApplicable, NotFinite, TeacherChanged, UserError)
@@ -191,18 +192,18 @@ def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
 
 def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
     """Measure the cost profile of one method; what goes wrong becomes the status."""
-    started = time.perf_counter()
     try:
         task = workspace.task_of(spec)
         plugin = workspace.plugin(spec.method, spec.source)
-        seed_everything(0)
+        stopwatch = Stopwatch(task.device)
+        stopwatch.start()
+        seed_everything(spec.seed)
         alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
         measures, student_s = profile(
             lambda: new_run(plugin, task, workspace, spec),
             lambda: new_run(STUDENT, task, workspace, alone),
             timed=spec.timed,
-            once=spec.audit != "",
-            limit=spec.limit,
+            random=random.Random(derive(0, "progress", spec.key)),
             alive=lambda: workspace.report(0.0) if workspace.report is not None else None,
         )
         _, run = new_run(STUDENT, task, workspace, alone)
@@ -212,13 +213,13 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             phases=tuple(measures),
             steps_per_epoch=run.steps_per_epoch,
             student_s=student_s,
-            seconds=time.perf_counter() - started,
+            seconds=stopwatch.stop(),
             latency_ms=task.latency_ms(deployed),
             parameters=parameter_count(deployed),
             environment=environment.of_device(task.device),
         )
     except Exception as error:
-        return CostProfile(spec.key, (), 0, None, time.perf_counter() - started, 0.0, 0, status=_status_of(error), error=one_line(error))
+        return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=_status_of(error), error=one_line(error))
 
 
 def seed_everything(seed: int) -> None:

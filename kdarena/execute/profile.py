@@ -1,8 +1,11 @@
 """Measuring a cost profile: what a step of each phase costs, on a throw-away build, before anything is committed.
 
-Time is measured as a ratio: blocks of the method's steps alternate with blocks of the plain student's (method, student,
-student, method), one synchronisation a block, so that a machine's drift cancels. Single steps in turn would understate
-expensive methods, because each would find its caches as the other left them. Operations are counted on one step of each phase.
+Time is device time, measured as a ratio: short blocks of the method's steps alternate with blocks of the plain student's, in groups of four (method,
+student, student, method), so that a steady drift of the machine cancels within each group. The cost is the median over the groups, which one disturbed
+group does not move. Single steps in turn would understate expensive methods, because each would find its caches as the other left them. Operations are
+counted on one step of each phase.
+
+Each step is at a random progress: a weight that follows a ramp may change what a step costs, and no method can tell a profile from a run by it.
 
 Cost profiles of one command may be under way on all devices at once, one on each (a core is a CPU's device), as its runs will be.
 """
@@ -10,8 +13,9 @@ Cost profiles of one command may be under way on all devices at once, one on eac
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
 
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
@@ -20,18 +24,16 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.method.student import Student
 from kdarena.plan.budget import TARGET_ERROR
-from kdarena.plan.cost import TIME_LIMIT, PhaseProfile
-from kdarena.tracks.measure import count_operations, synchronize
+from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_GROUPS, MOST_GROUPS, PhaseProfile
+from kdarena.tracks.measure import Stopwatch, count_operations
 from kdarena.tracks.values import Batch
 
-BLOCK_STEPS = 50
-BLOCK_SECONDS = 0.25
-FEWEST_STEPS = 3
-"""Of a block, where a step is so expensive that the time limit leaves no more."""
 DROPPED_STEPS = 3
 """First steps of a block, which are taken but not timed: they find the other's caches; one of a short block."""
-TOLERABLE_ERROR, EXTENSION = 0.03, 4
-"""A measurement whose error is above this at its limit goes on for up to so many times as long."""
+MOST_STEPS = 1000
+"""Of a block, where a step is so short that a clock hardly sees it."""
+SHORTEST = 1e-9
+"""Seconds of a block at least: a coarse clock may not have moved, and ratios are taken."""
 
 
 def profile(
@@ -39,56 +41,88 @@ def profile(
     new_student_run: Callable[[], tuple[Hooks, Run]],
     *,
     timed: bool,
-    once: bool = False,
-    limit: float = TIME_LIMIT,
+    random: Random | None = None,
+    groups: tuple[int, int] = (FEWEST_GROUPS, MOST_GROUPS),
     alive: Callable[[], None] = lambda: None,
 ) -> tuple[list[PhaseProfile], float | None]:
     """Enter each phase in turn on a throw-away build and measure one step of it.
 
     Args:
         new_run, new_student_run: make the method's and the plain student's run, not yet built, with their hooks.
-        once: measure one group of blocks only (an audit).
-        limit: seconds after which a phase's measurement ends.
+        random: draws the progress of each step.
+        groups: at least and at most so many groups of blocks a phase.
         alive: called between two blocks.
 
     Returns:
-        a measure of each phase, and the seconds of one step of the plain student (None where time was not measured).
+        a measure of each phase, and the seconds of one step of the plain student, the median of its blocks (None where time was not measured).
     """
+    random = random or Random(0)
     hooks, run = new_run()
     phases = hooks.build(run)
     augmented = run.batches("augmented")
-    reference = _student_block(*new_student_run()) if timed else None
+    reference = _student_block(*new_student_run(), random) if timed else None
     measures: list[PhaseProfile] = []
     student_times: list[float] = []
     previous: dict[str, BoundUpdate] = {}
-    for phase in phases:
-        block = _Block(hooks, run, phase, previous, augmented)
+    for position, phase in enumerate(phases):
+        block = _Block(hooks, run, phase, previous, augmented, _progress(phases, position, random))
         flops = block.count_operations()
         alive()
         relative = error = None
         if reference is not None:
-            relative, error, student_s = _ratio(block, reference, limit, once, alive)
-            student_times.append(student_s)
+            ratios, times = _measure(block, reference, groups, alive)
+            student_times += times
+            relative, error = cost_of(ratios)
             if run.method is Student.method and run.trains is None:
                 relative, error = 1.0, 0.0  # the plain student compared with itself: the unit, by definition
         epochs = 0.0 if phase.data == "none" else 1 / run.steps_per_epoch
         measures.append(PhaseProfile(phase.name, phase.steps, phase.share, epochs, flops, relative, error))
         previous = block.previous()
     run.check_teachers()
-    return measures, (sum(student_times) / len(student_times) if student_times else None)
+    return measures, (statistics.median(student_times) if student_times else None)
 
 
-def _student_block(hooks: Hooks, run: Run) -> _Block:
+def cost_of(ratios: Sequence[float]) -> tuple[float, float]:
+    """The cost of a step in steps of the plain student and its standard error as a part of it, from the logarithms of the groups' ratios.
+
+    The cost is the exponential of their median, the error their standard deviation over the root of their number.
+    """
+    return math.exp(statistics.median(ratios)), statistics.stdev(ratios) / math.sqrt(len(ratios))
+
+
+def _student_block(hooks: Hooks, run: Run, random: Random) -> _Block:
     phases = hooks.build(run)
-    return _Block(hooks, run, phases[0], {}, run.batches("augmented"))
+    return _Block(hooks, run, phases[0], {}, run.batches("augmented"), _progress(phases, 0, random))
+
+
+def _progress(phases: Sequence[Phase], position: int, random: Random) -> Iterator[tuple[float, float]]:
+    """Progress of the phase at a position and of the run, drawn anew for each step, as they may be together in a run."""
+    shares = [phase.share if phase.steps is None else 0.0 for phase in phases]
+    before, whole = sum(shares[:position]), sum(shares)
+    while True:
+        progress = random.random()
+        yield progress, (before + progress * shares[position]) / whole
 
 
 class _Block:
-    """Blocks of steps of one phase. A phase with fixed steps is begun anew when they are used up."""
+    """Blocks of steps of one phase. A phase with fixed steps is begun anew when they are used up.
 
-    def __init__(self, hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]):
-        self.hooks, self.run, self.phase, self._previous, self._augmented = hooks, run, phase, previous, augmented
-        self.steps = BLOCK_STEPS
+    Attributes:
+        steps: of a block.
+    """
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        run: Run,
+        phase: Phase,
+        previous: dict[str, BoundUpdate],
+        augmented: Iterator[Batch],
+        progress: Iterator[tuple[float, float]],
+    ):
+        self.hooks, self.run, self.phase, self._previous, self._augmented, self._progress = hooks, run, phase, previous, augmented, progress
+        self.steps = 1
+        self._stopwatch = Stopwatch(run.task.device)
         self._stepper: Stepper
         self._batches: Iterator[Batch | None]
         self._begin()
@@ -99,61 +133,58 @@ class _Block:
     def previous(self) -> dict[str, BoundUpdate]:
         return {bound.name: bound for bound in self._stepper.bound}
 
+    @property
+    def _used_up(self) -> bool:
+        return self.phase.steps is not None and self._stepper.count >= self.phase.steps
+
     def _take(self) -> None:
-        if self.phase.steps is not None and self._stepper.count >= self.phase.steps:
-            self._begin()
         with self.hooks.guard("loss" if self.phase.process is None else "schedule"):
-            # progress 0.5: an annealed weight is at work, a ramp neither off nor at its end
-            self._stepper.take(next(self._batches), 0.5, 0.5)
+            self._stepper.take(next(self._batches), *next(self._progress))
         self._stepper.terms.clear()
 
     def count_operations(self) -> int:
         """Floating-point operations of one step, the second one (the first may build caches)."""
         self._take()
+        if self._used_up:
+            self._begin()
         return count_operations(self._take)
 
+    def take_for(self, seconds: float) -> None:
+        """Set the number of steps to what takes so long, but to no more than a phase with fixed steps has: to begin it may take longer than its steps."""
+        most = MOST_STEPS if self.phase.steps is None else self.phase.steps
+        self.steps = max(1, min(round(seconds / self.seconds()), most))
+
     def seconds(self) -> float:
-        """Mean seconds of one step over a block."""
-        device = self.run.task.device
-        for _ in range(DROPPED_STEPS if self.steps > DROPPED_STEPS else 1):
+        """Mean device seconds of one step over a block; what begins a phase is no step."""
+        dropped = DROPPED_STEPS if self.steps > DROPPED_STEPS else 1
+        seconds = 0.0
+        for number in range(dropped + self.steps):
+            if self._used_up:
+                seconds += self._stopwatch.stop() if number > dropped else 0.0
+                self._begin()
+                if number > dropped:
+                    self._stopwatch.start()
+            if number == dropped:
+                self._stopwatch.start()
             self._take()
-        synchronize(device)
-        start = time.perf_counter()
-        for _ in range(self.steps):
-            self._take()
-        synchronize(device)
-        return (time.perf_counter() - start) / self.steps
+        return max(seconds + self._stopwatch.stop(), SHORTEST) / self.steps
 
 
-def _ratio(block: _Block, reference: _Block, limit: float, once: bool, alive: Callable[[], None]) -> tuple[float, float, float]:
-    """Step cost relative to the student's, its relative standard error, and the student's seconds a step."""
-    started = time.perf_counter()
+def _measure(block: _Block, reference: _Block, groups: tuple[int, int], alive: Callable[[], None]) -> tuple[list[float], list[float]]:
+    """The logarithms of the groups' ratios of a step's seconds, method over student; and the student's seconds a step, by block."""
     for measured in (block, reference):
-        measured.steps = FEWEST_STEPS
-        step = measured.seconds()
-        alive()
-        # at least 50 steps and 0.25 s, unless the eight blocks of two groups would exceed the limit
-        measured.steps = max(FEWEST_STEPS, min(max(BLOCK_STEPS, math.ceil(BLOCK_SECONDS / step)), math.ceil(limit / 8 / step)))
-    own: list[float] = []
+        for length in (BLOCK_SECONDS / 4, BLOCK_SECONDS):
+            measured.take_for(length)
+            alive()
+    fewest, most = groups
+    ratios: list[float] = []
     student: list[float] = []
-    while True:
-        for measured, times in ((block, own), (reference, student), (reference, student), (block, own)):
+    while len(ratios) < fewest or (len(ratios) < most and cost_of(ratios)[1] > TARGET_ERROR):
+        times = []
+        for measured in (block, reference, reference, block):
             times.append(measured.seconds())
             alive()
-        relative, error = _ratio_of_means(own, student)
-        # two groups at least, however long they take: from one there is no error to report
-        passed = time.perf_counter() - started
-        target = TARGET_ERROR if passed < limit else TOLERABLE_ERROR
-        if once or (len(own) >= 4 and (error < target or passed > min(EXTENSION * limit, TIME_LIMIT))):
-            return relative, error, sum(student) / len(student)
-
-
-def _ratio_of_means(own: list[float], student: list[float]) -> tuple[float, float]:
-    """Ratio of block means; its relative standard error from the ratios of the ABBA groups (two blocks each)."""
-    groups = [sum(own[i : i + 2]) / sum(student[i : i + 2]) for i in range(0, len(own), 2)]
-    relative = sum(own) / sum(student)
-    if len(groups) < 2:
-        return relative, math.inf
-    mean = sum(groups) / len(groups)
-    variance = sum((ratio - mean) ** 2 for ratio in groups) / (len(groups) - 1)
-    return relative, math.sqrt(variance / len(groups)) / mean
+        own, first, second, again = times
+        ratios.append(math.log((own + again) / (first + second)))
+        student += [first, second]
+    return ratios, student

@@ -16,7 +16,7 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
 from kdarena.plan.spec import PhaseCost, PhaseRecord
-from kdarena.tracks.measure import synchronize
+from kdarena.tracks.measure import Stopwatch
 from kdarena.tracks.values import Batch
 
 STRIDE = 50
@@ -148,17 +148,17 @@ class Training:
 
 
 class _Clock:
-    """Adds the synchronised wall time of a block to what the training spent."""
+    """Adds the device time of a block to what the training spent."""
 
     def __init__(self, training: Training):
         self.training = training
+        self.stopwatch = Stopwatch(training.run.task.device)
 
     def __enter__(self) -> None:
-        self.start = time.perf_counter()
+        self.stopwatch.start()
 
     def __exit__(self, *_: object) -> None:
-        synchronize(self.training.run.task.device)
-        self.training.trained.seconds += time.perf_counter() - self.start
+        self.training.trained.seconds += self.stopwatch.stop()
 
 
 def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]) -> tuple[Stepper, Iterator[Batch | None]]:

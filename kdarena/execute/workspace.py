@@ -173,7 +173,7 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     assert plugin.method is not None
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
-    seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (0, {}, None)
+    seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (spec.seed, {}, None)
     run = Run(
         copy.copy(task),
         plugin.method,

@@ -10,7 +10,6 @@ from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import commit, minimum_amount
-from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost, Unit
@@ -28,10 +27,6 @@ DEFAULT_TOTAL = 600.0
 """Seconds."""
 TUNING_SHARE = 1.5
 """Default tuning budget in budgets of a final run: three trials."""
-PROFILE_SHARE = 0.04
-"""Of the total time, for the cost profiles; with what building networks takes, and the audits, it is about a tenth."""
-SHORTEST_PROFILE = 0.25
-"""Seconds."""
 RUN_OVERHEAD = 0.12
 """Seconds that a run takes at least in addition to its training, as planned with."""
 
@@ -66,17 +61,6 @@ def to_unit(amount: Amount, student_s: float | None, steps_per_epoch: int) -> tu
         assert student_s is not None
         return amount.value * steps_per_epoch * student_s, "s"
     return amount.value, amount.currency
-
-
-def profile_limit(request: Request, profiles: int, workers: int) -> float:
-    """Seconds that a cost profile may take, so that a command's profiles, on all its tasks, fit into its total time.
-
-    With ``--budget`` the user states what a run costs and not how long all may take, and each is as careful as it can be.
-    """
-    if request.budget is not None:
-        return TIME_LIMIT
-    share = PROFILE_SHARE * (request.total or DEFAULT_TOTAL) * workers / max(1, profiles)
-    return float(f"{min(max(share, SHORTEST_PROFILE), TIME_LIMIT):.2g}")
 
 
 def least_seconds(costs: Costs, seeds: int, overhead: float) -> float:

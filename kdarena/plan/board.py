@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdarena.plan.spec import digest
-
 Place = tuple[str, str, str, str, str, str, int, str, str, str]
 """Task, unit, protocol, device and its model, precision, threads, torch, the harness's code and data: what a board shares with its trials
 and its ladder of shorter budgets."""
@@ -39,8 +37,3 @@ class Board:
     def place(self) -> Place:
         """The board without its budget and its reference."""
         return self.task, self.unit, self.protocol, self.device, self.device_name, self.precision, self.threads, self.torch, self.code, self.data
-
-    @property
-    def key(self) -> str:
-        """16 hexadecimal digits that name it."""
-        return digest(self)

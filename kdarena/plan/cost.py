@@ -10,9 +10,14 @@ from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import Unit, digest
+from kdarena.seeds import derive
 
-TIME_LIMIT = 8.0
-"""Seconds after which the measurement of a phase ends with the error that it has reached, unless the spec says fewer."""
+BLOCK_SECONDS = 0.06
+"""Device time of a block of steps, of which there is at least one."""
+FEWEST_GROUPS, MOST_GROUPS = 4, 12
+"""Groups of four blocks, two of the method and two of the plain student, by which a phase is measured: always the fewest; more while the error is large."""
+SEEDS = 5
+"""A profile has the seed of one of so many final runs."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,6 @@ class ProfileSpec:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
-        limit: seconds after which a phase's profile ends; part of the key, since a short one must not serve a careful board.
-        audit: key of the board whose step costs are measured again, by one group of blocks, after its runs; "" for what runs commit by.
     """
 
     task: str
@@ -42,13 +45,16 @@ class ProfileSpec:
     code: str
     timed: bool
     trains: TeacherSpec | None = None
-    limit: float = TIME_LIMIT
-    audit: str = ""
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits that name this profile."""
         return digest(self)
+
+    @property
+    def seed(self) -> int:
+        """The seed that it is measured on: a final run's, by which no method can tell it from a run, and the same whenever it is measured."""
+        return derive(0, "profile", self.key) % SEEDS
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class PhaseProfile:
         phase, steps, share: as scheduled.
         epochs: of the training set that a step sees.
         flops: of one step.
-        relative: cost in steps of the plain student; None where time was not measured.
-        error: standard error of ``relative`` over ``relative``.
+        relative: cost in steps of the plain student, the median of the groups of blocks; None where time was not measured.
+        error: standard error of ``relative`` over ``relative``: the standard deviation of the logarithms of the groups' ratios over the root of their number.
     """
 
     phase: str
@@ -77,8 +83,8 @@ class CostProfile:
     """What a cost profile gave.
 
     Attributes:
-        student_s: seconds of one step of the plain student, measured in turn with it.
-        seconds: what it took.
+        student_s: device seconds of one step of the plain student, measured in turn with it.
+        seconds: device time that it took.
         latency_ms: median time of one sample through the deployed student.
         status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
         error: why it is not done.
@@ -109,3 +115,24 @@ class CostProfile:
         if phase.relative is None or student_s is None:
             raise ValueError("this profile measured no time")
         return phase.relative * student_s
+
+
+@dataclass(frozen=True)
+class StudentStep:
+    """What a step of the plain student takes on a task with a teacher, on a machine: the unit in which the steps of all methods there are priced.
+
+    Attributes:
+        seconds: of device time.
+    """
+
+    seconds: float
+
+
+def student_step_key(profile: str, reference: str) -> str:
+    """Names the step of the plain student.
+
+    Args:
+        profile: key of its own cost profile, which task and machine are part of.
+        reference: digest of the reference teacher's weights.
+    """
+    return digest([profile, reference])

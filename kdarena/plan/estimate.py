@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kdarena.plan.allocation import DEFAULT_SEEDS, FEWEST_SEEDS, RUN_OVERHEAD, TUNING_SHARE, Allocation, Costs, profile_limit, workload
+from kdarena.plan.allocation import DEFAULT_SEEDS, FEWEST_SEEDS, RUN_OVERHEAD, TUNING_SHARE, Allocation, Costs, workload
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
+from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_GROUPS
 from kdarena.plan.entrants import Entrant, teachers_of
 from kdarena.plan.request import Request
 from kdarena.plan.specs import TEACHER_SHARE
@@ -22,8 +23,8 @@ PHASES = 1.4
 """Phases of a method in the mean, where its schedule was not asked yet."""
 BUILD_S = 0.3
 """Seconds that building a method or a teacher takes."""
-PROFILE_STEPS = 20
-"""Steps of the method, and as many of the student, that the shortest profile of a phase takes; an audit takes half of them."""
+PROFILES_LONGER = 1.5
+"""Profiles take so many times as long as their fewest groups of blocks: some need more groups, and each first finds the length of its blocks."""
 START_S, END_S = 3.0, 3.0
 """Seconds that the workers take to start, and that writing the boards and closing the record take."""
 
@@ -85,15 +86,16 @@ class Work:
         rounds = math.ceil(len(each) / workers)
         return rounds * sum(each) / max(1, len(each))
 
-    def measuring_seconds(self, limit: float, workers: int, *, timed: bool) -> float:
-        """Seconds that the profiles and the audits take.
+    def measuring_seconds(self, workers: int, *, timed: bool) -> float:
+        """Seconds that the cost profiles take.
 
         Args:
-            limit: of a profile, in seconds.
             timed: whether time is measured, and not operations alone.
         """
-        phase = max(1.2 * limit, PROFILE_STEPS * (1 + STEP_COST) * self.pace.student_s) if timed else 0.0
-        return self.methods * 1.5 * (PHASES * phase + BUILD_S) / workers
+        # a block has a step at least, and takes one in addition that is not timed
+        blocks = [max(BLOCK_SECONDS, step) + step for step in (self.pace.student_s, STEP_COST * self.pace.student_s)]
+        phase = PROFILES_LONGER * FEWEST_GROUPS * 2 * sum(blocks) if timed else 0.0
+        return self.methods * (PHASES * phase + BUILD_S) / workers
 
     def least_run_seconds(self, seeds: int, workers: int) -> float:
         """Seconds of the runs where each gets what the most expensive method needs, without trials."""
@@ -139,27 +141,21 @@ def set_up_seconds(works: Sequence[Work], workers: int) -> float:
 
 
 def needed_total(request: Request, works: Sequence[Work], workers: int, elapsed: float = START_S) -> float:
-    """The shortest total time, in seconds, in which a command can be done: profiles grow with the time there is, up to their limit.
+    """The shortest total time, in seconds, in which a command can be done.
 
     Args:
         elapsed: seconds that have passed.
     """
-    methods = sum(work.methods for work in works)
-    fixed = elapsed + END_S + set_up_seconds(works, workers)
-    fixed += sum(work.least_run_seconds(request.seeds or FEWEST_SEEDS, workers) for work in works)
-    total = fixed
-    for _ in range(20):
-        limit = profile_limit(Request(total=total), methods, workers)
-        total = fixed + sum(work.measuring_seconds(limit, workers, timed=True) for work in works)
-    return total
+    runs = sum(work.least_run_seconds(request.seeds or FEWEST_SEEDS, workers) for work in works)
+    measuring = sum(work.measuring_seconds(workers, timed=True) for work in works)
+    return elapsed + END_S + set_up_seconds(works, workers) + measuring + runs
 
 
 def stated_seconds(request: Request, works: Sequence[Work], workers: int) -> float:
     """Seconds that a command with a stated budget takes, about."""
     assert request.budget is not None
     timed = request.budget.currency in ("s", "se")
-    limit = profile_limit(request, 1, workers)
-    measuring = sum(work.measuring_seconds(min(limit, 1.0), workers, timed=timed) for work in works)
+    measuring = sum(work.measuring_seconds(workers, timed=timed) for work in works)
     return START_S + END_S + set_up_seconds(works, workers) + measuring + sum(work.run_seconds(request, workers) for work in works)
 
 

@@ -9,7 +9,7 @@ from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
 from kdarena.params import tunables
 from kdarena.plan.conditions import Conditions
-from kdarena.plan.cost import TIME_LIMIT, CostProfile, PhaseProfile, ProfileSpec
+from kdarena.plan.cost import CostProfile, PhaseProfile, ProfileSpec
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunSpec, Unit
 
@@ -21,10 +21,8 @@ TEACHER_SHARE = 4.0
 """On tasks that are not embedded a teacher is trained for at most so many budgets of a run, unless --teacher-budget says otherwise."""
 
 
-def profile_spec(
-    entrant: Entrant, conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], *, timed: bool, limit: float = TIME_LIMIT, audit: str = ""
-) -> ProfileSpec:
-    """The cost profile of a method on a task, of at most ``limit`` seconds a phase; or the audit of a board."""
+def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], *, timed: bool) -> ProfileSpec:
+    """The cost profile of a method on a task."""
     known = tunables(entrant.method.Params)
     return ProfileSpec(
         task=conditions.card.name,
@@ -37,8 +35,6 @@ def profile_spec(
         precision=conditions.precision,
         **conditions.platform,
         timed=timed,
-        limit=limit,
-        audit=audit,
     )
 
 

@@ -1,19 +1,15 @@
-"""What a repeated command has to know again: cost profiles, what was chosen for it, audits."""
+"""What a repeated command has to know again: cost profiles, the step of the plain student that they are counted in, what was chosen for it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from kdarena.plan.cost import CostProfile
+from kdarena.plan.allocation import Allocation
+from kdarena.plan.cost import CostProfile, StudentStep
 from kdarena.record import checked
 
-if TYPE_CHECKING:
-    from kdarena.plan.allocation import Allocation
-
-FOLDERS = ("profiles", "plans", "audits")
 _T = TypeVar("_T")
 
 
@@ -34,25 +30,19 @@ class Store:
 
     def allocation(self, key: str) -> Allocation | None:
         """What was chosen for a command."""
-        from kdarena.plan.allocation import Allocation  # brings torch, which a board that reads the audits does without
-
         return self._read(Allocation, "plans", key)
 
     def keep_allocation(self, key: str, choice: Allocation) -> None:
         """Record what was chosen for a command."""
         self._write("plans", key, dataclasses.asdict(choice))
 
-    def audits(self) -> dict[tuple[str, str], float]:
-        """Step cost measured again over step cost profiled, by the board's key and the row's name."""
-        return {(board, method): ratio for board, methods in self._audits().items() for method, ratio in methods.items()}
+    def student_step(self, key: str) -> StudentStep | None:
+        """What a step of the plain student takes, once that was decided."""
+        return self._read(StudentStep, "student_steps", key)
 
-    def keep_audits(self, board: str, ratios: Mapping[str, float]) -> None:
-        """Record a board's audits, over older ones."""
-        values = self._audits()
-        self._write("audits", "audits", {**values, board: {**values.get(board, {}), **ratios}})
-
-    def _audits(self) -> dict[str, dict[str, float]]:
-        return self._read(dict[str, dict[str, float]], "audits", "audits") or {}
+    def keep_student_step(self, key: str, step: StudentStep) -> None:
+        """Decide what a step of the plain student takes: a change of it would change the key of every run."""
+        self._write("student_steps", key, dataclasses.asdict(step))
 
     def _read(self, kind: type[_T], folder: str, key: str) -> _T | None:
         return checked.read(kind, self._path(folder, key))

@@ -80,10 +80,6 @@ def test_committed_cost_is_what_the_trained_steps_cost(undisturbed):
             assert run["flops"] == pytest.approx(run["committed"], rel=1e-9)
 
 
-def test_the_audit_finds_the_profiled_operations_again(undisturbed):
-    assert {row["audit"] for row in board(undisturbed[0])} == {1.0}
-
-
 def test_tuning_gets_the_same_budget_for_every_method_the_student_included(undisturbed):
     trials = [run for run in recorded(undisturbed[0]) if run["purpose"] == "tune"]
     assert {run["method"] for run in trials} == {"student", "kd", "dml", "ban"}
@@ -362,13 +358,13 @@ def carried_out(monkeypatch):
     """What is done for a request on two tasks, of which nothing is trained or measured."""
     done = []
 
-    def measured(teachers, entrants, conditions, limit):
+    def measured(teachers, entrants, conditions):
         done.append(("measured", conditions.card.name))
         return Ready(conditions.card.name)
 
     monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: SimpleNamespace(card=card))
     monkeypatch.setattr(arena, "profile_task", measured)
-    monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions, limit: [None for _ in conditions])
+    monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: [None for _ in conditions])
     monkeypatch.setattr(arena.Arena, "_key", lambda self, ready: ready.name)
     monkeypatch.setattr(arena.Arena, "_compare", lambda self, ready, seconds, named, pace: done.append(("compared", ready.name, round(seconds))))
 
@@ -405,4 +401,4 @@ def test_a_stated_total_that_cant_hold_one_seed_of_the_measured_methods_is_refus
 
 def test_nothing_is_measured_in_addition_where_neither_a_total_nor_a_budget_is_stated():
     recorder = SimpleNamespace(capacity=2)  # neither asked for profiles nor for what is stored
-    assert arena.Arena(Request(), recorder, None)._foresee([[], []], [None, None], 1.0) == [None, None]
+    assert arena.Arena(Request(), recorder, None)._foresee([[], []], [None, None]) == [None, None]

@@ -9,7 +9,6 @@ from kdarena.board.cells import name_of
 from kdarena.board.leaderboard import COLUMNS, leaderboard_frame
 from kdarena.board.selection import Asked
 from kdarena.board.statistics import detectable_difference, seeds_needed
-from kdarena.board.variants import board_of
 from kdarena.method.declaration import REFERENCE, TeacherSpec, teacher_pool
 from kdarena.params import Float, Int, Params
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
@@ -142,8 +141,32 @@ def test_a_row_with_a_failed_seed_stands_below_all_complete_rows(synthetic):
 
 
 def test_a_row_that_lacks_a_seed_of_the_board_stands_below_all_complete_rows(synthetic):
-    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD[:2])])
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD)[1:]])
     assert (rows["kd"]["status"], rows["kd"]["rank"]) == ("2 done, 1 missing", 2)
+
+
+def test_an_interrupted_board_is_a_complete_one_of_fewer_seeds(synthetic):
+    # seed by seed over all methods, as they are queued, and killed in the third seed
+    methods = ("student", "kd", "dist", "crd")
+    runs = [synthetic.run(method, seed, 90.0 + number) for seed in range(3) for number, method in enumerate(methods)]
+    broken = synthetic.failed("wrong", 0, "error", costs=())
+    for done in range(len(methods) + 1, 3 * len(methods) + 1):
+        rows = board([broken, *runs[:done]])
+        whole, rest = divmod(done, len(methods))
+        assert {(rows[method]["status"], rows[method]["seeds"]) for method in methods} == {("done", whole)}
+        assert {row["unfinished_seed"] for row in rows.values()} == {whole if rest else None}
+        assert [row["rank"] for row in rows.values()] == [1, 2, 3, 4, 5]
+
+
+def test_what_an_interrupted_seed_gave_counts_for_no_row(synthetic):
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD[:2])])
+    assert (rows["student"]["mean"], rows["student"]["status"]) == (sum(STUDENT[:2]) / 2, "done")
+    assert len(rows["student"]["run_ids"]) == 2
+
+
+def test_a_method_that_was_asked_for_fewer_seeds_does_not_cut_the_others(synthetic):
+    rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD[:1])])
+    assert (rows["student"]["seeds"], rows["kd"]["status"]) == (3, "1 done, 2 missing")
 
 
 def test_a_row_of_failures_alone_has_no_mean(synthetic):
@@ -284,15 +307,15 @@ def test_in_a_command_a_recalled_run_has_the_setting_and_the_facts_of_that_comma
 
 
 def test_runs_whose_teachers_were_charged_are_a_row_of_their_own(synthetic):
-    charged = [synthetic.run("kd", seed, 80.0, budget=Budget(50.0, "s"), facts={"budget": "60.0"}) for seed in range(2)]
+    charged = [synthetic.run("kd", seed, 80.0, budget=Budget(50.0, "s"), facts={"budget": "60.0"}) for seed in range(3)]
     rows = board([*synthetic.runs("kd", KD), *charged])
-    assert {name: row["seeds"] for name, row in rows.items()} == {"kd": 3, "kd teachers charged": 2}
+    assert {name: row["mean"] for name, row in rows.items()} == {"kd": pytest.approx(sum(KD) / 3), "kd teachers charged": 80.0}
 
 
 def test_runs_that_were_committed_by_other_step_costs_are_not_averaged(synthetic):
     other = (PhaseCost("train", None, 1.0, 0.02, 2.0, 0.005, 1000),)
-    rows = board([*synthetic.runs("kd", KD), *(synthetic.run("kd", seed, 80.0, costs=other) for seed in range(2))])
-    assert sorted(row["seeds"] for row in rows.values()) == [2, 3]
+    rows = board([*synthetic.runs("kd", KD), *(synthetic.run("kd", seed, 80.0, costs=other) for seed in range(3))])
+    assert sorted(row["mean"] for row in rows.values()) == [80.0, pytest.approx(sum(KD) / 3)]
     assert all(name.startswith("kd @costs ") for name in rows)
 
 
@@ -429,17 +452,6 @@ def test_with_charged_teachers_a_method_stays_on_the_board_of_the_whole_budget(s
         rows["kd teachers charged"]["committed"],
         rows["kd teachers charged"]["status_note"],
     ) == (1, 60.0, 60.0, None)
-
-
-def test_an_audit_stands_in_the_row_of_its_method(synthetic):
-    runs = [synthetic.run("kd"), synthetic.run("quest")]
-    rows = board(runs, audits={(board_of(runs[0]).key, "kd"): 1.05})
-    assert (rows["kd"]["audit"], rows["quest"]["audit"]) == (1.05, None)
-
-
-def test_an_audit_of_another_budget_is_not_this_boards(synthetic):
-    other = synthetic.run("kd", budget=Budget(30.0, "s"))
-    assert board([synthetic.run("kd")], audits={(board_of(other).key, "kd"): 1.05})["kd"]["audit"] is None
 
 
 def test_that_a_method_was_once_skipped_does_not_hide_what_it_trained(synthetic):

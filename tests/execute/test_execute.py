@@ -418,6 +418,26 @@ def test_a_profile_of_a_method_that_does_not_apply_says_why(bench, monkeypatch, 
     assert capfd.readouterr().err == ""
 
 
+def test_a_profile_is_measured_on_the_seed_of_its_key(bench, monkeypatch):
+    from kdarena.plan.cost import SEEDS, ProfileSpec
+
+    class Noting:
+        method = Method("noting", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+
+        @hookimpl
+        def schedule(self, run):
+            seeds.append(run.seed)
+            return [Phase("train")]
+
+    seeds = []
+    monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("noting", Noting, Noting.method))
+    specs = [ProfileSpec("digits", "noting", f"source {n}", {}, (), "validated", "", "fp32", "cpu", "", 1, "", "", False) for n in range(20)]
+    assert {spec.seed for spec in specs} == set(range(SEEDS))
+    for spec in specs[:4]:
+        execute_profile(spec, bench)
+    assert seeds == [spec.seed for spec in specs[:4]]
+
+
 def test_executing_a_run_imports_neither_mlflow_nor_optuna():
     import subprocess
 

@@ -1,15 +1,22 @@
 import itertools
 import math
+import time
+from random import Random
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 
 from kdarena import Learner, Method, Paper, Phase, hookimpl, no_teachers
 from kdarena.execute import profile as profile_module
-from kdarena.execute.profile import _ratio_of_means, profile
+from kdarena.execute.profile import _Block, _measure, cost_of, profile
 from kdarena.method.student import Student
-from kdarena.plan.cost import CostProfile, PhaseProfile
+from kdarena.plan.cost import FEWEST_GROUPS, MOST_GROUPS, CostProfile, PhaseProfile
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
 from kdarena.tracks.values import Split
@@ -55,7 +62,7 @@ def built(plugin, task):
 
 def measure(plugin, *, timed, task=None):
     task = task or toy_task()
-    return profile(lambda: built(plugin, task), lambda: built(Student, task), timed=timed)
+    return profile(lambda: built(plugin, task), lambda: built(Student, task), timed=timed, groups=(2, 2))
 
 
 def test_operations_are_counted_on_one_step_of_each_phase():
@@ -94,6 +101,7 @@ def test_counted_operations_are_those_of_the_layers():
     assert measured.flops == 2 * (2 * batch * features * 4)
 
 
+@pytest.mark.usefixtures("_short_blocks")
 def test_a_phase_with_fixed_steps_is_begun_anew_when_they_are_used_up():
     measures, student_s = measure(Fits, timed=True)
     assert [(one.phase, one.steps) for one in measures] == [("fit", 3), ("train", None)]
@@ -112,47 +120,127 @@ def test_profile_leaves_no_trace_in_the_generators_of_a_run():
         assert torch.equal(one, two)
 
 
-def test_drift_of_the_machine_cancels_in_the_ratio():
-    # a machine that slows down steadily: method, student, student, method
-    speeds = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
-    own = [3 * speeds[position] for position in (0, 3, 4, 7)]
-    student = [speeds[position] for position in (1, 2, 5, 6)]
-    ratio, error = _ratio_of_means(own, student)
-    assert ratio == pytest.approx(3.0)
-    assert error == pytest.approx(0.0, abs=1e-12)
-
-
 class Blocks:
-    """Blocks of steps that took so long, in turn; the clock moves on by a tenth of a second a block."""
+    """Blocks of steps that took so long, in turn."""
 
-    def __init__(self, clock, *seconds):
-        self.clock, self.left, self.steps = clock, itertools.cycle(seconds), 0
+    def __init__(self, *seconds):
+        self.left, self.steps = itertools.chain([1.0, 1.0], itertools.cycle(seconds)), 0  # the first two find the length of a block
 
     def seconds(self):
-        self.clock.append(None)
         return next(self.left)
+
+    def take_for(self, seconds):
+        self.seconds()
+
+
+def test_drift_of_the_machine_cancels_in_the_ratio():
+    # a machine that slows down steadily: method, student, student, method
+    speeds = [1.0 + 0.1 * number for number in range(16)]
+    own = [3 * speeds[position] for group in range(0, 16, 4) for position in (group, group + 3)]
+    student = [speeds[position] for group in range(0, 16, 4) for position in (group + 1, group + 2)]
+    ratios, times = _measure(Blocks(*own), Blocks(*student), (4, 12), lambda: None)
+    assert cost_of(ratios) == pytest.approx((3.0, 0.0), abs=1e-12)
+    assert times == student
 
 
 @pytest.mark.parametrize(
-    ("own", "limit", "expected"),
+    ("own", "groups"),
     [
-        ((2.0,), 0.42, 2 + 8),  # two groups at least, and those agree
-        ((2.0, 2.1), 0.42, 2 + 8),  # so do these, nearly: at the limit that is good enough
-        ((2.0, 2.0, 2.0, 3.0, 3.0), 0.42, 2 + 16),  # far apart: as long again, up to four times the limit
+        ((2.0,), 4),  # all agree, and four are the fewest
+        ((2.0, 2.0, 2.02, 2.02), 4),  # so do these, nearly
+        ((2.0, 2.0, 3.0, 3.0), 12),  # far apart: the most
+        ((2.0, 2.0, 2.12, 2.12, *[2.06] * 100), 5),  # a few more are enough
     ],
 )
-def test_a_hasty_profile_goes_on_while_its_error_is_large(monkeypatch, own, limit, expected):
-    clock = []
-    monkeypatch.setattr(profile_module.time, "perf_counter", lambda: 0.1 * len(clock))
+def test_a_profile_has_four_groups_at_least_and_more_while_its_error_is_large(own, groups):
     alive = []
-    profile_module._ratio(Blocks(clock, *own), Blocks(clock, 1.0), limit, False, lambda: alive.append(len(clock)))
-    assert len(clock) == expected
-    assert alive == sorted(set(alive)), "a sign of life after each block"
-    assert len(alive) >= 6
+    ratios, _ = _measure(Blocks(*own), Blocks(1.0), (FEWEST_GROUPS, MOST_GROUPS), lambda: alive.append(1))
+    assert (FEWEST_GROUPS, len(ratios)) == (4, groups)
+    assert len(alive) == 4 + 4 * groups, "a sign of life after each block"
 
 
-def test_one_group_of_blocks_has_no_error_estimate():
-    assert _ratio_of_means([2.0, 2.0], [1.0, 1.0]) == (2.0, math.inf)
+@given(st.lists(st.floats(0.5, 20.0), min_size=4, max_size=12))
+def test_the_cost_is_the_median_of_the_groups_and_its_error_their_standard_error(ratios):
+    cost, error = cost_of([math.log(ratio) for ratio in ratios])
+    assert cost == pytest.approx(math.exp(np.median(np.log(ratios))))
+    assert error == pytest.approx(stats.sem(np.log(ratios)), abs=1e-12)
+    low, high = stats.t.interval(0.95, len(ratios) - 1, np.mean(np.log(ratios)), max(error, 1e-12))
+    assert high - low == pytest.approx(2 * stats.t.ppf(0.975, len(ratios) - 1) * max(error, 1e-12))
+
+
+def test_one_disturbed_group_does_not_move_the_cost():
+    assert cost_of([math.log(2.0)] * 3 + [math.log(9.0)])[0] == pytest.approx(2.0)
+
+
+class Watched:
+    """Notes the seed, and the progress of each of its steps, in a phase of fixed steps, and in one of a third and one of two thirds of the rest."""
+
+    method = Method("watched", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    seen: ClassVar[list[tuple[str, float, float]]] = []
+
+    @hookimpl
+    def schedule(self):
+        return [Phase("fit", steps=2, process=self.note, data="none"), Phase("first", share=1.0), Phase("second", share=2.0)]
+
+    def note(self, step):
+        self.seen.append((step.phase, float(step.progress), float(step.run_progress)))
+
+    @hookimpl
+    def loss(self, step):
+        self.note(step)
+        return {"task": step.task.loss(step.student, step.targets)}
+
+
+@pytest.fixture
+def _short_blocks(monkeypatch):
+    monkeypatch.setattr(profile_module, "BLOCK_SECONDS", 0.01)
+
+
+def progresses(seed):
+    Watched.seen.clear()
+    task = toy_task()
+    profile(lambda: built(Watched, task), lambda: built(Student, task), timed=True, random=Random(seed), groups=(2, 2))
+    return {name: [pair for phase, *pair in Watched.seen if phase == name] for name in ("fit", "first", "second")}
+
+
+@pytest.mark.usefixtures("_short_blocks")
+def test_each_step_of_a_profile_is_at_another_progress_that_a_run_may_have():
+    drawn = progresses(0)
+    for name, begin, part in (("fit", 0.0, 0.0), ("first", 0.0, 1 / 3), ("second", 1 / 3, 2 / 3)):
+        values = [progress for progress, _ in drawn[name]]
+        assert len(set(values)) == len(values) >= 15
+        assert 0 <= min(values) < 0.2 < 0.8 < max(values) < 1
+        assert [of_run for _, of_run in drawn[name]] == pytest.approx([begin + part * value for value in values], abs=1e-6)
+
+
+@pytest.mark.usefixtures("_short_blocks")
+def test_the_progress_is_drawn_from_the_generator_that_is_given():
+    first, again, other = (progresses(seed)["fit"][:3] for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_what_begins_a_phase_is_no_step():
+    def schedule():
+        def prepare(run):
+            begun.append(spin(0.02))
+
+        return [Phase("fit", steps=2, prepare=prepare, process=lambda step: spin(0.001), data="none"), Phase("train")]
+
+    begun = []
+    slow = type("Slow", (), {"method": Student.method, "schedule": staticmethod(hookimpl(schedule))})
+    task = toy_task()
+    run = make_run(slow, task)
+    block = _Block(run.hooks, run, run.phases[0], {}, task.batches(run.split, "augmented"), itertools.repeat((0.5, 0.5)))
+    block.steps = 20
+    assert 0.001 <= block.seconds() < 0.003
+    assert len(begun) > 10
+
+
+def spin(seconds):
+    """Work for so long."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 def test_costs_convert_to_each_unit():

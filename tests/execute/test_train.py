@@ -1,5 +1,6 @@
 """The rule of updates, phases, and what the loop does when something is wrong."""
 
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -689,3 +690,14 @@ def test_a_label_is_drawn_anew_each_time_it_is_seen():
     for _ in range(2):
         run.hooks.loss(new_step(run, batch=batch))
     assert not torch.equal(given[0], given[1])
+
+
+def test_what_a_training_spent_is_device_time_and_no_waiting():
+    def loss(step):
+        time.sleep(0.01)
+        return {"task": step.task.loss(step.student, step.targets)}
+
+    _, training = train(plugin(loss=loss), toy_task(), [cost("train")], 60.0)
+    _, plain = train(plugin(), toy_task(), [cost("train")], 60.0)
+    assert plain.trained.seconds > 0
+    assert training.trained.seconds < plain.trained.seconds + 0.3, "60 steps have waited for 0.6 s"

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdarena.plan.allocation import DEFAULT_SEEDS, LADDER, SHORTEST_PROFILE, Allocation, allocate, enough_for_all, least_seconds, profile_limit, share_of_time
+from kdarena.plan.allocation import DEFAULT_SEEDS, LADDER, Allocation, allocate, enough_for_all, least_seconds, share_of_time
 from kdarena.plan.amounts import Amount, parse_amount
 from kdarena.plan.budget import commit, minimum_amount
-from kdarena.plan.cost import TIME_LIMIT
 from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost
 from kdarena.tracks import find_card
@@ -85,13 +84,6 @@ def test_each_task_gets_what_it_needs_or_all_have_the_same_part_of_it(left, task
     else:
         parts = [share / need for share, need in zip(shares, needs, strict=True)]
         assert parts == pytest.approx([left / sum(needs)] * len(parts))
-
-
-def test_profiles_are_as_careful_as_a_total_time_allows():
-    assert profile_limit(Request(budget=parse_amount("1s")), 200, 2) == TIME_LIMIT
-    assert profile_limit(Request(total=600.0), 100, 2) == pytest.approx(0.48)
-    assert profile_limit(Request(total=36000.0), 100, 2) == TIME_LIMIT
-    assert profile_limit(Request(total=60.0), 1000, 1) == SHORTEST_PROFILE
 
 
 @given(st.lists(st.floats(1e-3, 1e15), min_size=1, max_size=4))

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from kdarena.plan.allocation import Allocation
-from kdarena.plan.cost import CostProfile, PhaseProfile
+from kdarena.plan.cost import CostProfile, PhaseProfile, StudentStep
 from kdarena.record import checked
 from kdarena.record.store import Store
 
@@ -23,10 +23,10 @@ def test_an_allocation_is_read_as_it_was_kept(tmp_path):
     assert Store(tmp_path).allocation("k") == CHOICE
 
 
-def test_audits_of_a_board_are_kept_over_older_ones(tmp_path):
-    for ratios in ({"kd": 1.1, "quest": 1.0}, {"kd": 1.2}):
-        Store(tmp_path).keep_audits("board", ratios)
-    assert Store(tmp_path).audits() == {("board", "kd"): 1.2, ("board", "quest"): 1.0}
+def test_the_students_step_is_read_as_it_was_kept(tmp_path):
+    Store(tmp_path).keep_student_step("k", StudentStep(0.0021))
+    assert Store(tmp_path).student_step("k") == StudentStep(0.0021)
+    assert Store(tmp_path).student_step("other") is None
 
 
 SPOILED = {
@@ -48,16 +48,16 @@ def test_a_profile_that_cant_be_trusted_counts_as_missing_with_a_line_and_is_mad
     assert store.profile("k") == PROFILE
 
 
-def test_a_plan_and_audits_that_cant_be_trusted_count_as_missing_too(tmp_path):
+def test_a_plan_and_a_step_that_cant_be_trusted_count_as_missing_too(tmp_path):
     store = Store(tmp_path)
     store.keep_allocation("k", CHOICE)
-    store.keep_audits("board", {"kd": 1.1})
-    for path in (tmp_path / "plans" / "k.json", tmp_path / "audits" / "audits.json"):
+    store.keep_student_step("k", StudentStep(0.0021))
+    for path in (tmp_path / "plans" / "k.json", tmp_path / "student_steps" / "k.json"):
         path.write_text(path.read_text()[:-9])
     with pytest.warns(UserWarning, match=r"plans/k\.json: not used \(it is not whole"):
         assert store.allocation("k") is None
-    with pytest.warns(UserWarning, match=r"audits\.json: not used \(it is not whole"):
-        assert store.audits() == {}
+    with pytest.warns(UserWarning, match=r"student_steps/k\.json: not used \(it is not whole"):
+        assert store.student_step("k") is None
 
 
 def test_a_file_of_fields_that_this_version_does_not_know_counts_as_missing(tmp_path):
@@ -67,13 +67,13 @@ def test_a_file_of_fields_that_this_version_does_not_know_counts_as_missing(tmp_
 
 
 def test_the_plain_files_of_an_earlier_version_are_made_again_without_a_word(tmp_path, recwarn):
-    plain = {"profiles/k": dataclasses.asdict(PROFILE), "plans/k": dataclasses.asdict(CHOICE), "audits/audits": {"board": {"kd": 1.1}}}
+    plain = {"profiles/k": dataclasses.asdict(PROFILE), "plans/k": dataclasses.asdict(CHOICE)}
     for name, values in plain.items():
         path = tmp_path / f"{name}.json"
         path.parent.mkdir()
         path.write_text(json.dumps(values))
     store = Store(tmp_path)
-    assert (store.profile("k"), store.allocation("k"), store.audits()) == (None, None, {})
+    assert (store.profile("k"), store.allocation("k")) == (None, None)
     assert len(recwarn) == 0
-    store.keep_audits("board", {"kd": 1.2})
-    assert store.audits() == {("board", "kd"): 1.2}
+    store.keep_allocation("k", CHOICE)
+    assert store.allocation("k") == CHOICE

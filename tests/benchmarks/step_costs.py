@@ -1,0 +1,102 @@
+"""Measures step costs on digits in a process of its own, as a worker does: ``python -m benchmarks.step_costs TEACHERS FEWEST MOST DRAW METHOD ...``.
+
+Prints a line of JSON for each method: its name, its phases with their costs, the groups of blocks asked for, and the device time that it took.
+TEACHERS is a folder of checkpoints, DRAW numbers the draws of progress. ``busy`` in the place of all arguments keeps a core busy until it is killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import torch
+
+from kdarena.execute.execute import seed_everything
+from kdarena.execute.profile import profile
+from kdarena.execute.workspace import Workspace, new_run
+from kdarena.method.declaration import TeacherSpec
+from kdarena.method.discovery import discover
+from kdarena.method.plugin import STUDENT
+from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
+from kdarena.plan.machine import find_machine
+from kdarena.plan.request import Request
+from kdarena.plan.specs import profile_spec
+from kdarena.seeds import derive
+from kdarena.tracks import find_card
+from kdarena.tracks.checkpoints import save
+from kdarena.tracks.measure import Stopwatch
+from kdarena.tracks.values import Setting
+
+CARD = find_card("digits")
+
+
+def entrants() -> list[Entrant]:
+    """The methods that run on digits."""
+    plugins = [plugin for plugin in discover() if plugin.error is None]
+    return [entrant for entrant in entrants_of(plugins, CARD, Request()) if entrant.runs]
+
+
+def conditions() -> Conditions:
+    return conditions_of(Request(), CARD, find_machine("cpu", 1))
+
+
+def make_teachers(folder: Path, found: Sequence[Entrant]) -> None:
+    """Checkpoints of untrained teachers: costs do not depend on weights."""
+    task = CARD.load(CARD, Setting())
+    keys = {}
+    for spec in teachers_of(found):
+        network = task.new_network(CARD.architecture(spec.architecture), dropout=spec.dropout)
+        unnamed = folder / "unnamed"
+        key = save(network, unnamed)
+        unnamed.rename(folder / f"{key}.safetensors")
+        keys[json.dumps(dataclasses.asdict(spec), sort_keys=True)] = key
+    (folder / "keys.json").write_text(json.dumps(keys))
+
+
+def keys_in(folder: Path, found: Sequence[Entrant]) -> dict[TeacherSpec, str]:
+    known = json.loads((folder / "keys.json").read_text())
+    return {spec: known[json.dumps(dataclasses.asdict(spec), sort_keys=True)] for spec in teachers_of(found)}
+
+
+def measure(folder: Path, groups: tuple[int, int], draw: int, names: Sequence[str]) -> None:
+    found = entrants()
+    keys, given, workspace = keys_in(folder, found), conditions(), Workspace(folder, folder)
+    task = workspace.task(CARD.name, "fp32")
+    for entrant in found:
+        if entrant.method.name not in names:
+            continue
+        spec = profile_spec(entrant, given, keys, timed=True)
+        alone = replace(spec, method="student", params={}, teachers=())
+        plugin = workspace.plugin(spec.method, spec.source)
+        stopwatch = Stopwatch(task.device)
+        stopwatch.start()
+        seed_everything(spec.seed)
+        phases, student_s = profile(
+            lambda plugin=plugin, spec=spec: new_run(plugin, task, workspace, spec),
+            lambda alone=alone: new_run(STUDENT, task, workspace, alone),
+            timed=True,
+            random=Random(derive(draw, spec.key)),
+            groups=groups,
+        )
+        measured = [{"phase": phase.phase, "steps": phase.steps, "cost": phase.relative, "error": phase.error} for phase in phases]
+        print(json.dumps({"method": spec.method, "student_s": student_s, "seconds": stopwatch.stop(), "phases": measured}), flush=True)
+
+
+def busy() -> None:
+    square = torch.ones(512, 512)
+    while True:
+        square = square @ square / 512
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "busy":
+        busy()
+    where, fewest, most, number, *methods = sys.argv[1:]
+    measure(Path(where), (int(fewest), int(most)), int(number), methods)

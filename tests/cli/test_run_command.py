@@ -1,0 +1,31 @@
+"""What ``kdarena run`` ends with, on made-up runs."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from kdarena.arena.arena import Outcome
+from kdarena.board.leaderboard import leaderboard_frame
+from kdarena.cli import listings, run_command
+from kdarena.plan.spec import PhaseCost
+
+
+@pytest.mark.parametrize(("spent", "status"), [(3000 * 0.02, 0), (3000 * 0.03, 1)])
+def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch, tmp_path, capsys, spent, status):
+    costs = (PhaseCost("train", None, 1.0, 0.02, 2.0, 0.005, 1000),)
+    runs = [
+        run for seed in range(2) for run in (synthetic.run("student", seed, spent_s=60.0), synthetic.run("kd", seed, costs=costs, steps=3000, spent_s=spent))
+    ]
+
+    @contextmanager
+    def session(request):
+        arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
+        yield SimpleNamespace(arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}))
+
+    monkeypatch.setattr(run_command, "open_session", session)
+    monkeypatch.setattr(run_command, "keep_declarations", lambda *given: None)
+    monkeypatch.setattr(listings, "boards_of", lambda *given, **named: leaderboard_frame(runs, {}))
+    assert run_command.run("kd", {"tasks": "digits", "out": tmp_path}, dry_run=False, fresh=False) == status
+    said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
+    assert (said in capsys.readouterr().err) is (status == 1)
