@@ -35,7 +35,7 @@ def test_a_total_too_short_for_the_measured_steps_is_refused_and_an_ample_one_sa
 
 def test_a_stated_budget_says_how_long_it_takes():
     line = check_stated(Request(budget=parse_amount("10m"), **NO_TUNING), WORKS, 2)
-    assert line == "the whole command takes at most about 1 h 49 min on 2 workers"
+    assert line == "the whole command takes at most about 1 h 50 min on 2 workers"
 
 
 @pytest.mark.parametrize("budget", ["1e30flop", "1e9epochs", "3d", "1e9se"])

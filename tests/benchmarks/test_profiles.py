@@ -20,13 +20,13 @@ from benchmarks import step_costs, tools
 from kdarena.engines.local import worker_environment
 from kdarena.plan.cost import FEWEST_GROUPS, MOST_GROUPS
 
-CAREFUL = 10 if tools.SHORT else 40
+CAREFUL = 6 if tools.SHORT else 40
 """Groups of blocks of the re-measurement."""
 BUSY = int(os.environ.get("KDARENA_BUSY", "0"))
 """Further processes while the profiles are measured."""
 WORKERS = 2
 FOLDER = Path(__file__).parents[1]
-FEW = ("crd", "dml", "kd", "quest")
+FEW = ("crd", "kd", "quest")
 """Methods of the short form."""
 
 

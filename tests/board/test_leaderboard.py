@@ -164,6 +164,13 @@ def test_what_an_interrupted_seed_gave_counts_for_no_row(synthetic):
     assert len(rows["student"]["run_ids"]) == 2
 
 
+@pytest.mark.parametrize("made", ["run", "failed"])
+def test_a_row_of_the_last_seed_alone_is_kept(synthetic, made):
+    rows = board([*synthetic.runs("student", STUDENT), getattr(synthetic, made)("kd", 7)])
+    assert rows["student"]["seeds"] == 3
+    assert rows["kd"]["status"].startswith("1 d")
+
+
 def test_a_method_that_was_asked_for_fewer_seeds_does_not_cut_the_others(synthetic):
     rows = board([*synthetic.runs("student", STUDENT), *synthetic.runs("kd", KD[:1])])
     assert (rows["student"]["seeds"], rows["kd"]["status"]) == (3, "1 done, 2 missing")
