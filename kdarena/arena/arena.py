@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
-from kdarena.arena.comparison import Comparison, detectable_note
-from kdarena.arena.forecast import check_declared, check_profiled, check_stated, check_total, measure, number_of_methods
-from kdarena.arena.method_runs import MethodRuns, tune, work
+from kdarena.arena.comparison import Comparison
+from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, measure, number_of_methods, say_held
+from kdarena.arena.method_runs import MethodRuns, Tuned, tune, work
 from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
 from kdarena.arena.recorder import Recorder
+from kdarena.arena.reuse import recorded_runs, said_of_reuse
 from kdarena.arena.scheduler import Work
 from kdarena.arena.seed_clock import SeedClock
 from kdarena.arena.teachers import Teachers
-from kdarena.arena.trials import Candidate
 from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.method.plugin import Plugin
-from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, FEWEST_SEEDS, Allocation, allocate, share_of_time
-from kdarena.plan.comparison import request_digest
+from kdarena.plan.allocation import DEFAULT_TOTAL, Allocation, leave_out
+from kdarena.plan.comparison import family_digest, request_digest
 from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.entrants import Entrant, entrants_of
-from kdarena.plan.estimate import END_S, Pace, profiled_seconds, too_short
+from kdarena.plan.estimate import END_S, START_S, Pace, left_out, needed_total, profiled_seconds, too_short
+from kdarena.plan.levels import Level, fitting, levels
 from kdarena.plan.machine import Machine
+from kdarena.plan.planner import allocate, share_of_time
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
 
@@ -41,12 +44,27 @@ class Outcome:
     Attributes:
         failures: one line each.
         trained: number of runs.
-        allocations: what each task got, in the order of the tasks.
+        allocations: what each task got that was not left out, in the order of the tasks.
     """
 
     failures: tuple[str, ...]
     trained: int
     allocations: tuple[Allocation, ...]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A profiled task's part of the time.
+
+    Attributes:
+        seconds, level: what it gets, where no budget is stated.
+        pace: of its steps, where a budget is stated and it was measured.
+    """
+
+    task: ProfiledTask
+    seconds: float
+    level: Level | None
+    pace: Pace | None
 
 
 class Arena:
@@ -74,80 +92,99 @@ class Arena:
         entered = [entrants_of(plugins, card, self.request) for card in cards]
         conditions = [conditions_of(self.request, card, self.machine) for card in cards]
         paces = self._foresee(entered, conditions)
-        profiled = (profile_task(self.teachers, entrants, given) for entrants, given in zip(entered, conditions, strict=True))
-        timed = zip(self._with_time(profiled), paces, strict=True)
-        allocations = tuple(self._compare(task, seconds, named, pace) for (task, seconds), pace in timed)
+        profiled = (profile_task(self.teachers, entered[task], conditions[task]) for task in paces)
+        allocations = tuple(self._compare(share, named) for share in self._with_time(profiled, list(paces.values())))
         return Outcome(tuple(self.recorder.failures.values()), self.recorder.trained, allocations)
 
-    def _foresee(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> list[Pace | None]:
-        """Say what the command will take before anything is trained; returns the pace of each task where it was measured.
+    def _foresee(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> dict[int, Pace | None]:
+        """Say what the command will take before anything is trained; returns the tasks that are not left out, each with its pace where it was measured.
 
         The default time is not checked: nobody asked for it, and on a slow machine the command takes longer.
         """
         request, recorder = self.request, self.recorder
-        keys = (request_digest(request, given, entrants) for entrants, given in zip(entered, conditions, strict=True))
-        if request.budget is None and (request.total is None or all(recorder.store.allocation(key) for key in keys)):
-            return [None for _ in conditions]
+        keys = [request_digest(request, given, entrants) for entrants, given in zip(entered, conditions, strict=True)]
+        planned = [None if request.budget is not None else recorder.store.allocation(key) for key in keys]
+        tasks = [task for task, allocation in enumerate(planned) if allocation is None or not allocation.left_out]
+        for allocation in planned:
+            if allocation is not None and allocation.left_out:
+                recorder.display.say(*allocation.notes)
+        if request.budget is None and (request.total is None or all(planned)):
+            return dict.fromkeys(tasks)
         if request.budget is None:
             check_declared(request, entered, conditions, recorder.capacity)
-        works = measure(self.teachers, entered, conditions)
-        if request.budget is None:
-            recorder.display.say(check_total(request, works, number_of_methods(entered), recorder.capacity, time.monotonic() - self.started))
-        else:
+        works = measure(self.teachers, [entered[task] for task in tasks], [conditions[task] for task in tasks])
+        if request.budget is not None:
             recorder.display.say(check_stated(request, works, recorder.capacity))
-        return [work.pace for work in works]
+            return {task: done.pace for task, done in zip(tasks, works, strict=True)}
+        kept = held(request, works, number_of_methods(entered), recorder.capacity, time.monotonic() - self.started)
+        for position in set(range(len(tasks))).difference(kept):
+            needed = needed_total(request, [works[position]], recorder.capacity)
+            self._leave_out(keys[tasks[position]], conditions[tasks[position]], works[position].methods, needed)
+        recorder.display.say(say_held(request, [works[position] for position in kept], len(conditions), recorder.capacity))
+        return {tasks[position]: works[position].pace for position in kept}
 
-    def _with_time(self, profiled: Iterable[ProfiledTask]) -> Iterator[tuple[ProfiledTask, float]]:
+    def _leave_out(self, key: str, conditions: Conditions, methods: int, needed: float) -> None:
+        """Say that a task is left out and how it is run, and record that, so that the same command leaves it out again."""
+        allocation = leave_out(left_out(conditions.card.name, methods, levels(self.request)[-1].seeds, needed))
+        self.recorder.display.say(*allocation.notes)
+        self.recorder.store.keep_allocation(key, allocation)
+
+    def _with_time(self, profiled: Iterable[ProfiledTask], paces: Sequence[Pace | None]) -> Iterator[_Share]:
         """Each task with the seconds that its runs may take; where a budget is stated, they are not read."""
         request, workers = self.request, self.recorder.capacity
         if request.budget is not None:
-            for task in profiled:
-                yield task, 0.0
+            for task, pace in zip(profiled, paces, strict=True):
+                yield _Share(task, 0.0, None, pace)
             return
         begun = time.monotonic()
         # what each task needs has to be known before time is shared out among them
-        tasks = list(profiled)
-        if request.total is None:
-            end = begun + DEFAULT_TOTAL + sum(task.set_up_s for task in tasks)
-        else:
-            end = self.started + request.total - END_S
-            self._check_time(tasks, end)
-        needs = [task.least_seconds(request.seeds or DEFAULT_SEEDS, workers) for task in tasks]
+        every = list(profiled)
+        end = begun + DEFAULT_TOTAL + sum(task.set_up_s for task in every) if request.total is None else self.started + request.total - END_S
+        tasks, level = self._choose(every, end)
+        needs = [task.least_seconds(level, workers) for task in tasks]
         for number, task in enumerate(tasks):
             methods = [len(other.profiles) for other in tasks[number:]]
-            yield task, share_of_time(end - time.monotonic(), needs[number:], methods)
+            yield _Share(task, share_of_time(end - time.monotonic(), needs[number:], methods), level, None)
 
-    def _check_time(self, tasks: Sequence[ProfiledTask], end: float) -> None:
-        """Raise ``UserError`` where what is left of the total time can't hold one seed of all methods, each with its least budget.
+    def _choose(self, tasks: Sequence[ProfiledTask], end: float) -> tuple[list[ProfiledTask], Level]:
+        """The profiled tasks that the time holds, and what their methods get.
 
-        Where it holds one and not the planned seeds, further seeds are left out as the time runs out.
+        Raises:
+            UserError: a stated total time holds not even one task on the least level.
         """
-        total, workers = self.request.total, self.recorder.capacity
-        assert total is not None
-        left = end - time.monotonic()
-        too_late = sum(task.least_seconds(1, workers) for task in tasks) > left + LATE * total
-        if too_late and not all(self.recorder.store.allocation(self._key(task)) for task in tasks):
-            needed = total - left + sum(task.least_seconds(self.request.seeds or FEWEST_SEEDS, workers) for task in tasks)
-            raise UserError(too_short(total, needed, number_of_methods([task.entrants for task in tasks]), len(tasks)))
+        request, store, workers = self.request, self.recorder.store, self.recorder.capacity
+        left, wanted = end - time.monotonic(), levels(request)
 
-    def _compare(self, task: ProfiledTask, seconds: float, named: bool, pace: Pace | None) -> Allocation:
-        """Allocate, and do all runs of a task.
+        def need(task: ProfiledTask, level: Level) -> float:
+            # what was planned before is done whatever it takes
+            return 0.0 if store.allocation(self._key(task)) else task.least_seconds(level, workers)
 
-        Args:
-            seconds: that it may take, where the user stated no budget.
-            pace: of its steps, where it was measured.
-        """
-        end = time.monotonic() + (1 + LATE) * seconds
-        comparison, refused = self._plan(task, seconds, named)
+        kept, level = fitting(left, [partial(need, task) for task in tasks], wanted)
+        if request.total is not None and sum(need(tasks[position], wanted[-1]) for position in kept) > left + LATE * request.total:
+            needed = request.total - left + sum(task.least_seconds(wanted[-1], workers) for task in tasks)
+            raise UserError(too_short(request.total, needed, number_of_methods([task.entrants for task in tasks]), len(tasks)))
+        for position, task in enumerate(tasks):
+            if position not in kept:
+                needed = START_S + END_S + task.least_seconds(wanted[-1], workers)
+                self._leave_out(self._key(task), task.conditions, len(task.profiles), needed)
+        return [tasks[position] for position in kept], level
+
+    def _compare(self, share: _Share, named: bool) -> Allocation:
+        """Allocate, and do all runs of a task."""
+        task, new = share.task, self.recorder.store.allocation(self._key(share.task)) is None
+        end = time.monotonic() + (1 + LATE) * share.seconds
+        comparison, refused = self._plan(share, named)
         for line in comparison.announcement(refused):
             self.recorder.display.say(line)
         running, refused = self._admit(comparison, refused, named)
         allocation = comparison.allocation
-        if pace is not None and self.request.budget is not None and allocation.unit != "s":
-            self._say_time(task, running, comparison, pace)
+        if new:
+            self._say_reuse(comparison, running)
+        if share.pace is not None and self.request.budget is not None and allocation.unit != "s":
+            self._say_time(task, running, comparison, share.pace)
         self._record_broken(comparison)
         self._record_skipped(comparison, refused)
-        self.recorder.display.expect(comparison.expected_jobs(len(running)))
+        self.recorder.display.expect(comparison.expected_jobs(running))
         if self.request.budget is None and self.request.total is not None:
             self._run_until(end, running, task.conditions.card.name)
         else:
@@ -158,12 +195,12 @@ class Arena:
         """Say what a task's runs take, now that the operations of each method are counted."""
         allocation, workers = comparison.allocation, self.recorder.capacity
         costs = {runs.entrant.method.name: runs.costs for runs in running}
-        seconds = profiled_seconds(costs, allocation, pace, workers)
+        seconds = profiled_seconds(costs, allocation, pace, workers, both=self.request.both)
         self.recorder.display.say(check_profiled(self.request, seconds, workers, task.conditions.card.name))
 
     def _run_until(self, end: float, running: Sequence[MethodRuns], name: str) -> None:
         """All trials, then the final runs seed by seed, as many seeds as can be done in time."""
-        tuned: dict[str, Candidate | None] = {}
+        tuned: dict[str, Tuned | None] = {}
 
         def trials(runs: MethodRuns) -> Work:
             tuned[runs.entrant.method.name] = yield from tune(runs)
@@ -181,22 +218,43 @@ class Arena:
         """Names the command on a task."""
         return request_digest(self.request, task.conditions, task.entrants)
 
-    def _plan(self, task: ProfiledTask, seconds: float, named: bool) -> tuple[Comparison, dict[str, str]]:
+    def _before(self, task: ProfiledTask) -> tuple[float, Allocation] | None:
+        """What the same command got with a smaller total time, and that time; None where there was none."""
+        if self.request.budget is not None:
+            return None
+        family = family_digest(self.request, task.conditions, task.entrants)
+        return self.recorder.store.shorter(family, self.request.total or DEFAULT_TOTAL)
+
+    def _plan(self, share: _Share, named: bool) -> tuple[Comparison, dict[str, str]]:
         """The comparison, as it was planned before by the same command or anew; and the methods that its budget is too small for."""
+        task, store = share.task, self.recorder.store
         key = self._key(task)
-        allocation = self.recorder.store.allocation(key) or self._allocate(task, seconds)
+        allocation = store.allocation(key) or self._allocate(share)
         comparison = Comparison(task, allocation, task.costs(allocation.unit), self.request.swept)
         refused = comparison.too_small(named)
-        self.recorder.store.keep_allocation(key, allocation)
+        store.keep_allocation(key, allocation)
+        if self.request.budget is None:
+            family = family_digest(self.request, task.conditions, task.entrants)
+            store.keep_total(family, self.request.total or DEFAULT_TOTAL, key)
         return comparison, refused
 
-    def _allocate(self, task: ProfiledTask, seconds: float) -> Allocation:
+    def _allocate(self, share: _Share) -> Allocation:
         """Seeds, budget and trials for a task."""
-        student, workers = task.profiles[STUDENT], self.recorder.capacity
+        task, workers = share.task, self.recorder.capacity
+        student, card = task.profiles[STUDENT], task.conditions.card
         costs = task.costs("s") if task.timed else {}
         card = task.conditions.card
-        allocation = allocate(self.request, card, costs, task.student_s, student.steps_per_epoch, seconds, workers, task.overhead)
-        return replace(allocation, notes=(*allocation.notes, *detectable_note(task, self.teachers.results, allocation.seeds)))
+        before = self._before(task)
+        planned = before and before[1]
+        return allocate(self.request, card, costs, task.student_s, student.steps_per_epoch, share.seconds, workers, task.overhead, share.level, planned)
+
+    def _say_reuse(self, comparison: Comparison, running: Sequence[MethodRuns]) -> None:
+        """Say what holds of the runs that the same command made with a smaller total time, and what is new."""
+        before = self._before(comparison.task)
+        if before is not None:
+            kept = sum(recorded_runs(work(runs), self.recorder.recorded) for runs in running)
+            line = said_of_reuse(*before, comparison.allocation, kept)
+            self.recorder.display.say(f"{comparison.task.conditions.card.name}: {line}")
 
     def _admit(self, comparison: Comparison, refused: Mapping[str, str], named: bool) -> tuple[list[MethodRuns], dict[str, str]]:
         """The methods that run, and the reasons against those that the budget, less what their teachers cost, is too small for."""
@@ -223,8 +281,11 @@ class Arena:
     def _record_skipped(self, comparison: Comparison, refused: Mapping[str, str]) -> None:
         """A method that does not apply, or that the budget is too small for, has a row that says why."""
         task = comparison.task
+        reasons: dict[str, list[str]] = {}
         for entrant in task.entrants:
             reason = refused.get(entrant.method.name, entrant.skip)
             if reason:
-                self.recorder.display.say(f"{task.conditions.card.name}: {entrant.method.name} is skipped: {reason}")
+                reasons.setdefault(reason, []).append(entrant.method.name)
                 self.recorder.log_without_run(comparison.skipped_row(entrant), "skipped", reason, comparison.facts(entrant))
+        for reason, names in reasons.items():
+            self.recorder.display.say(f"{task.conditions.card.name}: {', '.join(names)} {'is' if len(names) == 1 else 'are'} skipped: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,13 @@ from kdarena.arena.profiles import ProfiledTask
 from kdarena.arena.teachers import Teachers
 from kdarena.errors import BudgetTooSmall
 from kdarena.method.declaration import REFERENCE, TeacherSpec
-from kdarena.plan.allocation import LADDER, TRIAL_SHARE, Allocation, check_budget, enough_for_all
+from kdarena.plan.allocation import LADDER, Allocation, check_budget, enough_for_all, final_runs
 from kdarena.plan.budget import minimum_amount
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
+from kdarena.plan.levels import Level
+from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.plan.specs import run_spec
+from kdarena.plan.tuning import scheme_of, trial_amount, why_untuned
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Comparison:
         name, task = entrant.method.name, self.task
         allocation = _charged(entrant, task, self.allocation, self.costs[name], teachers) if teachers.request.charge_teacher else self.allocation
         latency_ms = task.profiles[name].latency_ms
-        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, self.allocation.amount, latency_ms, self.swept)
+        amount, both = self.allocation.amount, teachers.request.both
+        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, self.swept, both)
 
     def broken_row(self, entrant: Entrant) -> RunSpec:
         """The spec under which the board says that a method is broken."""
@@ -62,20 +64,52 @@ class Comparison:
         return self.task.conditions.facts(self.allocation.amount, entrant.named)
 
     def announcement(self, refused: Mapping[str, str]) -> list[str]:
-        """What the user reads before the runs start."""
-        name = self.task.conditions.card.name
-        allocation = enough_for_all(self.costs, refused, self.allocation)
-        tuning = f"{allocation.tuning:.4g} {allocation.unit} to tune each method" if allocation.tuning else "no tuning"
+        """What the user reads before the runs start: what will be done, what was cut, and what that can show."""
+        name, allocation = self.task.conditions.card.name, enough_for_all(self.costs, refused, self.allocation)
+        running = {entrant.method.name: self.costs[entrant.method.name] for entrant in self.task.runnable if entrant.method.name not in refused}
         amount = f"{allocation.amount:.4g} {allocation.unit}"
         stated = "" if f"{allocation.amount:g}{allocation.unit}" == allocation.stated else f" ({allocation.stated})"
-        budget = f"budget of a run {amount}{stated}; {allocation.seeds} seeds; {tuning}"
-        return [f"{name}: {line}" for line in (budget, *allocation.notes)]
+        plan = f"{len(running)} methods; budget of a run {amount}{stated}; {allocation.seeds} seeds"
+        return [f"{name}: {line}" for line in (plan, *_tuning(running, allocation), *allocation.notes, *can_show(allocation.seeds))]
 
-    def expected_jobs(self, methods: int) -> int:
-        """About how many runs so many methods make together with the student's shorter ones."""
-        finals = self.allocation.seeds * (2 if self.allocation.tuning else 1)
-        trials = int(self.allocation.tuning / (TRIAL_SHARE * self.allocation.amount) + 1e-9)
-        return methods * (finals + trials) + finals * len(LADDER)
+    def expected_jobs(self, running: Sequence[MethodRuns]) -> int:
+        """About how many runs methods make together with the student's shorter ones."""
+        trials = sum(runs.scheme.trials for runs in running if runs.scheme is not None)
+        settings = sum(2 if runs.both and runs.scheme is not None else 1 for runs in running)
+        ladders = 2 if running and running[0].both else 1
+        return trials + self.allocation.seeds * (settings + ladders * len(LADDER))
+
+
+def _tuning(costs: Mapping[str, Sequence[PhaseCost]], allocation: Allocation) -> list[str]:
+    """How methods are tuned, and which of them are not though the others are."""
+    amount, tuning, unit = allocation.amount, allocation.tuning, allocation.unit
+    if tuning <= 0:
+        return ["no tuning"]
+    schemes = {name: scheme_of(cost, amount, tuning) for name, cost in costs.items()}
+    spent = sum(scheme.trials * trial_amount(costs[name], amount) for name, scheme in schemes.items() if scheme is not None)
+    budgets, _ = final_runs(len(costs), Level(allocation.seeds, False))
+    most = max((scheme.trials for scheme in schemes.values() if scheme is not None), default=0)
+    share = spent / (spent + budgets * amount)
+    reasons: dict[str, list[str]] = {}
+    for name, cost in costs.items():
+        if reason := why_untuned(cost, amount, tuning):
+            reasons.setdefault(reason, []).append(name)
+    return [
+        f"tuning: {tuning:.4g} {unit} a method, at most {most} trials, {share:.0%} of the training",
+        *(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()),
+    ]
+
+
+def can_show(seeds: int) -> tuple[str, ...]:
+    """What so many seeds can show, in spreads; what a spread is in points, only the runs can say."""
+    from kdarena.board.statistics import detectable_difference
+
+    spreads = detectable_difference(1.0, seeds) if seeds > 1 else None
+    if spreads is None:
+        return ("one seed shows no difference: how far seeds differ is not seen",)
+    return (
+        f"{seeds} seeds show, four times in five, a difference to the student that is {spreads:.1f} times as large as its spread from seed to seed; the board says how many points that is",
+    )
 
 
 def _charged(entrant: Entrant, task: ProfiledTask, allocation: Allocation, costs: Sequence[PhaseCost], teachers: Teachers) -> Allocation:
@@ -89,21 +123,3 @@ def _charged(entrant: Entrant, task: ProfiledTask, allocation: Allocation, costs
             f"--charge-teacher: the teachers of {entrant.method.name} cost {spent:.4g} {allocation.unit}, the budget is {allocation.amount:.4g}; raise --budget, shorten --teacher-budget or leave the method out"
         )
     return replace(allocation, amount=left)
-
-
-def detectable_note(task: ProfiledTask, teachers: Mapping[str, RunResult], seeds: int) -> tuple[str, ...]:
-    """The smallest difference that the board will be able to detect, from the spread of the task's teachers that differ in their seed alone."""
-    from kdarena.board.statistics import detectable_difference
-
-    metric = f"test/{task.conditions.card.metric}"
-    values = [
-        teachers[key].metrics[metric]
-        for teacher, key in task.teacher_keys.items()
-        if replace(teacher, member=0) == REFERENCE and teachers[key].steps and metric in teachers[key].metrics
-    ]
-    if len(values) < 2 or seeds < 2:
-        return ()
-    difference = detectable_difference(statistics.stdev(values) * 2**0.5, seeds)
-    if difference is None:
-        return ()
-    return (f"with {seeds} seeds the board can detect differences of about {difference:.2g} points or more (from the spread of {len(values)} teachers)",)

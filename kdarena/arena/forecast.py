@@ -23,16 +23,15 @@ CERTAINLY = 3.0
 
 
 def check_declared(request: Request, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions], workers: int) -> None:
-    """Refuse a total time that is far too short, before anything is measured.
+    """Refuse a total time that is far too short for any task, before anything is measured.
 
     Raises:
-        UserError: with the total that is needed, by declared costs.
+        UserError: with the total that all tasks need, by declared costs.
     """
     assert request.total is not None
     works = [declared_work(request, entrants, given.card) for entrants, given in zip(entered, conditions, strict=True)]
-    needed = needed_total(request, works, workers)
-    if needed > CERTAINLY * request.total:
-        raise UserError(too_short(request.total, needed, number_of_methods(entered), len(works)))
+    if min(needed_total(request, [work], workers) for work in works) > CERTAINLY * request.total:
+        raise UserError(too_short(request.total, needed_total(request, works, workers), number_of_methods(entered), len(works)))
 
 
 def measure(teachers: Teachers, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> list[Work]:
@@ -65,20 +64,35 @@ def _measure(teachers: Teachers, runnable: Sequence[Entrant], conditions: Condit
     return Work(len(runnable), steps, pace)
 
 
-def check_total(request: Request, works: Sequence[Work], methods: int, workers: int, elapsed: float) -> str:
-    """What is said of the teachers before they are trained.
+def held(request: Request, works: Sequence[Work], methods: int, workers: int, elapsed: float) -> list[int]:
+    """The tasks that a total time holds, by their positions; those that need most are left out, before their teachers are trained.
 
     Args:
+        methods: of all tasks.
         elapsed: seconds since the command started.
 
     Raises:
-        UserError: the total time is too short; names the one that is needed.
+        UserError: it holds not even one; names the total that all of them need.
     """
     assert request.total is not None
-    needed = needed_total(request, works, workers, elapsed)
-    if needed > request.total:
-        raise UserError(too_short(request.total, needed, methods, len(works)))
-    return f"--total {Amount(request.total, 's')} holds everything: training the teachers takes about {spoken(set_up_seconds(works, workers))} of it"
+    kept = sorted(range(len(works)), key=lambda task: needed_total(request, [works[task]], workers, elapsed))
+    while kept and needed_total(request, [works[task] for task in kept], workers, elapsed) > request.total:
+        kept.pop()
+    if not kept:
+        raise UserError(too_short(request.total, needed_total(request, works, workers, elapsed), methods, len(works)))
+    return sorted(kept)
+
+
+def say_held(request: Request, works: Sequence[Work], tasks: int, workers: int) -> str:
+    """What is said of the teachers before they are trained.
+
+    Args:
+        works: on the tasks that a total time holds.
+        tasks: all that were asked for.
+    """
+    assert request.total is not None
+    what = "everything" if len(works) == tasks else f"{len(works)} of {tasks} tasks"
+    return f"--total {Amount(request.total, 's')} holds {what}: training the teachers takes about {spoken(set_up_seconds(works, workers))} of it"
 
 
 def check_stated(request: Request, works: Sequence[Work], workers: int) -> str:

@@ -1,27 +1,46 @@
-"""The runs of one method on one task: trials one after the other, then all final runs."""
+"""The runs of one method on one task: its trials, then all final runs."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdarena.arena.profiles import STUDENT
 from kdarena.arena.scheduler import Job, Work
-from kdarena.arena.trials import Candidate, Study, search_space
+from kdarena.arena.trials import Candidate, Scored, Search, Study, best_of, score_of, search_space
 from kdarena.engines.engine import Result
 from kdarena.method.declaration import TeacherSpec
-from kdarena.plan.allocation import LADDER, TRIAL_SHARE, Allocation
-from kdarena.plan.budget import minimum_amount, share_out, spend
+from kdarena.plan.allocation import LADDER, Allocation
+from kdarena.plan.budget import share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.request import SWEPT
-from kdarena.plan.spec import RUNG, Budget, PhaseCost, Purpose, RunResult, RunSpec
+from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
+from kdarena.plan.tuning import Scheme, scheme_of, trial_amount, why_untuned
 
 
 def purpose_of(entrant: Entrant, swept: str | None) -> Purpose:
     """The purpose of a method's runs: those of the method that is swept are controls, which are never on a board."""
     return "control" if entrant.method.name == swept else "final"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a method's trials gave.
+
+    Attributes:
+        setting: the best candidate other than the defaults.
+        better: whether its mean on validation over the fresh trial seeds is above that of the defaults.
+    """
+
+    setting: Candidate
+    better: bool
+
+
+Trials = Generator[Sequence[Job], list[Result], Tuned | None]
+"""A method's trials, which end with what they gave; None where it keeps its defaults without a comparison."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,7 @@ class MethodRuns:
         board_budget: of the board that its runs are made for.
         latency_ms: of its deployed student.
         swept: the method that the command sweeps, or None.
+        both: whether the defaults and the tuned setting both get final runs.
     """
 
     entrant: Entrant
@@ -47,6 +67,7 @@ class MethodRuns:
     board_budget: float
     latency_ms: float
     swept: str | None = None
+    both: bool = False
 
     @property
     def final(self) -> RunSpec:
@@ -55,23 +76,38 @@ class MethodRuns:
         return run_spec(self.entrant, self.conditions, self.teacher_keys, self.costs, budget, purpose=purpose_of(self.entrant, self.swept), seed=0)
 
     @property
-    def trial_amount(self) -> float:
-        """The budget of a trial: a part of a final run's, but no less than the method needs."""
-        return max(TRIAL_SHARE * self.allocation.amount, min(minimum_amount(self.costs), self.allocation.amount))
+    def scheme(self) -> Scheme | None:
+        """How its tuning budget is used; None where it is not tuned."""
+        return scheme_of(self.costs, self.allocation.amount, self.allocation.tuning) if self.search.space else None
 
-    def trial(self, candidate: Candidate) -> RunSpec:
-        """A trial of a candidate: shorter, on a seed of its own, scored on validation alone."""
-        budget = Budget(self.trial_amount, self.allocation.unit)
-        short = replace(self.final, purpose="tune", seed=TRIAL_SEED, budget=budget, reference=None, metric_groups=())
-        return replace(short, params=candidate.params, recipe=candidate.recipe)
+    @property
+    def search(self) -> Search:
+        """What its tuner searches here: the same candidates on every machine and in every version of the harness, so that two of them can be
+        read against each other."""
+        card, entrant = self.conditions.card, self.entrant
+        space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
+        base = Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe))
+        return Search(f"{card.name}/{entrant.method.name}", space, base, frozenset(card.recipe.hyperparameters()), entrant.method.Params)
 
-    def final_jobs(self, tuned: Candidate | None) -> list[Job]:
-        """All final runs: of the default setting, of the tuned one where there is one, and the plain student's shorter ones of each."""
-        final = self.final
-        settings = {SWEPT if final.purpose == "control" else "default": final}
-        if tuned is not None:
-            settings["tuned"] = replace(final, params=tuned.params, recipe=tuned.recipe)
-        jobs = [self._job(replace(spec, seed=seed), setting) for setting, spec in settings.items() for seed in range(self.allocation.seeds)]
+    def trial(self, candidate: Candidate, number: int = 0) -> Job:
+        """A trial of a candidate: shorter than a final run and scored on validation alone.
+
+        Args:
+            number: of the trial seed: 0 in stage one, from 1 in stage two. No final run has any of them.
+        """
+        budget = Budget(trial_amount(self.costs, self.allocation.amount), self.allocation.unit)
+        short = replace(self.final, purpose="tune", seed=TRIAL_SEED + number, budget=budget, reference=None, metric_groups=())
+        return Job(replace(short, params=candidate.params, recipe=candidate.recipe), "trial", self._facts | self._tuning)
+
+    def final_jobs(self, tuned: Tuned | None) -> list[Job]:
+        """All final runs: of the setting that won the trials, or of both, and the plain student's shorter ones."""
+        final, seeds = self.final, range(self.allocation.seeds)
+        settings = {}
+        if tuned is None or not tuned.better or self.both:
+            settings[SWEPT if final.purpose == "control" else "default"] = final
+        if tuned is not None and (tuned.better or self.both):
+            settings["tuned"] = replace(final, params=tuned.setting.params, recipe=tuned.setting.recipe)
+        jobs = [self._job(replace(spec, seed=seed), setting) for setting, spec in settings.items() for seed in seeds]
         if self.entrant.method.name == STUDENT and self.swept is None:
             jobs += [job for spec in settings.values() for job in self._ladder(spec)]
         return jobs
@@ -86,24 +122,9 @@ class MethodRuns:
             jobs += [self._job(replace(rung, seed=seed), f"ladder:{share:g}") for seed in range(self.allocation.seeds)]
         return jobs
 
-    def trial_job(self, spec: RunSpec) -> Job:
-        """A trial, with the budget of the board that it is made for."""
-        return Job(spec, "trial", self._facts | self._tuning)
-
-    def study(self) -> Study:
-        """The study that tunes the method here; the same command asks it for the same candidates."""
-        card, entrant = self.conditions.card, self.entrant
-        space = search_space(entrant.method, card, {**entrant.params, **entrant.recipe})
-        # the same candidates on every machine and in every version of the harness, so that two of them can be read against each other
-        return Study(
-            f"{card.name}/{entrant.method.name}",
-            space,
-            Candidate(dict(entrant.changed_params), dict(entrant.changed_recipe)),
-            frozenset(card.recipe.hyperparameters()),
-        )
-
     def _job(self, spec: RunSpec, setting: str) -> Job:
-        return Job(spec, setting, self._facts | (self._tuning if setting == "tuned" else {}), self.latency_ms)
+        further = {"tuned": self._tuning, "default": self._untuned}.get(setting, {})
+        return Job(spec, setting, self._facts | further, self.latency_ms)
 
     @property
     def _facts(self) -> dict[str, str]:
@@ -113,6 +134,14 @@ class MethodRuns:
     def _tuning(self) -> dict[str, str]:
         return {"tuning": repr(self.allocation.tuning)}
 
+    @property
+    def _untuned(self) -> dict[str, str]:
+        """Why the defaults are kept without a comparison, where others are tuned."""
+        allocation = self.allocation
+        fixed = "not tuned: all that could be tuned is fixed" if allocation.tuning > 0 and not self.search.space else None
+        reason = fixed or why_untuned(self.costs, allocation.amount, allocation.tuning)
+        return {"untuned": reason} if reason else {}
+
 
 def work(runs: MethodRuns) -> Work:
     """All of a method's runs: its trials, where there is a budget for them, and then its final runs."""
@@ -120,19 +149,40 @@ def work(runs: MethodRuns) -> Work:
     yield runs.final_jobs(tuned)
 
 
-def tune(runs: MethodRuns) -> Generator[Sequence[Job], list[Result], Candidate | None]:
-    """A method's trials, where there is a budget for them; returns the tuned setting, or None."""
-    return (yield from _tune(runs, runs.study())) if runs.allocation.tuning > 0 else None
+def tune(runs: MethodRuns) -> Trials:
+    """A method's trials in two stages (:mod:`kdarena.plan.tuning`), where its tuning budget holds them."""
+    scheme = runs.scheme
+    if scheme is None:
+        return None
+    tried = yield from _guided(runs, scheme.candidates) if scheme.guided else _spread(runs, scheme.candidates)
+    default = tried[0]
+    best = best_of([scored for scored in tried if scored.candidate != default.candidate])
+    if best is None:
+        return None
+    scores = [default.score, best.score] if scheme.candidates == 2 or not scheme.seeds else []
+    if scheme.seeds:
+        seeds = range(1, 1 + scheme.seeds)
+        scores += _scores(runs, (yield [runs.trial(scored.candidate, seed) for seed in seeds for scored in (default, best)]))
+    return Tuned(best.candidate, statistics.fmean(scores[1::2]) > statistics.fmean(scores[::2]))
 
 
-def _tune(runs: MethodRuns, study: Study) -> Generator[Sequence[Job], list[Result], Candidate | None]:
-    """Trials until the tuning budget is spent; what a pruned trial left unspent is spent on others. Returns the tuned setting."""
-    left = runs.allocation.tuning * (1 + 1e-9)
-    while left >= runs.trial_amount:
-        spec = replace(runs.trial(study.ask()), prune=study.prune_rule(RUNG))
-        (result,) = yield [runs.trial_job(spec)]
-        assert isinstance(result, RunResult)
-        study.tell(result, runs.conditions.card.metric)
-        # a pruned trial is charged what it trained, any other in full, also one that failed
-        left -= result.committed if result.status == "pruned" else runs.trial_amount
-    return study.best()
+def _spread(runs: MethodRuns, count: int) -> Generator[Sequence[Job], list[Result], list[Scored]]:
+    """Candidates that don't depend on each other, at once; the defaults first."""
+    candidates = runs.search.spread(count)
+    results = yield [runs.trial(candidate) for candidate in candidates]
+    return [Scored(*pair) for pair in zip(candidates, _scores(runs, results), strict=True)]
+
+
+def _guided(runs: MethodRuns, count: int) -> Generator[Sequence[Job], list[Result], list[Scored]]:
+    """Candidates that follow from the scores of those before them, one after the other; the defaults first."""
+    study, tried = Study(runs.search), []
+    for _ in range(count):
+        candidate = study.ask()
+        (score,) = _scores(runs, (yield [runs.trial(candidate)]))
+        study.tell(score)
+        tried.append(Scored(candidate, score))
+    return tried
+
+
+def _scores(runs: MethodRuns, results: Sequence[Result]) -> list[float]:
+    return [score_of(result, runs.conditions.card.metric) for result in results if isinstance(result, RunResult)]

@@ -12,10 +12,11 @@ from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
-from kdarena.plan.allocation import RUN_OVERHEAD, least_seconds
+from kdarena.plan.allocation import RUN_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import CostProfile, StudentStep, student_step_key
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.levels import Level
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
 
@@ -55,9 +56,10 @@ class ProfiledTask:
         """What a step of each method costs in a unit, by method."""
         return {name: phase_costs(profile, unit, self.student_s) for name, profile in self.profiles.items()}
 
-    def least_seconds(self, seeds: int, workers: int) -> float:
+    def least_seconds(self, level: Level, workers: int) -> float:
         """Seconds that the task's runs need at least."""
-        return least_seconds(self.costs("s"), seeds, self.overhead) / workers
+        costs = self.costs("s")
+        return run_seconds(costs, least_amount(costs), level, self.overhead) / workers
 
 
 def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Conditions) -> ProfiledTask:

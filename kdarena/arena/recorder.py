@@ -12,7 +12,6 @@ from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.seed_clock import SeedClock
 from kdarena.board.selection import Asked
 from kdarena.engines.engine import Engine, Result, Spec
-from kdarena.errors import UserError
 from kdarena.execute import environment
 from kdarena.files import digest_of
 from kdarena.plan.cost import CostProfile, ProfileSpec
@@ -59,13 +58,10 @@ class Recorder:
         self.recorded: dict[str, RunResult] = {}
         self.asked: dict[str, Asked] = {}
         self._known: set[str] = set()
-        self._trials: dict[str, str] = {}  # run ids of the trials whose curves are not read yet, by key
         for run in record.runs():
             self._known.add(run.key)
             if run.result.status in LASTING:
                 self.recorded[run.key] = run.result
-                if run.spec.purpose == "tune":
-                    self._trials[run.key] = run.run_id
         self._tried: dict[str, RunResult] = {}
         self.failures: dict[str, str] = {}
         self.trained = 0
@@ -130,14 +126,6 @@ class Recorder:
                 f"{spec.task}: the {'teacher' if spec.purpose == 'teacher' else spec.method} of seed {spec.seed} is trained again: its weights are missing or were changed"
             )
             return None
-        if spec.key in self._trials:  # a study needs the curves too, which the record reads one run at a time
-            try:
-                known = replace(known, curves=self.record.curves(self._trials.pop(spec.key)))
-            except UserError as error:
-                self.display.say(f"{spec.task}: a trial of {spec.method} is trained again: {error}")
-                del self.recorded[spec.key]
-                return None
-            self.recorded[spec.key] = known
         self._note_failed_run(spec, known)
         return known
 
@@ -174,5 +162,6 @@ class Recorder:
         return self.teachers / f"{weights}.safetensors"
 
     def _note_failed_run(self, spec: RunSpec, result: RunResult) -> None:
-        if result.status not in (*COMPLETE, "pruned", "skipped"):
+        # a trial that diverged is an answer: its candidate is no good
+        if result.status not in (*COMPLETE, "pruned", "skipped") and (spec.purpose, result.status) != ("tune", "diverged"):
             self.failures[spec.key] = f"{spec.task} {spec.method} seed {spec.seed} ({spec.purpose}): {result.status}: {result.error}"

@@ -8,27 +8,29 @@ from typing import TypeGuard
 
 from kdarena.arena.scheduler import Job
 from kdarena.engines.engine import Spec
+from kdarena.plan.levels import FEWEST_SEEDS
 from kdarena.plan.spec import RunSpec
 
 
 class SeedClock:
     """Says before each final run whether it may start.
 
-    The first seed that is not recorded yet always may; a further one only where all its runs are expected to end in time. So every
-    method has the same seeds, and no run is cut off.
+    The first seeds always may, as many as a ranked board has at least, and the first that is not recorded; a further one only where all its runs are expected to end in time. So
+    every method has the same seeds, and no run is cut off.
 
     Attributes:
         done: seeds of which runs were begun, in their order.
         left_out: seeds of which runs were not.
     """
 
-    def __init__(self, end: float, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, end: float, clock: Callable[[], float] = time.monotonic, least: int = FEWEST_SEEDS):
         """
         Args:
             end: when the last final run should have ended, by ``clock``.
             clock: gives seconds.
+            least: so many seeds are never left out.
         """
-        self._end, self._clock = end, clock
+        self._end, self._clock, self._least = end, clock, least
         self._started = 0.0
         self._begun = 0  # runs
         self._to_run: dict[int, set[str]] = {}  # keys of the runs that are not recorded, by every seed that was asked for
@@ -58,6 +60,7 @@ class SeedClock:
         now = self._clock()
         if not self.done:
             self._started = now
+        if not self.done or seed < self._least:
             return not self.left_out
         a_run = (now - self._started) / max(1, self._begun)
         return not self.left_out and now + a_run * len(self._to_run.get(seed, ())) <= self._end

@@ -1,30 +1,32 @@
-"""Tuning: Optuna by ask and tell, in the parent, in a fixed order.
+"""Candidates for tuning, from Optuna, in the parent, in a fixed order.
 
-Trial 0 has the parameters that the method declares as its defaults, and the task's recipe. Each further trial is asked of a sampler seeded by the trial's
-number, so that what it suggests follows from the trials before it and from nothing else. A study lives in memory: a repeated command asks all trials
-again from number 0, and what is recorded of them is reported to it as if it had just been trained. Within a study trials follow
-one another; several studies run side by side, and no result depends on which finishes first.
+The first candidate has the parameters that the method declares as its defaults, and the task's recipe. The others are spread over the space by a scrambled
+Sobol sequence, which no result changes, so that their trials may run at once. Where there are trials enough to learn from, they are asked of
+TPE one after the other: its sampler is seeded by the trial's number, so that what it suggests follows from the trials before it and from
+nothing else. A study lives in memory: a repeated command asks all candidates again, and what is recorded of them is reported as if it
+had just been trained. No result depends on which of several methods finishes first.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kdarena.method.declaration import Method
-from kdarena.params import Tunable, Value, tunables
-from kdarena.plan.spec import COMPLETE, PruneRule, RunResult
+from kdarena.params import ImpossibleValue, Params, Tunable, Value, make_params, tunables
+from kdarena.plan.spec import COMPLETE, RunResult
 from kdarena.seeds import derive
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.trial import Trial
 
-PRUNE_AFTER = 3
-"""Trials that have to be complete before a further one can be pruned."""
+FAILED = -math.inf
+"""Score of a trial that failed, whatever the reason."""
 
 
 @dataclass(frozen=True)
@@ -41,91 +43,126 @@ def search_space(method: Method, card: TaskCard, fixed: Mapping[str, Value]) -> 
     return {name: tunable for name, tunable in {**card.recipe.hyperparameters(), **own}.items() if name not in fixed}
 
 
+def score_of(result: RunResult, metric: str) -> float:
+    """A trial's metric on validation; that of a failed one, or of one whose metric is not finite, is the worst."""
+    score = result.metrics.get(f"validation/{metric}")
+    return score if result.status in COMPLETE and score is not None and math.isfinite(score) else FAILED
+
+
 @dataclass(frozen=True)
-class _Finished:
-    """A trial with its result: the score, None where it was pruned or failed, and the score on the way, where it came so far."""
+class Scored:
+    """A candidate with the score of its trial."""
 
     candidate: Candidate
-    score: float | None
-    rung: float | None
+    score: float
 
 
-class Study:
-    """The study of one method on one task: :meth:`ask`, then :meth:`tell`, trial by trial."""
+def best_of(tried: Sequence[Scored]) -> Scored | None:
+    """The candidate with the best score, of equal ones the first; None where all failed."""
+    best = max(tried, key=lambda scored: scored.score, default=None)
+    return best if best is not None and best.score > FAILED else None
 
-    def __init__(self, name: str, space: Mapping[str, Tunable], base: Candidate, common: frozenset[str]):
-        """
-        Args:
-            name: seeds the sampler.
-            space: what is searched.
-            base: what the user fixed, part of every candidate.
-            common: names of the common hyper-parameters of the recipe.
-        """
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for one method on one task.
+
+    Attributes:
+        name: seeds the samplers.
+        space: what is searched.
+        base: what the user fixed, part of every candidate.
+        common: names of the common hyper-parameters of the recipe.
+        params: the class of the method's parameters, which says what values go together.
+    """
+
+    name: str
+    space: Mapping[str, Tunable]
+    base: Candidate
+    common: frozenset[str]
+    params: type[Params] = Params
+
+    @property
+    def seed(self) -> int:
+        """Of the samplers: the same on every machine."""
+        return int(derive(0, "study", self.name) % 2**31)
+
+    def spread(self, count: int) -> list[Candidate]:
+        """The defaults and others spread over the space, each once: so many together, or fewer where the space has no more."""
+        import optuna
+
+        with warnings.catch_warnings():
+            # the sampler has been called experimental since 2022
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=self.seed)
+        study = self.study(sampler)
+        candidates: list[Candidate] = []
+        for _ in range(4 * count):
+            candidate = self.candidate(study.ask())
+            if candidate not in candidates and self.possible(candidate):
+                candidates.append(candidate)
+            if len(candidates) == count:
+                break
+        return candidates
+
+    def possible(self, candidate: Candidate) -> bool:
+        """Whether the method can be run with it: what values go together, no range says."""
+        try:
+            make_params(self.params, candidate.params)
+        except ImpossibleValue:
+            return False
+        return True
+
+    def study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        """An empty study whose first trial will be the defaults."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space = dict(space)
-        self._base = base
-        self._common = common
-        self._seed = int(derive(0, "study", name) % 2**31)
-        self._study = optuna.create_study(direction="maximize")
-        self._study.enqueue_trial({name: tunable.default for name, tunable in self._space.items()})
-        self._open: tuple[Trial, Candidate] | None = None
-        self._finished: list[_Finished] = []
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.enqueue_trial({name: tunable.default for name, tunable in self.space.items()})
+        return study
+
+    def candidate(self, trial: Trial) -> Candidate:
+        """What a trial suggests, without what equals the defaults, so that trial 0 is the default setting to the letter."""
+        values: dict[str, Any] = {name: _suggest(trial, name, tunable) for name, tunable in self.space.items()}
+        changed = {name: value for name, value in values.items() if value != self.space[name].default}
+        params = {**self.base.params, **{name: value for name, value in changed.items() if name not in self.common}}
+        recipe = {**self.base.recipe, **{name: float(value) for name, value in changed.items() if name in self.common}}
+        return Candidate(params, recipe)
+
+
+class Study:
+    """Candidates that follow from the scores of those before them: :meth:`ask`, then :meth:`tell`, trial by trial."""
+
+    def __init__(self, search: Search):
+        self._search = search
+        self._study = search.study()
+        self._open: Trial | None = None
+        self._count = 0
 
     def ask(self) -> Candidate:
         """The next candidate: the defaults first."""
         import optuna
 
         assert self._open is None
-        seed = derive(self._seed, len(self._finished)) % 2**31
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
-        trial = self._study.ask()
-        candidate = self._candidate({name: _suggest(trial, name, tunable) for name, tunable in self._space.items()})
-        self._open = (trial, candidate)
-        return candidate
+        while True:
+            self._study.sampler = optuna.samplers.TPESampler(seed=derive(self._search.seed, self._count) % 2**31, n_startup_trials=8)
+            self._open = self._study.ask()
+            candidate = self._search.candidate(self._open)
+            if self._search.possible(candidate):
+                return candidate
+            self.tell(FAILED)
 
-    def tell(self, result: RunResult, metric: str) -> None:
-        """Report the open trial's result, curves and all; a pruned or failed one counts as bad, whatever the reason."""
+    def tell(self, score: float) -> None:
+        """Report the open trial's score (:func:`score_of`)."""
         import optuna
 
         assert self._open is not None
-        trial, candidate = self._open
-        self._open = None
-        curve = result.curves.get(f"validation/{metric}", [])
-        for step, value in curve:
-            trial.report(value, step)
-        score = result.metrics.get(f"validation/{metric}")
-        if result.status not in COMPLETE or score is None or not math.isfinite(score):
-            score = None
-        if score is None:
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        if score == FAILED:
+            self._study.tell(self._open, state=optuna.trial.TrialState.PRUNED)  # which TPE takes for bad
         else:
-            self._study.tell(trial, score)
-        self._finished.append(_Finished(candidate, score, curve[0][1] if curve else None))
-
-    def prune_rule(self, progress: float) -> PruneRule | None:
-        """The median of the scores at that progress of the complete trials so far, once there are enough of them.
-
-        All trials run the same schedule stretched to the same budget, so scores at the same progress compare.
-        """
-        rungs = [trial.rung for trial in self._finished if trial.score is not None and trial.rung is not None]
-        return PruneRule(progress, statistics.median(rungs)) if len(rungs) >= PRUNE_AFTER else None
-
-    def best(self) -> Candidate | None:
-        """The best candidate, of equal ones the first, or None where nothing beats the defaults."""
-        scores = [(trial.score, trial.candidate) for trial in self._finished if trial.score is not None]
-        if not scores:
-            return None
-        _, candidate = max(scores, key=lambda pair: pair[0])
-        return None if candidate == self._base else candidate
-
-    def _candidate(self, values: Mapping[str, Any]) -> Candidate:
-        """Only what differs from the defaults, so that trial 0 is the default setting to the letter."""
-        changed = {name: value for name, value in values.items() if value != self._space[name].default}
-        params = {**self._base.params, **{name: value for name, value in changed.items() if name not in self._common}}
-        recipe = {**self._base.recipe, **{name: float(value) for name, value in changed.items() if name in self._common}}
-        return Candidate(params, recipe)
+            self._study.tell(self._open, score)
+        self._open = None
+        self._count += 1
 
 
 def _suggest(trial: Trial, name: str, tunable: Tunable) -> Value:

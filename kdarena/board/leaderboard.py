@@ -16,10 +16,10 @@ from kdarena.board.reference_rows import further_json, reference_rows, teacher_r
 from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
-from kdarena.board.variants import CONTROLS, Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
+from kdarena.board.variants import Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
-from kdarena.plan.request import SWEPT
+from kdarena.plan.request import CONTROLS, SWEPT
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun
@@ -275,11 +275,15 @@ def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seed
     else:
         notes += [f"seed {run.spec.seed}: {run.result.error}" for run in failed[:FAILURES_SHOWN] if run.result.error]
     notes += dict.fromkeys(note for run in best.runs.values() for note in run.result.notes)
+    if not best.tuned and "untuned" in best.first.facts:
+        notes.append(best.first.facts["untuned"])
     if student is not None and _same_weights(best, student):
         notes.append("equals the plain student bit for bit: the method changed nothing")
     for other in others:
         if not other.skipped and other.status(seeds) not in COMPLETE:
             notes.append(f"{'tuned' if other.tuned else 'default'} setting: {other.status(seeds)}")
+        elif row["mean_default"] is not None and row["mean_tuned"] is not None:
+            notes.append(f"default setting {row['mean_default']:.2f}, tuned setting {row['mean_tuned']:.2f}")
     if row["committed"] is not None and abs(row["committed"] / row["budget"] - 1) > TOLERANCE:
         notes.append(f"committed {row['committed'] / row['budget']:.1%} of the budget")
     notes += filter(None, [price_note(row)])

@@ -14,9 +14,6 @@ from kdarena.plan.board import Board, Place
 from kdarena.plan.spec import COMPLETE, LASTING
 from kdarena.record.recorded import RecordedRun
 
-CONTROLS = ("student", "kd")
-"""The methods that every row is read against: the student alone, and Hinton's distillation."""
-
 
 def amount_of(run: RecordedRun) -> float:
     """The budget of a run's board; the fact ``budget`` says where the spec's own budget is a part of it."""

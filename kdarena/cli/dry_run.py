@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from kdarena.cli.output import paragraph
 from kdarena.method.plugin import Plugin
-from kdarena.plan.allocation import DEFAULT_SEEDS, DEFAULT_TOTAL, LADDER
+from kdarena.plan.allocation import DEFAULT_TOTAL, LADDER, final_runs
 from kdarena.plan.amounts import Amount
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.estimate import Work, declared_work, needed_total, on_workers, spoken, stated_seconds
+from kdarena.plan.levels import DEFAULT_SEEDS, FEWEST_SEEDS, Level
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
+from kdarena.plan.tuning import TRIAL_SHARE, TUNING_SHARE
 from kdarena.tracks.card import TaskCard
 
 
@@ -43,21 +45,36 @@ def _methods(entrants: Sequence[Entrant]) -> list[str]:
 def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list[str]:
     seeds = request.seeds or DEFAULT_SEEDS
     shares = ", ".join(f"1/{1 / share:g}" for share in LADDER)
+    which = "with default settings" if not request.tunes else "with default and tuned settings" if request.both else "with the setting that wins its trials"
     lines = [
+        f"scope: {'each method on the tracks of its paper, the controls everywhere (--scope own)' if request.scope == 'own' else 'methods run wherever their equations hold (--scope all)'}",
         f"teachers: {len(teachers_of(runnable))}, each for {card.recipe.teacher_epochs:g} epochs by the recipe",
-        f"final runs: {len(runnable)} methods x {seeds} seeds with default settings, and as many with tuned settings where tuning finds better ones",
+        f"tuning: {_tuning(request)}",
+        f"final runs: {len(runnable)} methods x {seeds} seeds {which}",
         f"controls: the student alone at {shares} of the budget with each setting that it has final runs of, {seeds} seeds each",
     ]
     if request.budget is None:
         minutes = (request.total or DEFAULT_TOTAL) / 60
-        return [*lines, f"budget of a run: fitted to {minutes:g} minutes in total, once the step cost of each method has been measured"]
-    budgets = (len(runnable) + sum(LADDER)) * seeds * 2
+        return [
+            *lines,
+            f"budget of a run: fitted to {minutes:g} minutes in total, once the step cost of each method has been measured",
+            f"where time is short: the budget of a run goes down to the least, then seeds to {request.seeds or FEWEST_SEEDS}, then trials, then whole tasks",
+        ]
+    budgets, _ = final_runs(len(runnable), Level(seeds, request.tunes), both=request.both)
     together = Amount(budgets * request.budget.value, request.budget.currency)
     return [
         *lines,
         f"budget of a run: {request.budget}",
         f"final runs and controls together: at most {budgets:g} budgets ({together}), in addition to tuning",
     ]
+
+
+def _tuning(request: Request) -> str:
+    """What tuning takes, and how."""
+    if not request.tunes:
+        return "none"
+    amount = f"{TUNING_SHARE:g} budgets of a run" if request.tuning_budget is None else str(request.tuning_budget)
+    return f"{amount} for each method, in trials of {TRIAL_SHARE:g} of a run's budget or of 50 steps; the best candidate and the defaults are compared on fresh seeds"
 
 
 def _time(request: Request, works: Sequence[Work], workers: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -44,6 +44,12 @@ def _choice(option: str, choices: Sequence[str], help: str) -> Any:
     return Annotated[str, typer.Option(option, parser=choice, metavar="|".join(choices), help=help)]
 
 
+def _optional_choice(option: str, choices: Sequence[str], help: str) -> Any:
+    """One of several named values, or None where it is not typed."""
+    kind, option_info = get_args(_choice(option, choices, help))
+    return Annotated[kind | None, option_info]
+
+
 def names(text: str) -> tuple[str, ...]:
     """What was typed with commas: each name once, without spaces around it, in the order in which they were typed."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -64,8 +70,13 @@ REQUEST: Mapping[str, Any] = {
     "plugin_paths": PluginPaths,
     "tasks": Annotated[str, typer.Option("--tasks", metavar="all|A,B", help="Tasks to run on; all: every embedded task.")],
     "budget": _amount("--budget", "Budget of one training run: 10m, 60se (student-epochs), 3e15flop or 60epochs; default: fitted to --total."),
-    "tuning_budget": _amount(
-        "--tuning-budget", "Budget for tuning each method, in the unit of --budget; 0: no tuning; default: 1.5 budgets of a run, or what --total leaves."
+    "tuning_budget": _amount("--tuning-budget", "Budget for tuning each method, in the unit of --budget; 0: no tuning; default: 1.5 budgets of a run."),
+    "untuned": Annotated[bool, typer.Option("--untuned", help="No tuning: final runs of the default settings.")],
+    "both": Annotated[bool, typer.Option("--both", help="Final runs of the default and of the tuned setting; default: of the one that won the trials.")],
+    "scope": _optional_choice(
+        "--scope",
+        ("own", "all"),
+        "own: each method on its paper's tracks, student and kd on all; all: wherever equations hold; default: own with --plugins all.",
     ),
     "teacher_budget": _amount(
         "--teacher-budget", "Budget of each teacher's training; default: the task's recipe, on tasks that are not embedded at most four budgets of a run."

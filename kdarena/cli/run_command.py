@@ -37,8 +37,8 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
     plugins = discover(typed.get("plugin_paths", ()))
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
     cards = choose_tasks(typed["tasks"], typed.get("data_root"))
-    request = request_from(typed, chosen, cards)
     named = wanted != ("all",)
+    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"))
     _name_broken(plugins, request, named)
     if dry_run:
         describe(request, chosen, cards)

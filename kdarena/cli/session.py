@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdarena.board.variants import CONTROLS
 from kdarena.cli.options import Typed, names
 from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.assignments import parse_params
 from kdarena.plan.machine import Machine, find_machine
-from kdarena.plan.request import Request
+from kdarena.plan.request import CONTROLS, Request
 from kdarena.tracks import cards as all_cards
 from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
@@ -82,11 +81,21 @@ def _check(request: Request, cards: Sequence[TaskCard]) -> None:
         unknown = [name for name in request.metrics if name not in card.metric_groups]
         if unknown:
             raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")
-    tuned = request.tuning_budget is not None and request.tuning_budget.value > 0
-    if tuned and request.budget is None:
-        raise UserError("--tuning-budget needs --budget too; without it, tuning is fitted to --total, and --tuning-budget 0 leaves it out")
-    if tuned and request.protocol == "published":
-        raise UserError("--protocol published trains on all of train: there is no validation part to tune on; use --tuning-budget 0")
+    _check_tuning(request)
+
+
+def _check_tuning(request: Request) -> None:
+    stated = request.tuning_budget is not None and request.tuning_budget.value > 0
+    if stated and request.untuned:
+        raise UserError(f"--untuned and --tuning-budget {request.tuning_budget} contradict each other; give one of them")
+    if stated and request.budget is None:
+        raise UserError("--tuning-budget needs --budget too; without it, tuning takes 1.5 budgets of a run, and --untuned leaves it out")
+    if (stated or request.both) and request.protocol == "published":
+        option = "--tuning-budget" if stated else "--both"
+        raise UserError(f"{option} and --protocol published contradict each other: it trains on all of train, and there is no validation part to tune on")
+    if request.both and not request.tunes:
+        option = "--untuned" if request.untuned else "--tuning-budget 0"
+        raise UserError(f"--both and {option} contradict each other: without trials there is no tuned setting")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.plan.budget import MINIMUM_STEPS, UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
-from kdarena.plan.spec import RUNG, RunResult, RunSpec, Status
+from kdarena.plan.spec import RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.measure import Stopwatch
@@ -40,10 +39,6 @@ from kdarena.tracks.values import Split
 
 OURS = (Diverged, MethodError, NotApplicable, NotFinite, TeacherChanged, UserError)
 """Exceptions whose text is the whole line for the user."""
-
-
-class Pruned(Exception):
-    """A trial fell below its rule."""
 
 
 def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
@@ -61,7 +56,6 @@ class _Execution:
         self.spec, self.workspace = spec, workspace
         self.task = workspace.task_of(spec)
         self.plugin = workspace.plugin(spec.method, spec.source)
-        self.curves: dict[str, list[tuple[int, float]]] = {}
         self.evaluation_s = 0.0
         self.processor_started = time.process_time()
         if workspace.report is not None:
@@ -82,26 +76,20 @@ class _Execution:
                 f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
             )
         build_s = time.perf_counter() - started
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, watch=self._watch(run), report=self.workspace.report)
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report)
         status: Status = "done"
-        try:
-            trained = training()
-        except Pruned:
-            trained, status = training.trained, "pruned"
+        trained = training()
         run.check_teachers()
         self.hooks.check_student(run)
         student = run.learner.student
         parameters = parameter_count(student)
         taken = [phase.steps for phase in trained.phases]
         committed = spend(spec.costs, steps)
-        spent = spend(spec.costs, taken) if status != "pruned" else training.spent
-        if status == "done" and spent < (1 - UNDERSPEND) * spec.budget.amount:
+        if spend(spec.costs, taken) < (1 - UNDERSPEND) * spec.budget.amount:
             status = "underspent"
-        metrics: dict[str, float] = {}
-        if status != "pruned":
-            metrics = self._evaluate(run)
+        metrics = self._evaluate(run)
         checkpoint = weights = None
-        if status != "pruned" and spec.purpose != "tune":
+        if spec.purpose != "tune":
             checkpoint = f"{spec.key}.safetensors"
             try:
                 weights = save(student, self.workspace.output / checkpoint)
@@ -114,9 +102,9 @@ class _Execution:
             key=spec.key,
             status=status,
             metrics=metrics,
-            curves={**trained.curves, **self.curves},
+            curves=trained.curves,
             phases=tuple(trained.phases),
-            committed=committed if status != "pruned" else spent,
+            committed=committed,
             spent_s=trained.seconds,
             steps=training.steps,
             samples=trained.samples,
@@ -140,24 +128,6 @@ class _Execution:
         """How many test samples are also in train, where test is read and the task can say."""
         overlap = self.task.overlap if self.spec.purpose != "tune" else None
         return {} if overlap is None else {"test_in_train": float(overlap)}
-
-    def _watch(self, run: Run) -> list[tuple[float, Callable[[int], None]]]:
-        """A trial is scored once on the way; teachers and finals are not interrupted."""
-        if self.spec.purpose != "tune":
-            return []
-
-        def score(step: int) -> None:
-            metric = self.task.card.metric
-            started = time.perf_counter()
-            check_trained(run.learner.student, "student")
-            value = self.task.evaluate(run.learner.student, "validation", run.split)[metric]
-            self.evaluation_s += time.perf_counter() - started
-            self.curves[f"validation/{metric}"] = [(step, value)]
-            rule = self.spec.prune
-            if rule is not None and value < rule.threshold:
-                raise Pruned
-
-        return [(self.spec.prune.progress if self.spec.prune else RUNG, score)]
 
     def _evaluate(self, run: Run) -> dict[str, float]:
         spec, task = self.spec, self.task

@@ -47,18 +47,15 @@ class Training:
         costs: Sequence[PhaseCost],
         amount: float,
         *,
-        watch: Sequence[tuple[float, Callable[[int], None]]] = (),
         report: Callable[[float], None] | None = None,
     ):
         """
         Args:
             costs, amount: profiled costs of the phases, and the budget in the same unit.
-            watch: calls (with the number of steps taken) at progresses of the budget; their time is not charged.
             report: called on the stride with the progress of the budget.
         """
         self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
         self.amount = amount
-        self._watch = sorted(watch, key=lambda pair: pair[0])
         self._report = report or (lambda progress: None)
         self._reported = time.monotonic()
         self.spent = 0.0
@@ -87,25 +84,22 @@ class Training:
         stop_when = None if last else phase.stop_when
         ended_early = False
         done = 0
-        try:
-            while done < steps and not ended_early:
-                block = min(STRIDE - done % STRIDE, steps - done)
-                with self.hooks.guard("loss" if phase.process is None else "schedule"), self._charged():
-                    done = self._block(stepper, batches, cost, done, done + block, steps)
-                    self._look(stepper, phase)
-                self._tell()
-                self._call_watchers()
-                if stop_when is not None and done < steps:
-                    with self.hooks.guard("schedule"):
-                        ended_early = bool(stop_when(self.run))
-        finally:  # also of a phase in which a watcher ends the run
-            self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
-            self._updates.append(CountedUpdates(stepper))
+        while done < steps and not ended_early:
+            block = min(STRIDE - done % STRIDE, steps - done)
+            with self.hooks.guard("loss" if phase.process is None else "schedule"), self._charged():
+                self._block(stepper, batches, cost, done, done + block, steps)
+                self._look(stepper, phase)
+            done += block
+            self._tell()
+            if stop_when is not None and done < steps:
+                with self.hooks.guard("schedule"):
+                    ended_early = bool(stop_when(self.run))
+        self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
+        self._updates.append(CountedUpdates(stepper))
         return {bound.name: bound for bound in stepper.bound}
 
-    def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> int:
-        """Steps ``start`` to ``end`` of a phase of ``steps``; ends earlier where a watcher is due."""
-        due = self._watch[0][0] * self.amount if self._watch else float("inf")
+    def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> None:
+        """Steps ``start`` to ``end`` of a phase of ``steps``."""
         for position in range(start, end):
             batch = next(batches)
             stepper.take(batch, position / steps, min(1.0, self.spent / self.amount))
@@ -114,13 +108,6 @@ class Training:
             self.trained.samples += 0 if batch is None else len(batch.index)
             if time.monotonic() - self._reported > HEARTBEAT:
                 self._tell()
-            if self.spent >= due:
-                return position + 1
-        return end
-
-    def _call_watchers(self) -> None:
-        while self._watch and self.spent >= self._watch[0][0] * self.amount:
-            self._watch.pop(0)[1](self.steps)
 
     def _tell(self) -> None:
         self._reported = time.monotonic()

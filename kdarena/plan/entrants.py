@@ -9,7 +9,7 @@ from kdarena.errors import described
 from kdarena.method.declaration import REFERENCE, Method, TeacherSpec
 from kdarena.method.plugin import Plugin
 from kdarena.params import Value, make_params, tunables
-from kdarena.plan.request import Request
+from kdarena.plan.request import CONTROLS, Request
 from kdarena.tracks.card import TaskCard
 
 
@@ -64,7 +64,7 @@ def entrants_of(plugins: Sequence[Plugin], card: TaskCard, request: Request) -> 
         skip = fault = None
         teachers: tuple[TeacherSpec, ...] = ()
         try:
-            skip = plugin.method.reason_against(card, params)
+            skip = plugin.method.reason_against(card, params) or _out_of_scope(plugin.method, card, request)
             teachers = () if skip else tuple(plugin.method.teachers(card, params))
         except Exception as error:
             fault = f"plugin {plugin.name!r}, its declaration: {described(error)}"
@@ -73,6 +73,13 @@ def entrants_of(plugins: Sequence[Plugin], card: TaskCard, request: Request) -> 
         changed_recipe = {name: value for name, value in recipe.items() if value != common[name].default}
         entrants.append(Entrant(plugin, own, recipe, teachers, skip, fault, changed_params, changed_recipe))
     return entrants
+
+
+def _out_of_scope(method: Method, card: TaskCard, request: Request) -> str | None:
+    """Why a method that could run on a task is not asked to: each paper on its own track, the controls everywhere."""
+    if request.scope != "own" or card.track in method.tracks or method.name in CONTROLS:
+        return None
+    return f"its paper has no experiments on the track {card.track!r}, to which its equations extend; --scope all runs it there too"
 
 
 def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:

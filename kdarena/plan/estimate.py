@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kdarena.plan.allocation import DEFAULT_SEEDS, FEWEST_SEEDS, RUN_OVERHEAD, TUNING_SHARE, Allocation, Costs, workload
+from kdarena.plan.allocation import RUN_OVERHEAD, TRIAL_OVERHEAD, Allocation, Costs, final_runs
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
 from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_GROUPS
 from kdarena.plan.entrants import Entrant, teachers_of
+from kdarena.plan.levels import DEFAULT_SEEDS, Level, levels
 from kdarena.plan.request import Request
 from kdarena.plan.specs import TEACHER_SHARE
+from kdarena.plan.tuning import TRIAL_SHARE, TUNING_SHARE, scheme_of
 from kdarena.tracks.card import TaskCard
 
 STUDENT_STEP_S, TEACHER_STEP_S = 0.004, 0.01
@@ -97,21 +99,23 @@ class Work:
         phase = PROFILES_LONGER * FEWEST_GROUPS * 2 * sum(blocks) if timed else 0.0
         return self.methods * (PHASES * phase + BUILD_S) / workers
 
-    def least_run_seconds(self, seeds: int, workers: int) -> float:
-        """Seconds of the runs where each gets what the most expensive method needs, without trials."""
-        budgets, jobs = workload(self.methods, seeds, tuned=False)
-        return (budgets * MINIMUM_STEPS * MOST_EXPENSIVE * self.pace.student_s + jobs * RUN_OVERHEAD) / workers
+    def least_run_seconds(self, level: Level, workers: int) -> float:
+        """Seconds of the runs where each gets what the most expensive method needs."""
+        amount = MINIMUM_STEPS * MOST_EXPENSIVE * self.pace.student_s
+        return self._seconds(amount, level, TUNING_SHARE * amount if level.tuned else 0.0, workers)
 
     def run_seconds(self, request: Request, workers: int) -> float:
-        """Seconds of the runs of a stated budget, at most: with a tuned setting for each method, where there are trials."""
+        """Seconds of the runs of a stated budget, at most."""
         assert request.budget is not None
         amount = self.pace.seconds(request.budget)
         tuning = TUNING_SHARE * amount if request.tuning_budget is None else self.pace.seconds(request.tuning_budget)
-        tuning = 0.0 if request.protocol == "published" else tuning
-        budgets, jobs = workload(self.methods, request.seeds or DEFAULT_SEEDS, tuned=False)
-        if tuning:
-            budgets, jobs = 2 * budgets, 2 * jobs
-        return (budgets * amount + self.methods * tuning + jobs * RUN_OVERHEAD) / workers
+        level = Level(request.seeds or DEFAULT_SEEDS, request.tunes)
+        return self._seconds(amount, level, tuning if request.tunes else 0.0, workers, both=request.both)
+
+    def _seconds(self, amount: float, level: Level, tuning: float, workers: int, *, both: bool = False) -> float:
+        budgets, jobs = final_runs(self.methods, level, both=both)
+        trials = self.methods * tuning / (TRIAL_SHARE * amount) if tuning else 0.0
+        return (budgets * amount + self.methods * tuning + (jobs + TRIAL_OVERHEAD * trials) * RUN_OVERHEAD) / workers
 
 
 def declared_work(request: Request, entrants: Sequence[Entrant], card: TaskCard) -> Work:
@@ -146,7 +150,7 @@ def needed_total(request: Request, works: Sequence[Work], workers: int, elapsed:
     Args:
         elapsed: seconds that have passed.
     """
-    runs = sum(work.least_run_seconds(request.seeds or FEWEST_SEEDS, workers) for work in works)
+    runs = sum(work.least_run_seconds(levels(request)[-1], workers) for work in works)
     measuring = sum(work.measuring_seconds(workers, timed=True) for work in works)
     return elapsed + END_S + set_up_seconds(works, workers) + measuring + runs
 
@@ -159,18 +163,21 @@ def stated_seconds(request: Request, works: Sequence[Work], workers: int) -> flo
     return START_S + END_S + set_up_seconds(works, workers) + measuring + sum(work.run_seconds(request, workers) for work in works)
 
 
-def profiled_seconds(costs: Costs, allocation: Allocation, pace: Pace, workers: int) -> float:
+def profiled_seconds(costs: Costs, allocation: Allocation, pace: Pace, workers: int, *, both: bool = False) -> float:
     """Seconds of a task's runs once its methods are profiled, at most.
 
     Args:
         costs: by method, in the unit of the allocation, with the operations of each phase's step.
+        both: whether the defaults and the tuned setting both get final runs.
     """
     amount, tuning, total = allocation.amount, allocation.tuning, 0.0
     for cost in costs.values():
         steps = share_out(cost, amount)
         seconds = sum(count * pace.step_seconds(phase.flops) for count, phase in zip(steps, cost, strict=True))
-        runs = allocation.seeds * (2 if tuning else 1)
-        total += runs * (seconds + RUN_OVERHEAD) + (tuning / amount) * seconds
+        tuned = scheme_of(cost, amount, tuning)
+        runs = allocation.seeds * (2 if both and tuned else 1)
+        trials = tuned.trials if tuned else 0
+        total += runs * (seconds + RUN_OVERHEAD) + (tuning / amount if tuned else 0.0) * seconds + trials * TRIAL_OVERHEAD * RUN_OVERHEAD
     return total / workers
 
 
@@ -180,6 +187,18 @@ def too_short(total: float, needed: float, methods: int, tasks: int) -> str:
     return (
         f"--total {Amount(total, 's')} is too short for {methods} methods on {on}: about {typed_total(needed)} are needed; "
         f"raise --total, or name fewer --plugins{' or --tasks' if tasks > 1 else ''}"
+    )
+
+
+def left_out(task: str, methods: int, seeds: int, needed: float) -> str:
+    """What is said of a task for which there is no time.
+
+    Args:
+        needed: seconds that it takes by itself.
+    """
+    return (
+        f"{task} is left out: the time is too short for {seeds} seeds of its {methods} methods, each with its least budget; "
+        f"run it by itself: the same command with --tasks {task} --total {typed_total(needed)}"
     )
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from kdarena.params import Value
 from kdarena.plan.amounts import Amount
 
+CONTROLS = ("student", "kd")
+"""The methods that every row is read against: the student alone, and Hinton's distillation."""
 SWEPT = "sweep"
 """Setting of the runs of a sweep, in the record."""
 
@@ -22,6 +24,9 @@ class Request:
         tasks: their names, in order and each once.
         budget: of a training run; None: fitted to ``total``.
         tuning_budget: of each method's tuning; an amount of 0: no tuning.
+        untuned: no tuning, either.
+        both: whether the defaults and the tuned setting both get final runs, where only the one that won the trials does otherwise.
+        scope: ``own``: methods run on the tracks of their papers, and the controls everywhere; ``all`` or None: wherever their equations hold.
         teacher_budget: of each teacher's training; None: the recipe on embedded tasks and under ``published``, else what ``Teachers`` derives
             from ``budget`` or ``total``.
         seeds: of the final runs.
@@ -38,6 +43,9 @@ class Request:
     tasks: tuple[str, ...] = ()
     budget: Amount | None = None
     tuning_budget: Amount | None = None
+    untuned: bool = False
+    both: bool = False
+    scope: Literal["own", "all"] | None = None
     teacher_budget: Amount | None = None
     seeds: int | None = None
     total: float | None = None
@@ -54,3 +62,9 @@ class Request:
     yes: bool = False
     swept: str | None = None
     out: Path = Path("kdarena-out")
+
+    @property
+    def tunes(self) -> bool:
+        """Whether methods are tuned: not where the user said no, nor where there is no validation part to tune on."""
+        refused = self.untuned or (self.tuning_budget is not None and self.tuning_budget.value == 0)
+        return not refused and self.protocol != "published"

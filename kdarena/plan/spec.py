@@ -22,7 +22,7 @@ Purpose = Literal["teacher", "given", "tune", "final", "control"]
 
 Status = Literal["done", "underspent", "unpaid", "underpriced", "pruned", "diverged", "oom", "timeout", "killed", "error", "skipped"]
 """``done`` and ``underspent`` (ended early, over 3 % of the budget unspent) carry a result. ``unpaid`` and ``underpriced`` are statuses of a row, not of a
-run: its runs took time that was not charged, or steps that cost more than their price. ``pruned`` ends a trial; the rest are failures, except ``skipped``.
+run: its runs took time that was not charged, or steps that cost more than their price. ``pruned`` ended a trial of an older version; the rest are failures, except ``skipped``.
 ``killed``: from outside, and not for memory."""
 
 COMPLETE: tuple[Status, ...] = ("done", "underspent")
@@ -30,9 +30,6 @@ LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
 """What is not run again when the same command is repeated; errors are, since their cause may have been removed."""
 
 Unit = Literal["s", "flop", "epochs"]
-
-RUNG = 0.5
-"""Progress of a trial at which it is scored once, so that a hopeless one can be pruned."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,6 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class PruneRule:
-    """A trial ends at ``progress`` of its budget where its validation metric is below ``threshold``."""
-
-    progress: float
-    threshold: float
-
-
-@dataclass(frozen=True)
 class RunSpec:
     """Everything that decides what a run does; nothing that doesn't.
 
@@ -101,7 +90,6 @@ class RunSpec:
         threads: CPU threads that it trains with.
         torch: version of torch.
         code: digest of the harness's code that can change a number (:func:`kdarena.plan.code.harness_digest`).
-        prune: rule under which a trial ends early.
         metric_groups: further metrics that the user asked for, by group.
     """
 
@@ -126,7 +114,6 @@ class RunSpec:
     threads: int = 1
     torch: str = ""
     code: str = ""
-    prune: PruneRule | None = None
     metric_groups: tuple[str, ...] = ()
 
     @property

@@ -30,7 +30,7 @@ class RecordedRun:
         setting: ``default``, ``tuned``, ``trial``, ``teacher``, ``ladder:0.5`` …
         facts: further facts that the arena knows: ``track`` and ``metric`` of the task; ``budget``, the amount of the final
             budget that a trial tunes for, or of which a run's teachers have taken a part (``--charge-teacher``); ``named``, what the
-            user fixed of the method; ``tuning``, the amount that it was tuned with.
+            user fixed of the method; ``tuning``, the amount that it was tuned with; ``untuned``, why its defaults are kept where others are tuned.
         started: when it was recorded, less its measured training time.
     """
 
@@ -87,4 +87,7 @@ class Document:
 
 def run_of(values: Mapping[str, Any]) -> RecordedRun:
     """A run from plain values; raises ``ValueError`` with the name of a field that can't be read."""
+    spec = values.get("spec")
+    if isinstance(spec, dict) and "prune" in spec:  # of a version whose trials could end early
+        values = {**values, "spec": {name: value for name, value in spec.items() if name != "prune"}}
     return from_plain(RecordedRun, values)

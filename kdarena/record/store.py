@@ -36,6 +36,21 @@ class Store:
         """Record what was chosen for a command."""
         self._write("plans", key, dataclasses.asdict(choice))
 
+    def keep_total(self, family: str, total: float, key: str) -> None:
+        """Record that a command (``key``) is another, but for its total time, of those that ``family`` names."""
+        self._write("plans", f"{family}-totals", {**self._totals(family), repr(total): key})
+
+    def shorter(self, family: str, total: float) -> tuple[float, Allocation] | None:
+        """What the command got with the longest total time below ``total``, and that time; None where there was none, or its task was left out."""
+        for known in sorted((float(text) for text in self._totals(family)), reverse=True):
+            allocation = self.allocation(self._totals(family)[repr(known)]) if known < total else None
+            if allocation is not None and allocation.seeds:
+                return known, allocation
+        return None
+
+    def _totals(self, family: str) -> dict[str, str]:
+        return self._read(dict[str, str], "plans", f"{family}-totals") or {}
+
     def student_step(self, key: str) -> StudentStep | None:
         """What a step of the plain student takes, once that was decided."""
         return self._read(StudentStep, "student_steps", key)

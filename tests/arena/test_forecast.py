@@ -1,8 +1,10 @@
 """What a command is told of its time before anything is trained; with made-up paces."""
 
+from dataclasses import replace
+
 import pytest
 
-from kdarena.arena.forecast import check_declared, check_profiled, check_stated, check_total
+from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, say_held
 from kdarena.errors import UserError
 from kdarena.method.discovery import discover
 from kdarena.plan.amounts import Amount, parse_amount
@@ -27,10 +29,18 @@ def test_a_total_far_too_short_is_refused_by_declared_costs():
 
 
 def test_a_total_too_short_for_the_measured_steps_is_refused_and_an_ample_one_says_what_its_teachers_take():
-    with pytest.raises(UserError, match="--total 30s is too short for 10 methods on 1 task: about 2m are needed; raise --total"):
-        check_total(Request(total=30.0), WORKS, 10, 2, 3.0)
-    line = check_total(Request(total=600.0), WORKS, 10, 2, 3.0)
-    assert line == "--total 10m holds everything: training the teachers takes about 41 s of it"
+    with pytest.raises(UserError, match=r"--total 30s is too short for 10 methods on 1 task: about \S+ are needed; raise --total"):
+        held(Request(total=30.0), WORKS, 10, 2, 3.0)
+    request = Request(total=600.0)
+    assert held(request, WORKS, 10, 2, 3.0) == [0]
+    assert say_held(request, WORKS, 1, 2) == "--total 10m holds everything: training the teachers takes about 41 s of it"
+
+
+def test_where_a_total_holds_some_of_the_tasks_those_that_need_most_are_left_out_before_their_teachers_are_trained():
+    request, expensive = Request(total=300.0), replace(WORKS[0], methods=100)
+    works = [expensive, *WORKS, expensive]
+    assert held(request, works, 100, 2, 3.0) == [1]
+    assert say_held(request, WORKS, 3, 2) == "--total 5m holds 1 of 3 tasks: training the teachers takes about 41 s of it"
 
 
 def test_a_stated_budget_says_how_long_it_takes():

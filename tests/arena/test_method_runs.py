@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from kdarena import Float, Params
-from kdarena.arena.method_runs import MethodRuns, work
+from kdarena.arena.method_runs import MethodRuns, Tuned, work
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.trials import Candidate
 from kdarena.engines.engine import Event
@@ -18,12 +18,13 @@ from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
 from kdarena.plan.spec import PhaseCost, RunResult
+from kdarena.plan.specs import TRIAL_SEED
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
 
-TRIALS = 10
-DISPLAY = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None)
+AMOUNT = 60.0
+DISPLAY = SimpleNamespace(say=print, started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None)
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,17 @@ class Killed(BaseException):
 
 
 class MadeUpWorker:
-    """Scores each setting as it likes, the same each time; a trial below its rule's threshold is pruned.
+    """Scores each setting as it likes, the same each time; the defaults do not win.
 
     Args:
+        score: of a spec on validation, or None where its run diverges.
         out_of_memory: numbers of the runs that fail.
     """
 
     capacity = 1
 
-    def __init__(self, out_of_memory=()):
-        self.out_of_memory, self.submitted = out_of_memory, []
+    def __init__(self, score=None, out_of_memory=()):
+        self.score, self.out_of_memory, self.submitted = score or self._any, out_of_memory, []
 
     def submit(self, spec):
         self.submitted.append(spec)
@@ -54,14 +56,18 @@ class MadeUpWorker:
         spec = self.submitted[-1]
         if len(self.submitted) - 1 in self.out_of_memory:
             return [Event(spec, RunResult(spec.key, "oom", error="not enough memory"))]
-        draw = random.Random(repr((spec.params, spec.recipe)))
-        rung, score = draw.uniform(10, 90), draw.uniform(10, 90)
-        if not spec.params and not spec.recipe:
-            score = 5.0  # the defaults do not win
-        curves = {"train/ce": [(1, 2.0)], "validation/top1": [(2, rung)]}
-        if spec.prune is not None and rung < spec.prune.threshold:
-            return [Event(spec, RunResult(spec.key, "pruned", {}, curves, committed=spec.budget.amount / 2))]
-        return [Event(spec, RunResult(spec.key, "done", {"validation/top1": score}, curves, committed=spec.budget.amount))]
+        score = self.score(spec)
+        if score is None:
+            return [Event(spec, RunResult(spec.key, "diverged", error="step 7: term 'ce' is nan"))]
+        return [Event(spec, RunResult(spec.key, "done", {"validation/top1": score}, {"train/ce": [(1, 2.0)]}, committed=spec.budget.amount))]
+
+    @staticmethod
+    def _any(spec):
+        return 5.0 if is_default(spec) else random.Random(repr((spec.params, spec.recipe))).uniform(10, 90)
+
+
+def is_default(spec):
+    return not spec.params and not spec.recipe
 
 
 @pytest.fixture(autouse=True)
@@ -70,19 +76,47 @@ def _without_mlflow(monkeypatch):
 
 
 @pytest.fixture
-def runs(synthetic):
-    plugin = Plugin("m", method=synthetic.method("m", Params=TunedParams))
-    conditions = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp32", "data", "validated")
-    costs = (PhaseCost("train", None, 1.0, 0.01, 1.0, 0.005, 1000),)
-    allocation = Allocation(60.0, "s", 2, TRIALS * 30.0, "60s")
-    return MethodRuns(Entrant(plugin, {}, {}, (REFERENCE,)), conditions, {REFERENCE: "0" * 16}, costs, allocation, 60.0, 0.5)
+def make_runs(synthetic):
+    """The runs of a made-up method whose step costs 0.01 s, in so many seconds of tuning."""
+
+    def make(tuning=1.5 * AMOUNT, step=0.01, **changes):
+        plugin = Plugin("m", method=synthetic.method("m", Params=TunedParams))
+        conditions = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp32", "data", "validated")
+        costs = (PhaseCost("train", None, 1.0, step, 1.0, 0.005, 1000),)
+        allocation = Allocation(AMOUNT, "s", 2, tuning, "60s")
+        entrant = replace(Entrant(plugin, {}, {}, (REFERENCE,)), **changes.pop("entrant", {}))
+        return MethodRuns(entrant, conditions, {REFERENCE: "0" * 16}, costs, allocation, AMOUNT, 0.5, **changes)
+
+    return make
+
+
+@pytest.fixture(params=[1.5, 4.0], ids=["spread", "guided"])
+def runs(request, make_runs):
+    return make_runs(request.param * AMOUNT)
 
 
 @pytest.fixture
-def student(runs, synthetic):
+def student(make_runs, synthetic):
     """The plain student, with two seeds of 301 steps."""
     plugin = Plugin("student", method=synthetic.method("student", Params=TunedParams))
-    return replace(runs, entrant=replace(runs.entrant, plugin=plugin, teachers=()), allocation=replace(runs.allocation, amount=3.01))
+    runs = make_runs(entrant={"plugin": plugin, "teachers": ()})
+    return replace(runs, allocation=replace(runs.allocation, amount=3.01))
+
+
+def specs_of(runs, worker):
+    """All runs of a method, as a worker that records nothing does them, and the jobs of the finals."""
+    one, asked = work(runs), []
+    jobs = next(one)
+    while True:
+        asked += [job.spec for job in jobs]
+        results = []
+        for job in jobs:
+            worker.submit(job.spec)
+            results += [event.result for event in worker.wait(0)]
+        try:
+            jobs = one.send(results)
+        except StopIteration:
+            return asked, jobs
 
 
 def watched(one, asked):
@@ -123,15 +157,108 @@ def killed(directory, runs, after):
 
 @pytest.fixture
 def undisturbed(runs, tmp_path):
-    """The runs of a command that nothing disturbed; the pruner has a say in them, and the defaults do not win."""
+    """The runs of a command that nothing disturbed, in which the defaults do not win."""
     asked = command(tmp_path / "undisturbed", runs, MadeUpWorker())
-    assert any(spec.prune is not None for spec in asked)
-    assert [bool({**spec.params, **spec.recipe}) for spec in asked[-4:]] == [False, False, True, True]
+    assert [is_default(spec) for spec in asked[-2:]] == [False, False]
     return asked
 
 
+def test_six_candidates_get_an_eighth_on_one_seed_and_the_best_and_the_defaults_meet_on_three_fresh_ones(make_runs):
+    asked, finals = specs_of(make_runs(), MadeUpWorker())
+    trials = [spec for spec in asked if spec.purpose == "tune"]
+    first, second = trials[:6], trials[6:]
+    assert [spec.seed for spec in first] == [TRIAL_SEED] * 6
+    assert [is_default(spec) for spec in first] == [True, *[False] * 5]
+    assert {spec.budget.amount for spec in trials} == {AMOUNT / 8}
+    assert sorted(spec.seed for spec in second) == sorted([TRIAL_SEED + 1, TRIAL_SEED + 2, TRIAL_SEED + 3] * 2)
+    best = max(first, key=MadeUpWorker._any)
+    assert {repr(spec.params) for spec in second} == {"{}", repr(best.params)}
+    assert sum(spec.budget.amount for spec in trials) == 1.5 * AMOUNT
+    assert [(job.setting, job.spec.params, job.spec.seed) for job in finals] == [("tuned", best.params, seed) for seed in range(2)]
+
+
+@pytest.mark.parametrize("score", [lambda spec: 90.0 if is_default(spec) else 50.0, lambda spec: 50.0], ids=["better", "equal"])
+def test_defaults_that_are_as_good_as_the_best_other_get_the_only_finals(make_runs, score):
+    _, finals = specs_of(make_runs(), MadeUpWorker(score))
+    assert [(job.setting, job.spec.params) for job in finals] == [("default", {})] * 2
+
+
+def test_defaults_that_are_best_in_stage_one_still_meet_the_best_other_on_fresh_seeds(make_runs):
+    asked, finals = specs_of(make_runs(), MadeUpWorker(lambda spec: 90.0 if is_default(spec) == (spec.seed == TRIAL_SEED) else 50.0))
+    assert len([spec for spec in asked if spec.purpose == "tune"]) == 12
+    assert {job.setting for job in finals} == {"tuned"}
+
+
+def test_a_candidate_that_diverges_counts_as_worst_and_where_all_others_do_the_defaults_stay(make_runs):
+    asked, finals = specs_of(make_runs(), MadeUpWorker(lambda spec: 5.0 if is_default(spec) else None))
+    assert len([spec for spec in asked if spec.purpose == "tune"]) == 6
+    assert {job.setting for job in finals} == {"default"}
+    _, finals = specs_of(make_runs(), MadeUpWorker(lambda spec: 5.0 if is_default(spec) or spec.seed == TRIAL_SEED else None))
+    assert {job.setting for job in finals} == {"default"}
+
+
+@pytest.mark.parametrize("seed", [TRIAL_SEED, TRIAL_SEED + 2])
+def test_where_the_defaults_diverge_in_a_trial_that_counts_the_best_other_wins(make_runs, seed):
+    worker = MadeUpWorker(lambda spec: None if is_default(spec) and spec.seed >= seed else 50.0 if is_default(spec) else 10.0)
+    assert {job.setting for job in specs_of(make_runs(), worker)[1]} == {"tuned"}
+
+
+def test_with_both_the_defaults_and_the_best_other_get_finals_whichever_won_the_trials(make_runs):
+    for score in (None, lambda spec: 90.0 if is_default(spec) else 50.0):
+        _, finals = specs_of(make_runs(both=True), MadeUpWorker(score))
+        assert [job.setting for job in finals] == ["default"] * 2 + ["tuned"] * 2
+
+
+def test_with_a_larger_tuning_budget_candidates_follow_from_the_scores_before_them(make_runs):
+    better, worse = (
+        [spec.params for spec in specs_of(make_runs(4 * AMOUNT), MadeUpWorker(lambda spec, sign=sign: sign * spec.params.get("temperature", 4.0)))[0]]
+        for sign in (1, -1)
+    )
+    assert better[:8] == worse[:8]
+    assert better[10:26] != worse[10:26]
+    spread = [[spec.params for spec in specs_of(make_runs(), MadeUpWorker(lambda spec, sign=sign: sign * len(spec.params)))[0]][:6] for sign in (1, -1)]
+    assert spread[0] == spread[1]
+
+
+def test_of_two_trials_the_better_wins_and_an_expensive_method_that_cant_have_them_says_so(make_runs):
+    cheap, expensive = make_runs(step=0.9), make_runs(step=1.0)  # 50 steps are 45 s and 50 s, the tuning budget is 90 s
+    asked, finals = specs_of(cheap, MadeUpWorker())
+    assert [(spec.seed, is_default(spec), spec.budget.amount) for spec in asked if spec.purpose == "tune"] == [
+        (TRIAL_SEED, True, 45.0),
+        (TRIAL_SEED, False, 45.0),
+    ]
+    assert {job.setting for job in finals} == {"tuned"}
+    asked, finals = specs_of(expensive, MadeUpWorker())
+    assert {spec.purpose for spec in asked} == {"final"}
+    assert {(job.setting, job.facts["untuned"]) for job in finals} == {("default", "not tuned: 1.5 budgets hold no two trials of 50 steps")}
+
+
+def test_a_method_of_which_all_is_fixed_is_not_tuned_and_says_so(make_runs):
+    fixed = {"params": {"temperature": 2.0}, "recipe": {"lr": 0.1, "weight_decay": 0.1}}
+    asked, finals = specs_of(make_runs(entrant=fixed), MadeUpWorker())
+    assert len(asked) == 2
+    assert {job.facts["untuned"] for job in finals} == {"not tuned: all that could be tuned is fixed"}
+
+
+def test_where_nothing_is_tuned_no_row_says_why(make_runs):
+    asked, finals = specs_of(make_runs(tuning=0.0), MadeUpWorker())
+    assert len(asked) == 2
+    assert all("untuned" not in job.facts for job in finals)
+
+
+def test_a_trial_that_diverged_is_no_failure_of_the_command_and_one_that_failed_otherwise_is(make_runs, tmp_path):
+    with Record.open(tmp_path / "out") as record:
+        recorder = Recorder(record, SimpleNamespace(), MadeUpWorker(lambda spec: 5.0 if is_default(spec) else None), DISPLAY, tmp_path)
+        recorder.schedule([work(make_runs())])
+        assert recorder.failures == {}
+    with Record.open(tmp_path / "other") as record:
+        recorder = Recorder(record, SimpleNamespace(), MadeUpWorker(out_of_memory=(2,)), DISPLAY, tmp_path)
+        recorder.schedule([work(make_runs())])
+        assert len(recorder.failures) == 1
+
+
 def test_a_command_killed_once_right_after_any_record_asks_for_the_same_runs(undisturbed, runs, tmp_path):
-    for number in range(1, len(undisturbed)):
+    for number in range(1, len(undisturbed), 1 if len(undisturbed) < 20 else 9):
         killed(tmp_path / str(number), runs, after=number)
         worker = MadeUpWorker()
         assert command(tmp_path / str(number), runs, worker) == undisturbed
@@ -147,16 +274,9 @@ def test_a_command_killed_right_after_each_of_its_records_asks_for_the_same_runs
 
 
 def test_a_trial_that_failed_and_is_done_the_next_time_leaves_no_trace(undisturbed, runs, tmp_path):
-    assert command(tmp_path / "out", runs, MadeUpWorker(out_of_memory=(1, 5))) != undisturbed
+    best = max(range(1, 6), key=lambda number: MadeUpWorker._any(undisturbed[number]))
+    assert command(tmp_path / "out", runs, MadeUpWorker(out_of_memory=(best,))) != undisturbed or len(undisturbed) > 20
     assert command(tmp_path / "out", runs, MadeUpWorker()) == undisturbed
-
-
-def test_of_recalled_runs_the_trials_curves_alone_are_read_and_once(undisturbed, runs, tmp_path, monkeypatch):
-    read, curves = [], Record.curves
-    monkeypatch.setattr(Record, "curves", lambda record, run_id: read.append(run_id) or curves(record, run_id))
-    command(tmp_path / "undisturbed", runs, MadeUpWorker())
-    trials = [run.run_id for run in Record.open(tmp_path / "undisturbed", create=False).runs() if run.spec.purpose == "tune"]
-    assert read == trials
 
 
 # the ladder
@@ -170,13 +290,14 @@ def test_the_student_climbs_a_ladder_of_whole_steps_below_its_final_runs(student
     assert [round(job.spec.budget.amount / 0.01, 9) for job in rungs[::2]] == [19, 38, 75, 150]
 
 
-def test_each_setting_that_has_final_runs_has_a_ladder(student):
-    jobs = student.final_jobs(Candidate({"temperature": 2.0}, {"lr": 0.2}))
+@pytest.mark.parametrize(("better", "both", "count"), [(True, False, 1), (False, False, 1), (False, True, 2)])
+def test_each_setting_that_has_final_runs_has_a_ladder(student, better, both, count):
+    jobs = replace(student, both=both).final_jobs(Tuned(Candidate({"temperature": 2.0}, {"lr": 0.2}), better))
     settings = {(tuple(job.spec.params.items()), tuple(job.spec.recipe.items())) for job in jobs if job.spec.purpose == "final"}
     rungs = rungs_of(jobs)
-    assert len(rungs) == 2 * 2 * len(LADDER)
+    assert len(rungs) == 2 * count * len(LADDER)
     assert {(tuple(job.spec.params.items()), tuple(job.spec.recipe.items())) for job in rungs} == settings
-    assert len(settings) == 2
+    assert len(settings) == count
 
 
 def test_no_other_method_climbs_a_ladder(runs):

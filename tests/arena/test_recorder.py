@@ -1,6 +1,5 @@
 """What is recorded of a job."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,21 +126,3 @@ def test_what_a_command_asked_for_is_known_recalled_runs_and_skipped_methods_amo
     do(one, Job(run, "tuned"))
     one.log_without_run(skipped, "skipped", "no maps", {})
     assert one.asked == {run.key: Asked("tuned"), skipped.key: Asked("default")}
-
-
-def test_a_trial_whose_file_was_damaged_after_it_was_indexed_is_trained_again_and_the_file_put_aside(open_record, synthetic):
-    spec = synthetic.spec(purpose="tune")
-    with open_record() as record:
-        run_id = record.log(spec, synthetic.result(spec), setting="trial", facts={})
-        path = record.directory / "runs" / f"{run_id}.json"
-        status = path.stat()
-        path.write_text(path.read_text().replace("train/ce", "train/xe"))
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    said = []
-    display = SimpleNamespace(started=lambda job: None, progress=lambda spec, fraction: None, finished=lambda job, result: None, say=said.append)
-    with open_record() as record:
-        one = Recorder(record, SimpleNamespace(), OneJobEngine("done"), display, record.directory)
-        do(one, Job(spec, "trial"))
-        assert (one.trained, len(said)) == (1, 1)
-        assert f"it is now {run_id}.json.broken" in said[0]
-        assert [run.key for run in record.runs()] == [spec.key]

@@ -4,6 +4,7 @@ from kdarena.arena import scheduler
 from kdarena.arena.scheduler import Job
 from kdarena.arena.seed_clock import SeedClock
 from kdarena.engines.engine import Event
+from kdarena.plan.levels import FEWEST_SEEDS
 from kdarena.plan.spec import Budget, RunResult, RunSpec
 
 
@@ -32,9 +33,9 @@ def finals(method, seeds=5):
     yield [Job(spec(method, seed), "default") for seed in range(seeds)]
 
 
-def run(end, methods="abc", recall=lambda spec: None):
+def run(end, methods="abc", recall=lambda spec: None, least=1):
     engine = OneWorker()
-    clock = SeedClock(end, lambda: engine.now)
+    clock = SeedClock(end, lambda: engine.now, least)
     scheduler.run(engine, [finals(method) for method in methods], asked=clock.asked, recall=recall, keep=lambda job, result: None, admits=clock.admits)
     return engine, clock
 
@@ -59,6 +60,12 @@ def test_one_seed_is_done_however_short_the_time_is():
     assert clock.report() == "the time ran out: every method has 1 seed, 4 less than planned; the same command does the others"
 
 
+def test_as_many_seeds_as_a_ranked_board_has_at_least_are_done_however_short_the_time_is():
+    engine, clock = run(0.5, least=FEWEST_SEEDS)
+    assert sorted(engine.done) == [(method, seed) for method in "abc" for seed in range(3)]
+    assert clock.left_out == [3, 4]
+
+
 def test_the_same_command_does_the_seeds_that_were_left_out():
     engine, clock = run(9.0, recall=lambda spec: RunResult(spec.key, "done") if spec.seed < 2 else None)
     assert sorted(engine.done) == [(method, seed) for method in "abc" for seed in (2, 3, 4)]
@@ -78,7 +85,7 @@ def test_what_a_seed_takes_is_foretold_by_the_runs_that_were_run():
 
 
 def test_teachers_and_trials_are_never_left_out():
-    clock = SeedClock(0.0, lambda: 10.0)
+    clock = SeedClock(0.0, lambda: 10.0, least=1)
     assert clock.admits(Job(spec("a", 0), "default"))
     assert not clock.admits(Job(spec("a", 1), "default"))
     assert not clock.admits(Job(spec("a", 1, "control"), "ladder:0.5"))

@@ -1,10 +1,11 @@
-import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import pytest
 
 from kdarena import Choice, Flag, Float, Int, Method, Paper, Params
-from kdarena.arena.trials import Candidate, Study, search_space
-from kdarena.plan.spec import RUNG, RunResult
+from kdarena.arena.trials import FAILED, Candidate, Scored, Search, Study, best_of, score_of, search_space
+from kdarena.plan.spec import RunResult
 from kdarena.tracks import find_card
 
 
@@ -22,41 +23,32 @@ METHOD = Method("m", "t", Paper("t", "v", 2026, "u"), Params=TunedParams)
 DIGITS = find_card("digits")
 
 
-def study(fixed=None):
+def search(fixed=None, method=METHOD, name="digits/m"):
     fixed = fixed or {}
-    space = search_space(METHOD, DIGITS, fixed)
-    return Study("digits/m", space, Candidate(fixed, {}), frozenset(DIGITS.recipe.hyperparameters()))
+    return Search(name, search_space(method, DIGITS, fixed), Candidate(fixed, {}), frozenset(DIGITS.recipe.hyperparameters()), method.Params)
 
 
-def result(score, status="done", rung=None):
-    curves = {"validation/top1": [(10, rung)]} if rung is not None else {}
-    return RunResult("k", status, {"validation/top1": score} if score is not None else {}, curves)
+def result(score, status="done"):
+    return RunResult("k", status, {"validation/top1": score} if score is not None else {})
 
 
-def score_of(candidate):
+def quality(candidate):
     return 50 + 5 * candidate.params.get("temperature", 4.0)
 
 
-def mixed_result(number, candidate):
-    """Made-up results of all kinds: done, pruned, failed with and without a score on the way."""
+def mixed_score(number, candidate):
+    """Made-up scores, with trials that failed among them."""
     draw = random.Random(repr((number, candidate)))
-    kind = draw.choice(["done", "done", "done", "pruned", "diverged", "oom", "nan"])
-    rung = draw.uniform(10, 90)
-    if kind == "nan":
-        return result(float("nan"), rung=rung)
-    if kind == "oom":
-        return result(None, "oom")
-    return result(draw.uniform(10, 90) if kind == "done" else None, kind, rung)
+    return draw.choice([draw.uniform(10, 90), draw.uniform(10, 90), FAILED])
 
 
-def play(trials, result_of=lambda number, candidate: result(score_of(candidate))):
-    """Candidates and rules of a study's trials, and the study."""
-    seen, one = [], study()
+def play(trials, score=lambda number, candidate: quality(candidate)):
+    """Candidates of a study's trials."""
+    seen, one = [], Study(search())
     for number in range(trials):
-        candidate = one.ask()
-        seen.append((candidate, one.prune_rule(RUNG)))
-        one.tell(result_of(number, candidate), "top1")
-    return seen, one
+        seen.append(one.ask())
+        one.tell(score(number, seen[-1]))
+    return seen
 
 
 def test_the_space_holds_the_common_hyper_parameters_and_what_leaves_the_cost_alone():
@@ -65,78 +57,91 @@ def test_the_space_holds_the_common_hyper_parameters_and_what_leaves_the_cost_al
 
 
 def test_trial_0_is_the_default_setting_to_the_letter():
-    assert study().ask() == Candidate({}, {})
+    assert Study(search()).ask() == search().spread(6)[0] == Candidate({}, {})
 
 
-def test_a_study_that_is_asked_again_from_recorded_results_asks_the_same_wherever_it_was_interrupted():
-    undisturbed, first = play(16, mixed_result)
-    assert len({repr(pair) for pair in undisturbed}) == 16
-    recorded = [json.dumps(mixed_result(number, candidate).to_json()) for number, (candidate, _) in enumerate(undisturbed)]
-    for interruption in range(16):
+def test_candidates_that_are_spread_are_different_and_the_same_each_time():
+    candidates = search().spread(6)
+    assert len({repr(candidate) for candidate in candidates}) == len(candidates) == 6
+    assert search().spread(6) == candidates
+    assert search().spread(9)[:6] == candidates
+    assert search(name="tones/m").spread(6)[1:] != candidates[1:]
 
-        def recalled(number, candidate, known=interruption):
-            return RunResult.from_json(json.loads(recorded[number])) if number < known else mixed_result(number, candidate)
 
-        again, second = play(16, recalled)
-        assert again == undisturbed
-        assert second.best() == first.best()
+def test_candidates_that_are_spread_lie_in_different_parts_of_every_range():
+    lows = [candidate.params["temperature"] < 10**0.5 for candidate in search().spread(9)[1:]]
+    assert lows.count(True) == 4
+    flags = [{"normalise": True, **candidate.params}["normalise"] for candidate in search().spread(9)[1:]]
+    assert flags.count(True) == 4
+
+
+def test_a_space_with_fewer_settings_is_searched_as_far_as_it_goes():
+    space = search().space
+    few = replace(search(), space={name: space[name] for name in ("reduction", "normalise")})
+    assert len(few.spread(6)) == 4  # a choice of two and a flag
+    assert replace(few, space={}).spread(6) == [Candidate({}, {})]
+
+
+@dataclass(frozen=True)
+class PairParams(Params):
+    first: float = Float(0.2, 0.1, 0.9, source="ours")
+    second: float = Float(0.2, 0.1, 0.9, source="ours")
+
+    def conflict(self):
+        return "their sum is below 1" if self.first + self.second >= 1 else None
+
+
+def test_values_that_do_not_go_together_are_never_tried():
+    method = Method("pair", "t", Paper("t", "v", 2026, "u"), Params=PairParams)
+    study = Study(search(method=method))
+    asked = search(method=method).spread(8)
+    for number in range(12):
+        asked.append(study.ask())
+        study.tell(float(number))
+    assert len(asked) == 20
+    assert all(PairParams(**candidate.params) for candidate in asked)
+
+
+def test_a_study_that_is_asked_again_from_recorded_scores_asks_the_same():
+    assert play(24, mixed_score) == play(24, mixed_score)
+    assert len({repr(candidate) for candidate in play(24, mixed_score)}) == 24
 
 
 def test_what_is_asked_follows_from_the_scores_of_the_trials_before():
-    better, worse = play(12)[0], play(12, lambda number, candidate: result(-score_of(candidate)))[0]
+    better, worse = play(12), play(12, lambda number, candidate: -quality(candidate))
     assert better[:8] == worse[:8]
     assert better[9:] != worse[9:]
 
 
-def test_the_best_candidate_wins():
-    seen, one = play(6)
-    assert one.best() == max((candidate for candidate, _ in seen), key=score_of)
+@pytest.mark.parametrize(
+    ("got", "score"),
+    [
+        (result(60.0), 60.0),
+        (result(60.0, "underspent"), 60.0),
+        (result(None, "diverged"), FAILED),
+        (result(60.0, "error"), FAILED),
+        (result(float("nan")), FAILED),
+    ],
+)
+def test_a_failed_trial_has_the_worst_score_whatever_the_reason(got, score):
+    assert score_of(got, "top1") == score
 
 
-def test_of_equal_candidates_the_first_wins():
-    seen, one = play(5, lambda number, candidate: result(50.0 if number in (0, 3) else 70.0))
-    assert one.best() == seen[1][0]
-
-
-def test_the_defaults_are_no_tuned_setting():
-    assert play(2, lambda number, candidate: result(90.0 - number))[1].best() is None
-
-
-def test_a_failed_trial_counts_as_bad_and_does_not_stop_the_study():
-    seen, one = play(3, lambda number, candidate: result(None, "diverged") if number != 1 else result(60.0))
-    assert one.best() == seen[1][0]
-    assert play(3, lambda number, candidate: result(None, "error"))[1].best() is None
-
-
-def test_a_score_that_is_not_finite_counts_as_bad():
-    seen, one = play(3, lambda number, candidate: result((float("nan"), 60.0, float("inf"))[number]))
-    assert one.best() == seen[1][0]
+def test_of_equal_candidates_the_first_is_the_best_and_of_failures_none():
+    one, other = Candidate({"a": 1}, {}), Candidate({"a": 2}, {})
+    assert best_of([Scored(one, 50.0), Scored(other, 50.0)]).candidate is one
+    assert best_of([Scored(one, FAILED), Scored(other, 5.0)]).candidate is other
+    assert best_of([Scored(one, FAILED)]) is best_of([]) is None
 
 
 def test_what_the_user_fixed_is_in_every_candidate():
-    one = study(fixed={"temperature": 2.0})
-    for _ in range(3):
-        assert one.ask().params["temperature"] == 2.0
-        one.tell(result(1.0), "top1")
-
-
-def test_a_trial_is_pruned_below_the_median_of_at_least_three_before_it():
-    rungs = (10.0, 30.0, 20.0, 80.0)
-    seen, one = play(4, lambda number, candidate: result(50.0, rung=rungs[number]))
-    assert [rule for _, rule in seen[:3]] == [None, None, None]
-    assert seen[3][1].threshold == 20.0
-    assert one.prune_rule(RUNG).threshold == 25.0
-
-
-def test_neither_a_pruned_nor_a_failed_trial_counts_for_the_median():
-    statuses = ("done", "pruned", "done", "diverged", "done")
-    _, one = play(5, lambda number, candidate: result(50.0 if statuses[number] == "done" else None, statuses[number], rung=10.0 * number))
-    assert one.prune_rule(RUNG).threshold == 20.0
+    fixed = search(fixed={"temperature": 2.0})
+    assert all(candidate.params["temperature"] == 2.0 for candidate in [*fixed.spread(6), Study(fixed).ask()])
 
 
 def test_values_stay_inside_their_ranges():
     lr = DIGITS.recipe.hyperparameters()["lr"]
-    for candidate, _ in play(12)[0]:
+    for candidate in [*play(12), *search().spread(12)]:
         params = {"temperature": 4.0, "neighbours": 8, "reduction": "mean", "normalise": True, **candidate.params}
         assert 1.0 <= params["temperature"] <= 10.0
         assert isinstance(params["neighbours"], int)

@@ -241,6 +241,34 @@ def test_the_setting_with_the_better_validation_is_ranked_whatever_test_says(syn
     assert row["run_ids"] == [run.run_id for run in tuned]
 
 
+def test_both_settings_are_named_where_both_have_final_runs(synthetic):
+    default = [synthetic.run("kd", seed, 95.0, validation=80.0) for seed in range(3)]
+    tuned = [synthetic.run("kd", seed, 90.0, validation=85.0, setting="tuned", params={"tau": 2.0}) for seed in range(3)]
+    assert board([*default, *tuned])["kd"]["status_note"] == "default setting 95.00, tuned setting 90.00"
+
+
+def test_a_row_of_a_method_whose_trials_kept_the_defaults_says_how_many_settings_were_tried(synthetic):
+    trials = [
+        synthetic.run("kd", 1_000_003 + seed, purpose="tune", setting="trial", params={"tau": tau} if tau else {}, facts={"budget": "60.0", "tuning": "90.0"})
+        for seed, tau in [(0, None), (0, 1.0), (0, 2.0), (1, None), (1, 2.0)]
+    ]
+    row = board([*synthetic.runs("kd", KD), *trials])["kd"]
+    assert (row["tuned"], row["tried"], row["mean_tuned"], row["tuning_s"]) == (False, 3, None, 5 * 61.0)
+    assert row["mean_default"] == row["mean"]
+
+
+def test_a_row_whose_setting_won_its_trials_has_no_mean_of_the_defaults(synthetic):
+    row = board([synthetic.run("kd", seed, 91.0, setting="tuned", params={"tau": 2.0}, facts={"tuning": "90.0"}) for seed in range(3)])["kd"]
+    assert (row["tuned"], row["mean"], row["mean_default"], row["mean_tuned"]) == (True, 91.0, None, 91.0)
+    assert row["status_note"] is None
+
+
+def test_a_row_that_was_not_tuned_though_others_were_says_why(synthetic):
+    reason = "not tuned: 1.5 budgets hold no two trials of 50 steps"
+    row = board([synthetic.run("kd", seed, 91.0, facts={"untuned": reason}) for seed in range(3)])["kd"]
+    assert row["status_note"] == reason
+
+
 def test_without_validation_the_default_setting_is_ranked(synthetic):
     metrics = {"test/top1": 90.0}
     default = [synthetic.run("kd", seed, metrics=metrics, protocol="published") for seed in range(3)]

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from kdarena.plan.levels import Level
+
 TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
 
@@ -192,6 +194,54 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "says", "out_of_scope"),
+    [
+        (["--plugins", "all"], "scope: each method on the tracks of its paper, the controls everywhere (--scope own)", True),
+        (["--plugins", "all", "--scope", "all"], "scope: methods run wherever their equations hold (--scope all)", False),
+        (["--plugins", "dml"], "scope: methods run wherever their equations hold (--scope all)", False),
+        (["--plugins", "dml", "--scope", "own"], "scope: each method on the tracks of its paper, the controls everywhere (--scope own)", True),
+    ],
+)
+def test_each_paper_runs_on_its_own_track_where_all_methods_do_and_wherever_it_holds_where_it_is_named(kdarena, arguments, says, out_of_scope):
+    done = kdarena("run", *arguments, "--tasks", "grammar", "--dry-run")
+    assert done.returncode == 0
+    assert says in done.stdout
+    assert ("--scope all runs it there too" in done.stdout) is out_of_scope
+    methods = next(line for line in done.stdout.splitlines() if "methods: " in line)
+    assert {"student", "kd"} <= set(methods.partition(": ")[2].split(", "))
+    assert ("dml" in methods) is not out_of_scope
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "tuning: 1.5 budgets of a run for each method"),
+        (["--untuned"], "tuning: none"),
+        (["--both"], "5 seeds with default and tuned settings"),
+        (["--budget", "1e12flop", "--tuning-budget", "5e12flop"], "tuning: 5e+12flop for each method"),
+    ],
+)
+def test_a_dry_run_says_how_methods_are_tuned(kdarena, arguments, says):
+    assert says in kdarena("run", "--plugins", "kd", "--tasks", "digits", "--dry-run", *arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--untuned", "--both"], "--both and --untuned contradict each other"),
+        (["--untuned", "--budget", "1e9flop", "--tuning-budget", "1e9flop"], "--untuned and --tuning-budget 1e+09flop contradict each other"),
+        (["--both", "--protocol", "published"], "--both and --protocol published contradict each other"),
+        (["--scope", "mine"], "--scope 'mine': use own or all"),
+    ],
+)
+def test_options_that_contradict_each_other_are_status_2_and_one_line(kdarena, tmp_path, arguments, says):
+    done = kdarena("run", "--plugins", "kd", "--tasks", "digits", *arguments, "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.strip().splitlines()), done.stdout) == (2, 1, "")
+    assert says in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--total", "30s"], "by declared costs at least about"),
@@ -231,10 +281,32 @@ def test_where_the_time_runs_out_the_board_has_the_same_seeds_of_every_method_an
     done = kdarena("run", *tiny, "--total", "2m", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "--total 2m holds everything: training the teachers takes about" in done.stderr
-    assert "digits: the time ran out: every method has 1 seed, " in done.stderr
+    assert "digits: the time ran out: every method has 3 seeds, " in done.stderr
     finals = {(run["method"], run["seed"]) for run in runs_of(kdarena, tmp_path / "out") if run["purpose"] == "final"}
-    assert finals == {("student", 0), ("kd", 0)}
+    assert finals == {(method, seed) for method in ("student", "kd") for seed in range(3)}
     assert "missing" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_larger_total_keeps_what_a_smaller_one_trained_and_says_what_is_new(kdarena, tmp_path, monkeypatch):
+    arguments = ["run", "--plugins", "kd", "--tasks", "digits", "--teacher-budget", "8epochs", "--workers", "2", "--out", tmp_path / "out"]
+    with monkeypatch.context() as short:  # as if all before had taken longer
+        short.setattr("kdarena.arena.arena.share_of_time", lambda left, needs, methods: 1.0)
+        short.setattr("kdarena.arena.arena.fitting", lambda left, needs, wanted: ([0], Level(3, True)))
+        assert kdarena(*arguments, "--total", "2m").returncode == 0
+    before = runs_of(kdarena, tmp_path / "out")
+    done = kdarena(*arguments, "--total", "3m")
+    after = runs_of(kdarena, tmp_path / "out")
+    kept = [run for run in before if run["purpose"] != "teacher"]
+    assert f"digits: keeps {len(kept)} runs of the command with a total of 2m, adds 2 seeds" in done.stderr
+    assert after[: len(before)] == before
+    added = after[len(before) :]
+    assert {run["seed"] for run in added} == {3, 4}
+    assert {run["purpose"] for run in added} <= {"final", "control"}
+    assert len({run["key"] for run in after}) == len(after)
+    again = kdarena(*arguments, "--total", "3m")
+    assert runs_of(kdarena, tmp_path / "out") == after
+    assert "digits: keeps" not in again.stderr
 
 
 def test_a_closed_pipe_is_no_error():

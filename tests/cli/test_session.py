@@ -39,10 +39,20 @@ def test_a_request_names_the_tasks_that_were_chosen():
     ("typed", "says"),
     [
         ({"tuning_budget": Amount(5.0, "s")}, "--tuning-budget needs --budget"),
-        ({"tuning_budget": Amount(5.0, "s"), "budget": Amount(5.0, "s"), "protocol": "published"}, "--protocol published"),
+        ({"tuning_budget": Amount(5.0, "s"), "budget": Amount(5.0, "s"), "protocol": "published"}, "--tuning-budget and --protocol published contradict"),
+        ({"tuning_budget": Amount(5.0, "s"), "budget": Amount(5.0, "s"), "untuned": True}, "--untuned and --tuning-budget 5s contradict each other"),
+        ({"both": True, "untuned": True}, "--both and --untuned contradict each other: without trials"),
+        ({"both": True, "tuning_budget": Amount(0.0, "s")}, "--both and --tuning-budget 0 contradict each other"),
+        ({"both": True, "protocol": "published"}, "--both and --protocol published contradict each other"),
         ({"metrics": ("charm",)}, "--metrics 'charm': task digits knows"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(typed, says):
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=says) as refused:
         request_from(typed, [], [DIGITS])
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("typed", [{"untuned": True}, {"untuned": True, "tuning_budget": Amount(0.0, "s")}, {"protocol": "published"}])
+def test_what_says_no_tuning_goes_together(typed):
+    assert not request_from(typed, [], [DIGITS]).tunes

@@ -18,7 +18,7 @@ from kdarena.plan.budget import commit
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.machine import Machine
-from kdarena.plan.spec import Budget, PhaseCost, PruneRule, RunResult, RunSpec
+from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
@@ -68,14 +68,6 @@ def test_a_trial_never_reads_the_test_set(bench):
     result = execute(student(purpose="tune"), bench)
     assert {name.split("/")[0] for name in result.metrics} == {"validation"}
     assert result.checkpoint is None
-
-
-def test_a_trial_below_its_rule_is_pruned_where_the_rule_says(bench):
-    result = execute(student(steps=100, purpose="tune", prune=PruneRule(0.5, 101.0)), bench)
-    assert (result.status, result.steps) == ("pruned", 50)
-    assert (result.committed, result.flops) == (50, 500)
-    assert [(phase.committed, phase.steps) for phase in result.phases] == [(100, 50)]
-    assert execute(student(steps=100, purpose="tune", prune=PruneRule(0.5, -1.0)), bench).status == "done"
 
 
 def test_the_published_protocol_trains_on_all_of_train_and_has_no_validation(bench):
@@ -226,7 +218,7 @@ def test_a_teacher_that_is_not_finite_is_refused_and_the_tensor_named(bench):
 
 
 def test_specs_and_results_survive_json(bench):
-    spec = student(purpose="tune", prune=PruneRule(0.5, 1.0))
+    spec = student(purpose="tune")
     assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     result = execute(student(), bench)
     assert RunResult.from_json(json.loads(json.dumps(result.to_json()))) == result

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pytest
+
 from kdarena.method.plugin import Plugin
 from kdarena.params import Float, Int, Params
 from kdarena.plan.entrants import entrants_of
@@ -32,3 +34,23 @@ def test_naming_a_default_changes_no_run_and_is_not_tuned_all_the_same(synthetic
     made = entrant(synthetic, tau=4.0, lr=DIGITS.recipe.lr)
     assert (made.named, dict(made.changed_params), dict(made.changed_recipe)) == ("", {}, {})
     assert (made.params, made.recipe) == ({"tau": 4.0}, {"lr": DIGITS.recipe.lr})
+
+
+TONES = find_card("tones")
+
+
+@pytest.mark.parametrize(
+    ("name", "scope", "runs"), [("dkd", "own", False), ("dkd", "all", True), ("dkd", None, True), ("kd", "own", True), ("student", "own", True)]
+)
+def test_with_scope_own_a_method_runs_on_its_papers_tracks_and_the_controls_everywhere(synthetic, name, scope, runs):
+    method = synthetic.method(name, extended={"speech": "each token is a row"})
+    plugins = [Plugin(name, object(), method)]
+    (there,), (elsewhere,) = (entrants_of(plugins, card, Request(scope=scope)) for card in (DIGITS, TONES))
+    assert (there.runs, elsewhere.runs) == (True, runs)
+    assert runs or "--scope all runs it there too" in elsewhere.skip
+
+
+def test_a_method_that_does_not_hold_on_a_track_says_so_whatever_the_scope(synthetic):
+    method = synthetic.method("dkd", excluded={"speech": "no tokens"})
+    reasons = {entrants_of([Plugin("dkd", object(), method)], TONES, Request(scope=scope))[0].skip for scope in ("own", "all")}
+    assert reasons == {"no tokens"}

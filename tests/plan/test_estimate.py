@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdarena.plan.allocation import Allocation
+from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.amounts import Amount, parse_amount, parse_duration
-from kdarena.plan.estimate import Pace, Work, declared_work, needed_total, profiled_seconds, spoken, stated_seconds, too_short, typed_total
+from kdarena.plan.estimate import Pace, Work, declared_work, left_out, needed_total, profiled_seconds, spoken, stated_seconds, too_short, typed_total
 from kdarena.plan.request import Request
 from kdarena.plan.spec import PhaseCost
 from kdarena.tracks import find_card
@@ -51,6 +51,14 @@ def test_the_line_for_too_short_a_total_names_the_total_that_is_needed():
     assert too_short(30.0, 400.0, 38, 1).endswith("raise --total, or name fewer --plugins")
 
 
+def test_a_task_that_is_left_out_is_named_with_the_options_that_run_it():
+    line = left_out("scenes", 9, 3, 400.0)
+    assert line == (
+        "scenes is left out: the time is too short for 3 seeds of its 9 methods, each with its least budget; "
+        "run it by itself: the same command with --tasks scenes --total 7.5m"
+    )
+
+
 def test_where_nothing_is_measured_the_teachers_of_an_embedded_task_take_the_recipes_epochs():
     card = find_card("digits")
     (teacher,) = declared_work(Request(), [], card).teachers
@@ -65,13 +73,14 @@ def test_where_nothing_is_measured_the_teachers_of_an_embedded_task_take_the_rec
     [("100s", 100.0), ("100se", 100 * 10 * 0.01), ("1e12flop", 1e12 / 1e6 * 0.01), ("100epochs", 3 * 100 * 10 * 0.01)],
 )
 def test_a_stated_budget_takes_its_seconds_for_each_run(budget, seconds):
-    runs = (50 + 5 * 0.75) * seconds / 2
+    runs = (50 + 5 * sum(LADDER)) * seconds / 2
     assert stated_seconds(stated(budget), [work(teachers=0)], 2) == pytest.approx(runs, rel=0.2, abs=40)
 
 
-def test_trials_and_tuned_settings_add_to_the_time_of_a_stated_budget():
-    plain, tuned = (stated_seconds(stated("100s", tuning), [work()], 2) for tuning in ("0", "100s"))
-    assert tuned - plain == pytest.approx((53.75 * 100 + 10 * 100) / 2, rel=0.05)
+def test_trials_and_a_second_set_of_finals_add_to_the_time_of_a_stated_budget():
+    plain, tuned, both = (stated_seconds(stated("100s", tuning, both=both), [work()], 2) for tuning, both in (("0", False), (None, False), (None, True)))
+    assert tuned - plain == pytest.approx(10 * 150 / 2, rel=0.05)
+    assert both - tuned == pytest.approx(50 * 100 / 2, rel=0.05)
     assert stated_seconds(stated("100s", None, protocol="published"), [work()], 2) == plain
 
 
@@ -86,7 +95,10 @@ def test_profiled_runs_take_their_committed_steps():
     costs = {"a": [PhaseCost("train", None, 1.0, 5e6, None, None, 5_000_000)]}
     allocation = Allocation(5e8, "flop", 4, 0.0, "5e8flop")
     assert profiled_seconds(costs, allocation, PACE, 2) == pytest.approx(4 * 100 * 0.03 / 2, rel=0.1)
-    assert profiled_seconds(costs, Allocation(5e8, "flop", 4, 5e8, ""), PACE, 2) == pytest.approx(9 * 100 * 0.03 / 2, rel=0.1)
+    tuned = Allocation(5e8, "flop", 4, 1e9, "")  # 100 steps a run, so that a trial has 50
+    assert profiled_seconds(costs, tuned, PACE, 2) == pytest.approx(6 * 100 * 0.03 / 2, rel=0.1)
+    assert profiled_seconds(costs, tuned, PACE, 2, both=True) == pytest.approx(10 * 100 * 0.03 / 2, rel=0.1)
+    assert profiled_seconds(costs, Allocation(5e8, "flop", 4, 1e8, ""), PACE, 2) == pytest.approx(4 * 100 * 0.03 / 2, rel=0.1)
 
 
 @pytest.mark.parametrize(

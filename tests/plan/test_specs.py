@@ -7,7 +7,7 @@ import pytest
 from kdarena import Method, Paper, no_teachers
 from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
-from kdarena.plan.comparison import request_digest
+from kdarena.plan.comparison import family_digest, request_digest
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.machine import Machine
@@ -76,3 +76,21 @@ def test_where_tasks_share_a_total_time_other_tasks_make_another_command():
 def test_a_stated_budget_does_not_depend_on_the_other_tasks():
     stated = Request(budget=Amount(1e9, "flop"))
     assert request_digest(replace(stated, tasks=("all",)), CONDITIONS, []) == request_digest(replace(stated, tasks=("digits",)), CONDITIONS, [])
+
+
+@pytest.mark.parametrize("changes", [{"both": True}, {"scope": "own"}, {"untuned": True}, {"tuning_budget": Amount(0.0, "s")}, {"total": 1200.0}])
+def test_what_changes_a_plan_makes_another_command(changes):
+    request = Request(total=600.0)
+    assert request_digest(replace(request, **changes), CONDITIONS, []) != request_digest(request, CONDITIONS, [])
+
+
+def test_two_ways_to_say_the_same_are_one_command():
+    untuned, zero, everywhere = Request(untuned=True), Request(tuning_budget=Amount(0.0, "s")), Request(scope="all")
+    assert request_digest(untuned, CONDITIONS, []) == request_digest(zero, CONDITIONS, [])
+    assert request_digest(everywhere, CONDITIONS, []) == request_digest(Request(), CONDITIONS, [])
+
+
+def test_commands_that_differ_in_their_total_time_alone_are_of_one_family():
+    one, other = Request(total=600.0), Request(total=1200.0)
+    assert family_digest(one, CONDITIONS, []) == family_digest(other, CONDITIONS, []) == family_digest(Request(), CONDITIONS, [])
+    assert family_digest(replace(one, seeds=3), CONDITIONS, []) != family_digest(one, CONDITIONS, [])

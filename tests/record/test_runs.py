@@ -13,6 +13,7 @@ import pytest
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE
 from kdarena.record.mlflow import MlflowCopy
+from kdarena.record.recorded import Document
 from kdarena.record.runs import Record
 
 HOSTILE = "../../etc/passwd'; DROP TABLE runs;--<script>alert(1)</script>\n\x1b[31m"
@@ -32,6 +33,16 @@ def test_a_run_is_read_as_it_was_logged(record, synthetic):
     assert run.spec == spec
     assert run.spec.key == spec.key
     assert run.result == replace(result, curves={})
+
+
+def test_a_run_of_a_version_whose_trials_could_end_early_is_read(open_record, synthetic):
+    with open_record() as record:
+        run_id = log(record, synthetic)
+        before = record.runs()
+        path = record.directory / "runs" / f"{run_id}.json"
+    document = Document.parse(path.read_text())
+    path.write_text(Document(document.recorded, {**document.run, "spec": {**document.run["spec"], "prune": None}}).text())
+    assert open_record(create=False).runs() == before
 
 
 def test_a_runs_id_is_32_hexadecimal_digits(record, synthetic):
@@ -168,6 +179,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from kdarena.record import index
+from kdarena.record.recorded import Document
 from kdarena.record.runs import Record
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from kdarena.plan.allocation import Allocation
+from kdarena.plan.allocation import Allocation, leave_out
 from kdarena.plan.cost import CostProfile, PhaseProfile, StudentStep
 from kdarena.record import checked
 from kdarena.record.store import Store
@@ -27,6 +27,23 @@ def test_the_students_step_is_read_as_it_was_kept(tmp_path):
     Store(tmp_path).keep_student_step("k", StudentStep(0.0021))
     assert Store(tmp_path).student_step("k") == StudentStep(0.0021)
     assert Store(tmp_path).student_step("other") is None
+
+
+def test_a_command_finds_what_it_got_with_the_longest_of_the_shorter_total_times(tmp_path):
+    store = Store(tmp_path)
+    for total in (60.0, 600.0, 3600.0):
+        store.keep_allocation(f"k{total}", dataclasses.replace(CHOICE, amount=total))
+        store.keep_total("family", total, f"k{total}")
+    assert store.shorter("family", 1200.0) == (600.0, dataclasses.replace(CHOICE, amount=600.0))
+    assert store.shorter("family", 600.0)[0] == 60.0
+    assert store.shorter("family", 60.0) is store.shorter("another", 1200.0) is None
+
+
+def test_a_task_that_a_shorter_total_left_out_has_nothing_to_be_found(tmp_path):
+    store = Store(tmp_path)
+    store.keep_allocation("k", leave_out("no time"))
+    store.keep_total("family", 60.0, "k")
+    assert store.shorter("family", 600.0) is None
 
 
 SPOILED = {
