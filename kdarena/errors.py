@@ -40,6 +40,14 @@ class NotApplicable(Exception):
     """
 
 
+class Locked(Exception):
+    """A method asked, in one of its hooks, for what a run does not give out: the run's status becomes ``error``."""
+
+
+class Replaced(Exception):
+    """A method replaced functions by which networks are scored: the run's status becomes ``error``."""
+
+
 class Diverged(Exception):
     """A loss term is not finite.
 

@@ -101,7 +101,7 @@ def caption(board: pd.DataFrame) -> list[str]:
         f"{seeds} seed{'s' if seeds != 1 else ''}; {platform(first)}, {first['precision']}, {threads}{training}. "
         f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
         f"± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: {spent}.",
-        'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, or specially trained ones; "its weights": its student starts from them. "in class" is # among the rows of one supervision.',
+        'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, specially trained ones, or its own; "its weights": its student starts from them. "in class" is # among the rows of one supervision.',
         *_unfinished(first),
         *_overlap(board_rows),
         *_exactness(board_rows),

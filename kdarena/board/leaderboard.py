@@ -11,13 +11,14 @@ import pandas as pd
 
 from kdarena.board.equal_updates import equal_updates_difference
 from kdarena.board.frame import frame_of, metric_of, names, track_of
+from kdarena.board.payment import outside_seconds, unpaid
 from kdarena.board.ranks import with_ranks
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
 from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
+from kdarena.board.supervision import supervision
 from kdarena.board.variants import Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
-from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.board import Board, Place
 from kdarena.plan.request import CONTROLS, SWEPT
 from kdarena.plan.spec import COMPLETE
@@ -35,7 +36,7 @@ COLUMNS = names("""
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
     rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
-    cost_spent_error budget_spent unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
+    cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
     data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
@@ -143,9 +144,11 @@ def _board_rows(
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
         }
-        row["status_note"] = _note(row, best, further, seeds, student[0] if student else None)
+        row["status_note"] = "; ".join(filter(None, (unpaid(best), _note(row, best, further, seeds, student[0] if student else None)))) or None
         if underpriced(row):
             row["status"] = "underpriced"
+        if row["status"] in COMPLETE and unpaid(best) is not None:
+            row["status"] = "unpaid"
         row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
@@ -174,19 +177,6 @@ def _declared(method: Declaration | None, variant: Variant) -> dict[str, Any]:
     """What the method says of itself."""
     stated = {"paper": method.paper, "default_source": method.default_source} if method else {"paper": None, "default_source": None}
     return {**stated, "supervision": supervision(variant, method)}
-
-
-def supervision(variant: Variant, method: Declaration | None) -> str | None:
-    """The class of what a method took in addition to labels; None for a method that was skipped, whose teachers were never asked for."""
-    if variant.skipped:
-        return None
-    teachers: list[TeacherSpec] = [teacher for teacher, _ in variant.first.spec.teachers]
-    taken = {0: "none", 1: "one teacher"}.get(len(teachers), f"{len(teachers)} teachers")
-    if any(teacher.special for teacher in teachers):
-        taken = "special teacher"
-    if method is not None and method.inherits:
-        taken += ", its weights"
-    return f"{taken}, extra data" if method is not None and method.auxiliary else taken
 
 
 def _scores(variant: Variant, metric: str) -> dict[str, Any]:
@@ -237,6 +227,7 @@ def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_
         # what --charge-teacher took from the budget was spent on the teachers
         "committed": mean_of(runs, lambda run: run.result.committed + board.amount - run.spec.budget.amount),
         "spent_s": mean_of(runs, lambda run: run.result.spent_s),
+        "outside_s": outside_seconds(variant),
         "tuning_s": sum((run.result.spent_s for run in trials), 0.0) if trials else None,
         "teacher_s": sum(teachers.values(), 0.0) if len(teachers) == len(keys) and not variant.skipped else None,
         "step_cost": mean_of(runs, lambda run: step_cost(run)[0]),

@@ -22,7 +22,7 @@ import numpy
 import torch
 
 from kdarena.engines.patches import Functions
-from kdarena.tracks.ahead import THREAD
+from kdarena.execute.left_running import new_threads, running_children
 
 DEVICES = ("cpu", "cuda", "mps")
 FLAGS = (
@@ -40,8 +40,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
 
 SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
 """Variables of the environment that scikit-learn and torch set when they are first used."""
-PATIENCE = 0.1
-"""Seconds in which a thread that is about to end may do so."""
+CALLED_ALONG = ("number of hooks", "number of modes", "a tracing function", "a profiling function")
+"""Readings of what is called along with functions, which could change what they return."""
 SHOWN = 3
 """Changes that a note names; the rest is counted."""
 LONGEST = 60
@@ -71,39 +71,19 @@ class State:
         changes = [f"{name} {_difference(before, now)}" for name, before in self._before.items() if (now := _read(self._readings[name])) != before]
         changes += _changed_variables(self._environment, dict(os.environ))
         changes += [f"{name} patched" for name in self._functions.changed()]
-        changes += [f"thread {thread.name!r} running" for thread in self._new_threads()]
-        return changes + running_children()
+        changes += [f"thread {thread.name!r} running" for thread in new_threads(self._threads)]
+        return changes + [f"{child} running" for child in running_children()]
 
-    def _new_threads(self) -> list[threading.Thread]:
-        """Threads that did not run before, other than those of a loader, which end when its batches are forgotten."""
-        new = [thread for thread in threading.enumerate() if thread not in self._threads and thread.name != THREAD]
-        for thread in new:
-            thread.join(PATIENCE)
-        return [thread for thread in new if thread.is_alive()]
+    def replaced(self) -> list[str]:
+        """What is different now of the functions by which networks are scored, and of what is called with each of them; a few words each."""
+        readings = [name for name in self._before if name.startswith(CALLED_ALONG)]
+        return [*self._functions.changed(), *(name for name in readings if _read(self._readings[name]) != self._before[name])]
 
 
 def note_of(changes: list[str]) -> str:
     """One line for the reader of a run's row."""
     more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
     return " ".join(f"left {', '.join(changes[:SHOWN])}{more}; its worker was replaced".split())
-
-
-def running_children() -> list[str]:
-    """The processes that this one, or one of its children, started and that are still at work, a few words each."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # the usual answer, at a thousandth of the price of a list of all processes
-        return []
-    import psutil
-
-    running = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if child.status() != psutil.STATUS_ZOMBIE:
-                running.append(f"process {child.pid} ({child.name()}) running")
-        except psutil.NoSuchProcess:
-            continue
-    return running
 
 
 class _Unreadable(str):

@@ -70,6 +70,7 @@ def main(settings: Mapping[str, Any]) -> None:
         device=settings["device"],
         report=lambda progress: answers.send({"progress": progress}),
         loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing
+        replaced=state.replaced,
     )
     code = LoadedCode()
     while True:

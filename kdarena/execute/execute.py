@@ -5,27 +5,29 @@ Neither MLflow nor Optuna is imported here, so that a machine with torch and plu
 
 from __future__ import annotations
 
-import contextlib
 import random
-import re
-import resource
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy
 import torch
+from torch import nn
 
-from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, UserError, described
-from kdarena.execute import environment
+from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
+from kdarena.execute import environment, memory
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
+from kdarena.execute.payment import HARNESS
+from kdarena.execute.plain_build import plain_build
 from kdarena.execute.profile import profile
 from kdarena.execute.scores import check_given, check_trained, further_scores, scores
+from kdarena.execute.start import EXTRA, Seen
 from kdarena.execute.train import Training
-from kdarena.execute.workspace import Workspace, new_run
+from kdarena.execute.workspace import Workspace, new_run, student_maker
+from kdarena.method.contract import Phase
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
@@ -34,10 +36,11 @@ from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
+from kdarena.tracks.lock import auxiliary_drawn
 from kdarena.tracks.measure import Stopwatch
 from kdarena.tracks.values import Split
 
-OURS = (Diverged, MethodError, NotApplicable, NotFinite, TeacherChanged, UserError)
+OURS = (Diverged, MethodError, NotApplicable, NotFinite, Replaced, TeacherChanged, UserError)
 """Exceptions whose text is the whole line for the user."""
 
 
@@ -45,8 +48,12 @@ def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
     """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
     started = time.perf_counter()
     try:
-        _forget_peak_memory(torch.device(workspace.device))
-        return _score_given(spec, workspace) if spec.purpose == "given" else _Execution(spec, workspace)(started)
+        memory.forget_peak(torch.device(workspace.device))
+        if spec.purpose == "given":
+            return _score_given(spec, workspace)
+        execution = _Execution(spec, workspace)
+        result = execution(started)
+        return replace(result, outside=execution.outside())
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
@@ -56,6 +63,8 @@ class _Execution:
         self.spec, self.workspace = spec, workspace
         self.task = workspace.task_of(spec)
         self.plugin = workspace.plugin(spec.method, spec.source)
+        self.new_student = student_maker(self.task, workspace, spec)
+        self.deployed = self.new_student(0)  # now, before a hook can change anything that it is made by
         self.evaluation_s = 0.0
         self.processor_started = time.process_time()
         if workspace.report is not None:
@@ -64,39 +73,29 @@ class _Execution:
     def __call__(self, started: float) -> RunResult:
         spec, task = self.spec, self.task
         steps = commit(spec.costs, spec.budget.amount, least=1 if spec.purpose == "control" else MINIMUM_STEPS)
+        self.plain = plain_build(spec, task, self.workspace)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
-        phases = self.hooks.build(run)
-        scheduled = [(phase.name, phase.steps) for phase in phases]
-        profiled = [(cost.phase, cost.steps) for cost in spec.costs]
-        if scheduled != profiled:
-            raise MethodError(
-                spec.method,
-                "schedule",
-                f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
-            )
+        seen, view = Seen(run, self.new_student), run.task
+        phases = self.hooks.build(run, seen.after)
+        self._check_schedule(phases)
+        with self.hooks.clock.of(HARNESS):
+            seen.scheduled(len(phases))
         build_s = time.perf_counter() - started
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report)
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report, seen=seen)
         status: Status = "done"
         trained = training()
-        run.check_teachers()
-        self.hooks.check_student(run)
-        student = run.learner.student
-        parameters = parameter_count(student)
-        taken = [phase.steps for phase in trained.phases]
-        committed = spend(spec.costs, steps)
-        if spend(spec.costs, taken) < (1 - UNDERSPEND) * spec.budget.amount:
-            status = "underspent"
-        metrics = self._evaluate(run)
-        checkpoint = weights = None
-        if spec.purpose != "tune":
-            checkpoint = f"{spec.key}.safetensors"
-            try:
-                weights = save(student, self.workspace.output / checkpoint)
-            except OSError as error:
-                raise UserError(
-                    f"{self.workspace.output / checkpoint}: the student can't be written ({error.strerror}); repeat the command when it can"
-                ) from error
+        with self.hooks.clock.of(HARNESS):
+            run.check_teachers()
+            self.hooks.check_student(run)
+            supervision = seen.taken() | ({EXTRA} if auxiliary_drawn(view) else set())
+            taken = [phase.steps for phase in trained.phases]
+            committed = spend(spec.costs, steps)
+            if spend(spec.costs, taken) < (1 - UNDERSPEND) * spec.budget.amount:
+                status = "underspent"
+            student = self._deployed(run)
+            checkpoint, weights = (None, None) if spec.purpose == "tune" else self._save(student)
+            metrics = self._evaluate(run, student)
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
             key=spec.key,
@@ -110,12 +109,13 @@ class _Execution:
             samples=trained.samples,
             student_updates=training.student_updates(),
             flops=float(sum(flops * count for flops, count in zip(counted, taken, strict=False))),
-            parameters=parameters,
+            taken=tuple(sorted(supervision)),
+            parameters=parameter_count(run.learner.student),
             system={
                 "build_s": build_s,
                 "evaluation_s": self.evaluation_s,
                 "total_s": time.perf_counter() - started,
-                "peak_memory_mib": _peak_memory(task.device),
+                "peak_memory_mib": memory.peak_mib(task.device),
                 "processor_s": time.process_time() - self.processor_started,
                 **self._overlap(),
             },
@@ -124,19 +124,51 @@ class _Execution:
             weights=weights,
         )
 
+    def outside(self) -> dict[str, float]:
+        """Device seconds by hook that the method took outside its charged steps, until the last of its objects is dropped."""
+        self.hooks.release()
+        return self.hooks.clock.outside(self.plain)
+
+    def _check_schedule(self, phases: Sequence[Phase]) -> None:
+        scheduled = [(phase.name, phase.steps) for phase in phases]
+        profiled = [(cost.phase, cost.steps) for cost in self.spec.costs]
+        if scheduled != profiled:
+            raise MethodError(
+                self.spec.method,
+                "schedule",
+                f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
+            )
+
     def _overlap(self) -> dict[str, float]:
         """How many test samples are also in train, where test is read and the task can say."""
         overlap = self.task.overlap if self.spec.purpose != "tune" else None
         return {} if overlap is None else {"test_in_train": float(overlap)}
 
-    def _evaluate(self, run: Run) -> dict[str, float]:
+    def _deployed(self, run: Run) -> nn.Module:
+        """A reference student that no hook has seen, with the weights of the run's: it alone is scored and exported, whatever the run's own does."""
+        replaced = self.workspace.replaced()
+        if replaced:
+            raise Replaced(f"plugin {self.spec.method!r} replaced {', '.join(replaced[:3])} while it ran: what scores networks has to be as it was")
+        check_trained(run.learner.student, "teacher" if self.spec.purpose == "teacher" else "student")
+        self.deployed.load_state_dict(run.learner.student.state_dict())
+        return self.deployed
+
+    def _save(self, student: nn.Module) -> tuple[str, str]:
+        """Write the student; returns its file's name and digest."""
+        checkpoint = f"{self.spec.key}.safetensors"
+        try:
+            return checkpoint, save(student, self.workspace.output / checkpoint)
+        except OSError as error:
+            raise UserError(f"{self.workspace.output / checkpoint}: the student can't be written ({error.strerror}); repeat the command when it can") from error
+
+    def _evaluate(self, run: Run, student: nn.Module) -> dict[str, float]:
         spec, task = self.spec, self.task
         started = time.perf_counter()
-        check_trained(run.learner.student, "teacher" if spec.purpose == "teacher" else "student")
         reference = self.workspace.reference(task, spec.reference) if spec.reference else None
-        metrics = scores(spec, task, run.learner.student, run.split, reference, teacher_inputs=run.trains is not None)
+        split = Split(spec.seed, spec.protocol)
+        metrics = scores(spec, task, student, split, reference, teacher_inputs=spec.trains is not None)
         if spec.purpose in ("final", "control"):
-            metrics |= further_scores(spec, self.hooks, run, reference)
+            metrics |= further_scores(spec, self.hooks, run, task, student, reference)
         self.evaluation_s += time.perf_counter() - started
         return metrics
 
@@ -215,23 +247,3 @@ def _status_of(error: Exception) -> Status:
     if not isinstance(error, OURS):
         traceback.print_exception(error, file=sys.stderr)
     return "error"
-
-
-def _forget_peak_memory(device: torch.device) -> None:
-    """A worker serves many runs: each has a peak of its own, where the machine can tell."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory(device: torch.device) -> float:
-    """MiB at most since then: of a GPU's own memory, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    with contextlib.suppress(OSError):
-        held = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        if held is not None:
-            return int(held[1]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

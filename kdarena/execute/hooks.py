@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdarena.errors import Diverged, MethodError, NotApplicable, described
+from kdarena.errors import Diverged, Locked, MethodError, NotApplicable, described
+from kdarena.execute.left_running import LeftRunning
+from kdarena.execute.payment import HookClock
 from kdarena.method.contract import Phase, Terms, Update
 from kdarena.method.declaration import NO_TEACHER
 from kdarena.method.instance import manager_for, new_instance
@@ -20,6 +22,7 @@ from kdarena.method.plugin import Plugin
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.method.step import Step
 from kdarena.params import Params
+from kdarena.tracks.at_work import at_work
 
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "defaultcpuallocator", "out of memory", "status_alloc_failed")
 """What torch and the libraries beneath it say in a ``RuntimeError`` when memory has run out, in lower case."""
@@ -28,26 +31,40 @@ OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate 
 class Hooks:
     """The hooks of a method's instance for one run, as plain calls.
 
-    Whatever a hook raises or returns wrongly becomes a :class:`MethodError` that names it.
+    Whatever a hook raises or returns wrongly, or leaves running, becomes a :class:`MethodError` that names it.
 
     Attributes:
         name: of the method.
+        clock: what its hooks take.
         instance: of its class, made for this run; or its module.
         loss: its terms of a step.
     """
 
-    def __init__(self, plugin: Plugin, params: Params):
+    def __init__(self, plugin: Plugin, params: Params, device: torch.device | None = None):
         assert plugin.method is not None
         self.name = plugin.method.name
         self.params = params
+        self._running = LeftRunning()
+        self.clock = HookClock(device or torch.device("cpu"))
         with self.guard("__init__"):
             self.instance = new_instance(plugin.implementation, params)
-        self._hook = manager_for(self.instance).hook
+        self._manager = manager_for(self.instance)
+        self._hook = self._manager.hook
         self.loss: Callable[[Step], Terms] = self._resolve_loss()
         self._student: dict[str, tuple[int, ...]] | None = None
 
-    def build(self, run: Run) -> list[Phase]:
-        """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn; returns the phases."""
+    def release(self) -> None:
+        """Drop the method's instance: what it does as it goes belongs to it too. The hooks can't be called any more."""
+        with self.clock.of("__del__"):
+            self._manager.unregister(name="method")
+            del self.instance, self.loss, self._hook, self._manager
+
+    def build(self, run: Run, after: Callable[[str], None] = lambda hook: None) -> list[Phase]:
+        """Call ``build_teacher``, ``build_student`` and ``schedule`` in turn; returns the phases.
+
+        Args:
+            after: called with the name of each hook from which on there is a student.
+        """
         with self.guard("build_teacher"):
             teacher = self._hook.build_teacher(task=run.task, params=self.params, run=run)
             self._expect(self._is_teacher(teacher), "build_teacher", "a module, a sequence of modules or NO_TEACHER", teacher)
@@ -59,19 +76,29 @@ class Hooks:
             run.learner = learner
             self.check_student(run)
             run.check_teachers(weights=False)
+        after("build_student")
         with self.guard("schedule"):
             phases = self._hook.schedule(task=run.task, learner=learner, params=self.params, run=run)
             good = isinstance(phases, Sequence) and len(phases) > 0 and all(isinstance(phase, Phase) for phase in phases)
             self._expect(good, "schedule", "a list of at least one Phase", phases)
-            self._check_phases(phases)
+            self._check_phases(phases, run)
+        after("schedule")
         run.train_mode()
         return list(phases)
 
     def check_student(self, run: Run) -> None:
-        """Assert that the student that would be deployed is of the task's architecture."""
+        """Assert that the student that would be deployed is of the task's architecture, and no part of a helper."""
         if self._student is None:
             self._student = _shapes(run.new_student())
         student = run.learner.student
+        own = {id(parameter) for parameter in student.parameters()}
+        for name, helper in run.learner.helpers.items():
+            if any(id(parameter) in own for parameter in helper.parameters()):
+                raise MethodError(
+                    self.name,
+                    "build_student",
+                    f"helper {name!r} holds parameters of the student, which would be trained under two names; leave the student out of it",
+                )
         if _shapes(student) != self._student:
             count, expected = parameter_count(student), parameter_count(run.new_student())
             problem = f"the deployed student ({count:,} parameters) is not of the architecture of the task's ({expected:,})"
@@ -79,13 +106,13 @@ class Hooks:
 
     def updates(self, phase: Phase, run: Run) -> list[Update]:
         """The updates of a phase, after its ``prepare`` was called."""
-        with self.guard("schedule"):
+        with self.guard("updates"):
             updates = [Update("student", run.learner.parameters())] if phase.updates is None else list(phase.updates(run))
             good = all(isinstance(update, Update) for update in updates) and len(updates) > 0
-            self._expect(good, "schedule", f"updates of phase {phase.name!r}: a list of at least one Update", updates)
+            self._expect(good, "updates", f"a list of at least one Update for phase {phase.name!r}", updates)
             names = [update.name for update in updates]
             if len(set(names)) < len(names):
-                raise MethodError(self.name, "schedule", f"updates of phase {phase.name!r} share a name: {', '.join(names)}")
+                raise MethodError(self.name, "updates", f"updates of phase {phase.name!r} share a name: {', '.join(names)}")
         return updates
 
     def check_terms(self, terms: Any, update: str) -> None:
@@ -99,17 +126,25 @@ class Hooks:
 
     @contextmanager
     def guard(self, hook: str) -> Iterator[None]:
-        """Turn whatever the method's code raises into an error that names plugin and hook; lack of memory stays what it is."""
+        """Turn whatever the method's code raises or leaves running into an error that names plugin and hook; lack of memory stays what it is.
+
+        Args:
+            hook: one of the hooks, ``__init__``, or what a phase calls: ``prepare``, ``updates``, ``process``, ``stop_when``.
+        """
         try:
-            yield
+            with self.clock.of(hook), at_work(hook):
+                yield
         except (MethodError, NotApplicable, Diverged, MemoryError, torch.OutOfMemoryError):
             raise
-        except TeacherChanged as error:
+        except (TeacherChanged, Locked) as error:
             raise MethodError(self.name, hook, str(error)) from error
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             raise MethodError(self.name, hook, described(error)) from error
+        running = self._running.new()
+        if running:
+            raise MethodError(self.name, hook, f"it left {running[0]} running; whatever works for a method has to end within its hook")
 
     def _resolve_loss(self) -> Callable[[Step], Terms]:
         """The method's own function where nothing wraps it: a pluggy call a step would cost 2 % of a 5 ms step."""
@@ -126,7 +161,7 @@ class Hooks:
             return lambda step: function(step=step, **given)
         return lambda step: function(**given)
 
-    def _check_phases(self, phases: Sequence[Phase]) -> None:
+    def _check_phases(self, phases: Sequence[Phase], run: Run) -> None:
         names = [phase.name for phase in phases]
         if len(set(names)) < len(names):
             raise MethodError(self.name, "schedule", f"phases share a name: {', '.join(names)}")
@@ -139,6 +174,8 @@ class Hooks:
                 )
             if phase.data == "none" and phase.process is None:
                 raise MethodError(self.name, "schedule", f"phase {phase.name!r} has data='none' but no process")
+            if phase.data == "auxiliary" and not run.method.auxiliary:
+                raise MethodError(self.name, "schedule", f"phase {phase.name!r} has data='auxiliary', which the method does not declare: set auxiliary=True")
 
     @staticmethod
     def _is_teacher(teacher: Any) -> bool:

@@ -138,7 +138,7 @@ class _Block:
         return self.phase.steps is not None and self._stepper.count >= self.phase.steps
 
     def _take(self) -> None:
-        with self.hooks.guard("loss" if self.phase.process is None else "schedule"):
+        with self.hooks.guard("loss" if self.phase.process is None else "process"):
             self._stepper.take(next(self._batches), *next(self._progress))
         self._stepper.terms.clear()
 

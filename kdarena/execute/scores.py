@@ -7,6 +7,7 @@ from torch import nn
 
 from kdarena.errors import NotFinite, UserError
 from kdarena.execute.hooks import Hooks, parameter_count
+from kdarena.execute.payment import REPORT
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks.task import Task
@@ -20,9 +21,14 @@ def scores(spec: RunSpec, task: Task, network: nn.Module, split: Split, referenc
     return {f"{part}/{name}": value for part in parts for name, value in task.evaluate(network, part, split, reference, teacher_inputs=teacher_inputs).items()}
 
 
-def further_scores(spec: RunSpec, hooks: Hooks, run: Run, reference: nn.Module | None) -> dict[str, float]:
-    """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for."""
-    task, learner, split = run.task, run.learner, run.split
+def further_scores(spec: RunSpec, hooks: Hooks, run: Run, task: Task, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:
+    """What a final run records in addition: other deployed networks, the method's own report, detection, groups asked for.
+
+    Args:
+        task: the whole one, as no hook had it.
+        student: that is scored and exported.
+    """
+    learner, split = run.learner, Split(spec.seed, spec.protocol)
     metrics: dict[str, float] = {}
     for name, network in learner.deploy.items():
         check_trained(network, f"network {name!r}")
@@ -30,14 +36,14 @@ def further_scores(spec: RunSpec, hooks: Hooks, run: Run, reference: nn.Module |
         scored = task.evaluate(network, "test", split, reference, teacher_inputs=run.of_teachers(network))
         metrics |= {f"deploy:{name}/{metric}": value for metric, value in scored.items()}
         metrics[f"deploy:{name}/params"] = float(parameter_count(network))
-    with hooks.guard("build_student"):
+    with hooks.guard(REPORT):
         for name, uncertainties in learner.uncertainties.items():
-            network, prefix = (learner.student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
+            network, prefix = (student, "test") if name == "student" else (learner.deploy[name], f"deploy:{name}")
             metrics |= {f"{prefix}/{metric}": value for metric, value in task.detection(network, "test", split, uncertainties).items()}
         if learner.report is not None:
             metrics |= {f"method/{name}": float(value) for name, value in learner.report(task.evaluation("test", split)).items()}
     for group in spec.metric_groups:
-        asked = task.further_metrics(group, learner.student, split)
+        asked = task.further_metrics(group, student, split)
         metrics |= {f"test/{metric}": value for metric, value in asked.items() if f"test/{metric}" not in metrics}
     if run.method.auxiliary:
         # a student that learned from a data set's images can't be asked whether it takes others of them for foreign

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kdarena.errors import Diverged
 from kdarena.execute.hooks import Hooks
+from kdarena.execute.payment import HARNESS
+from kdarena.execute.start import Seen
 from kdarena.execute.updates import BoundUpdate, CountedUpdates, Stepper
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
@@ -48,15 +50,18 @@ class Training:
         amount: float,
         *,
         report: Callable[[float], None] | None = None,
+        seen: Seen | None = None,
     ):
         """
         Args:
             costs, amount: profiled costs of the phases, and the budget in the same unit.
             report: called on the stride with the progress of the budget.
+            seen: looks at the run between its charged steps.
         """
         self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
         self.amount = amount
         self._report = report or (lambda progress: None)
+        self._seen = seen
         self._reported = time.monotonic()
         self.spent = 0.0
         self.steps = 0
@@ -80,23 +85,37 @@ class Training:
         return sum(updates.of(self.run.learner.student) for updates in self._updates)
 
     def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
-        stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented)
+        stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented, self._after)
+        self._look_at_run(lambda seen: seen.begins(phase.name))
         stop_when = None if last else phase.stop_when
         ended_early = False
         done = 0
         while done < steps and not ended_early:
             block = min(STRIDE - done % STRIDE, steps - done)
-            with self.hooks.guard("loss" if phase.process is None else "schedule"), self._charged():
+            with self.hooks.guard("loss" if phase.process is None else "process"), self._charged():
                 self._block(stepper, batches, cost, done, done + block, steps)
                 self._look(stepper, phase)
             done += block
             self._tell()
             if stop_when is not None and done < steps:
-                with self.hooks.guard("schedule"):
+                self._look_at_run(lambda seen: seen.pauses())
+                with self.hooks.guard("stop_when"):
                     ended_early = bool(stop_when(self.run))
+                self._after("stop_when")
+                self._look_at_run(lambda seen: seen.begins(phase.name))
         self.trained.phases.append(PhaseRecord(phase.name, steps, done, ended_early))
         self._updates.append(CountedUpdates(stepper))
+        if not last:
+            self._look_at_run(lambda seen: seen.ended())
         return {bound.name: bound for bound in stepper.bound}
+
+    def _after(self, hook: str) -> None:
+        self._look_at_run(lambda seen: seen.after(hook))
+
+    def _look_at_run(self, look: Callable[[Seen], None]) -> None:
+        if self._seen is not None:
+            with self.hooks.clock.of(HARNESS):
+                look(self._seen)
 
     def _block(self, stepper: Stepper, batches: Iterator[Batch | None], cost: PhaseCost, start: int, end: int, steps: int) -> None:
         """Steps ``start`` to ``end`` of a phase of ``steps``."""
@@ -148,17 +167,31 @@ class _Clock:
         self.training.trained.seconds += self.stopwatch.stop()
 
 
-def begin_phase(hooks: Hooks, run: Run, phase: Phase, previous: dict[str, BoundUpdate], augmented: Iterator[Batch]) -> tuple[Stepper, Iterator[Batch | None]]:
-    """Begin a phase: its ``prepare``, its updates bound to optimisers, and where its batches come from."""
+def begin_phase(
+    hooks: Hooks,
+    run: Run,
+    phase: Phase,
+    previous: dict[str, BoundUpdate],
+    augmented: Iterator[Batch],
+    after: Callable[[str], None] = lambda hook: None,
+) -> tuple[Stepper, Iterator[Batch | None]]:
+    """Begin a phase: its ``prepare``, its updates bound to optimisers, and where its batches come from.
+
+    Args:
+        after: called with the name of each that has returned.
+    """
     if phase.prepare is not None:
-        with hooks.guard("schedule"):
+        with hooks.guard("prepare"):
             phase.prepare(run)
             run.check_teachers(weights=False)
             run.train_mode()
+        after("prepare")
     stepper = Stepper(hooks, run, phase, previous)
+    after("updates")
     batches: Iterator[Batch | None] = augmented
     if phase.data == "auxiliary":
-        batches = _with_auxiliary(augmented, run.task.auxiliary(run.split))
+        with hooks.clock.of(HARNESS):
+            batches = _with_auxiliary(augmented, run.task.auxiliary(run.split))
     elif phase.data == "plain":
         batches = run.batches("plain")
     elif phase.data == "none":

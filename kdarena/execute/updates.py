@@ -26,9 +26,9 @@ class BoundUpdate:
         self.name = update.name
         self.parameters = _unique(update.params)
         if not self.parameters:
-            raise MethodError(hooks.name, "schedule", f"update {update.name!r} trains no parameters")
+            raise MethodError(hooks.name, "updates", f"update {update.name!r} trains no parameters")
         if any(not parameter.requires_grad for parameter in self.parameters):
-            raise MethodError(hooks.name, "schedule", f"update {update.name!r} names a frozen parameter; leave teachers out of Update.params")
+            raise MethodError(hooks.name, "updates", f"update {update.name!r} names a frozen parameter; leave teachers out of Update.params")
         kept = previous.get(update.name) if update.keep else None
         self.optimizer: Optimizer
         self._base: list[float]
@@ -79,7 +79,7 @@ class Stepper:
         self._checked = False
         if phase.process is None:
             updates = hooks.updates(phase, run)
-            with hooks.guard("schedule"):
+            with hooks.guard("updates"):
                 self.bound = [BoundUpdate(update, run, hooks, previous or {}) for update in updates]
         self._first = [bound for bound in self.bound if bound.update.before]
         self._joint = [bound for bound in self.bound if not bound.update.before]

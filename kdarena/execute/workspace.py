@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,20 +14,21 @@ from torch import nn
 from kdarena.errors import UserError
 from kdarena.execute.hooks import Hooks
 from kdarena.files import digest_of
-from kdarena.method.declaration import TeacherSpec
+from kdarena.method.declaration import Method, TeacherSpec
 from kdarena.method.discovery import find, listing
 from kdarena.method.findings import Known
 from kdarena.method.plugin import STUDENT, Plugin
 from kdarena.method.run import Run
-from kdarena.params import make_params
+from kdarena.params import Params, make_params
 from kdarena.plan.code import code_digest, harness_digest
 from kdarena.plan.cost import ProfileSpec
 from kdarena.plan.machine import device_name
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
+from kdarena.tracks.lock import training_view
 from kdarena.tracks.task import Task
-from kdarena.tracks.values import Setting
+from kdarena.tracks.values import Setting, Split
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Workspace:
         device: with its index, as ``cuda:0``.
         report: called with the progress of a run now and then.
         loaded: called when a task was loaded, before any code of a method runs on it.
+        replaced: what a run has replaced of the functions that score it, a few words each.
+        plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
         code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
     """
 
@@ -53,6 +55,8 @@ class Workspace:
     device: str = "cpu"
     report: Callable[[float], None] | None = None
     loaded: Callable[[], None] = lambda: None
+    replaced: Callable[[], Sequence[str]] = tuple
+    plain_builds: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     code: str = field(default_factory=harness_digest)
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     _data: dict[str, str] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Workspace:
             self._tasks.clear()
             self._data.clear()
             self._references.clear()
+            self.plain_builds.clear()
             card, before = find_card(name, self.data_root), set(sys.modules)
             setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
             try:
@@ -167,22 +172,24 @@ def _expect(what: str, said: str, here: str) -> None:
 def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | ProfileSpec) -> tuple[Hooks, Run]:
     """The hooks of a new instance of a method, and the run that they work in, with its teachers loaded.
 
-    The run has a task object of its own, so that what a method puts in the place of one of its functions ends with the run; data and
-    what is computed of them are shared.
+    The run has a training view of the task: nothing of validation and test, and what a method puts in the place of one of its functions
+    ends with the run; the training data are shared.
     """
     assert plugin.method is not None
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
-    seed, recipe, start = (spec.seed, spec.recipe, spec.start) if isinstance(spec, RunSpec) else (spec.seed, {}, None)
-    run = Run(
-        copy.copy(task),
-        plugin.method,
-        params,
-        seed=seed,
-        recipe=recipe,
-        protocol=spec.protocol,
-        teachers=teachers,
-        trains=spec.trains,
-        start=workspace.reference(task, start) if start else None,
-    )
-    return Hooks(plugin, params), run
+    view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
+    run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)
+    return Hooks(plugin, params, task.device), run
+
+
+def student_maker(task: Task, workspace: Workspace, spec: RunSpec) -> Callable[[int], nn.Module]:
+    """Makes the student of a generation as ``run.new_student`` does, on the worker's own task, where no hook can change it."""
+    assert STUDENT.method is not None
+    run = _run(task, STUDENT.method, Params(), workspace.reference(task, spec.start) if spec.start else None, spec)
+    return lambda generation: run.new_student(generation=generation)
+
+
+def _run(task: Task, method: Method, params: Params, start: nn.Module | None, spec: RunSpec | ProfileSpec, teachers: Sequence[nn.Module] = ()) -> Run:
+    recipe = spec.recipe if isinstance(spec, RunSpec) else {}
+    return Run(task, method, params, seed=spec.seed, recipe=recipe, protocol=spec.protocol, teachers=teachers, trains=spec.trains, start=start)

@@ -75,7 +75,8 @@ class Phase:
         updates: builds the updates, called after ``prepare``; None: one update over everything the learner trains.
         share: its weight in dividing what is left of the budget among the phases that have no fixed ``steps``.
         steps: a fixed number of steps instead of a share.
-        prepare: called before the first step; must reset the phase when it is called again, since measuring its cost enters it several times.
+        prepare: called before the first step; must reset the phase when it is called again, since measuring its cost enters it several times. It is not
+            charged: what takes time belongs into ``process``, and a row whose hooks take more than a tenth of the budget is unpaid.
         stop_when: ends the phase early where it returns True; asked on a stride of steps, never of the last phase.
         process: what a step does instead of a loss (fit, cache, decode), so that it can be measured and charged.
         data: ``"augmented"`` batches as in training; ``"auxiliary"``: in addition ``step.auxiliary``, a batch of the task's

@@ -146,6 +146,11 @@ class Run:
         """Whether the module is a teacher of this run."""
         return id(module) in self._frozen
 
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """The modules that are watched: the teachers of the pool, then what the method froze."""
+        return tuple(module for module, _ in self._frozen.values())
+
     def train_mode(self) -> None:
         """Put all that learns into train mode; teachers keep their modes, those that a helper holds among them."""
         modes = [(child, child.training) for module, _ in self._frozen.values() for child in module.modules()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,12 @@ class ToyTask(Task):
         targets = torch.randint(self.classes, (count,), generator=random)
         inputs = self._prototypes[targets] + 0.7 * torch.randn(count, 1, SIDE, SIDE, generator=random)
         return inputs.to(self.device), targets.to(self.device)
+
+    def without_test(self) -> Self:
+        """See :meth:`Task.without_test`."""
+        bare = super().without_test()
+        bare._samples = {"train": self._samples["train"]}
+        return bare
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`; augmentation is a little noise."""

@@ -34,6 +34,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device):
         self._device = device
+        self._threads = torch.get_num_threads()  # as when this is made: what is measured may set another number
         self._begin: Any = None
 
     def start(self) -> None:
@@ -59,7 +60,7 @@ class Stopwatch:
         if self._device.type != "cpu":
             return time.perf_counter()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (time.process_time() + children.ru_utime + children.ru_stime) / torch.get_num_threads()
+        return (time.process_time() + children.ru_utime + children.ru_stime) / self._threads
 
 
 def count_operations(call: Callable[[], object]) -> int:

@@ -20,3 +20,13 @@ def evaluating(network: nn.Module, *, gradients: bool = False) -> Iterator[None]
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def probing(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode in which a network can be called although neither its buffers nor any generator change."""
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(network):
+        yield
+        for buffer, before in buffers:
+            buffer.copy_(before)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from kdarena.errors import Locked
 from kdarena.losses import log_mean_probability
 from kdarena.tracks import metrics, recipe
+from kdarena.tracks.at_work import hook_at_work
 from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.evaluation import Evaluation, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
-from kdarena.tracks.modes import evaluating
+from kdarena.tracks.modes import evaluating, probing
 from kdarena.tracks.parts import Parts, generator, samples_a_pass
 from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Part, Setting, Shapes, Split
 
@@ -42,6 +45,8 @@ class Task(abc.ABC):
     """Samples that are evaluated at once."""
 
     def __init__(self, card: TaskCard, setting: Setting, *, train: int | None = None, test: int | None = None, fixed_validation: bool = False):
+        if hook_at_work():
+            raise Locked(f"makes a task of its own of the data set {card.data_set!r}; use the task that it is given")
         self.card = card
         self.setting = setting
         self.decodes = card.decodes
@@ -60,6 +65,12 @@ class Task(abc.ABC):
     def classes(self) -> int:
         """The number of classes C."""
         return self.card.classes
+
+    def without_test(self) -> Self:
+        """A copy without what belongs to test, which shares the rest; a task that keeps test samples takes them out of it."""
+        bare = copy.copy(self)
+        bare._reference_logits = WeakKeyDictionary()
+        return bare
 
     # what a task gives
     @abc.abstractmethod
@@ -188,12 +199,8 @@ class Task(abc.ABC):
 
     def shapes(self, network: nn.Module) -> Shapes:
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
-        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), evaluating(network):
+        with probing(network, self.device):
             outputs = self.answered(network, self.one_batch())
-            for buffer, before in buffers:
-                buffer.copy_(before)
         features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
         embedding = tuple(outputs.embedding.shape[1:]) if outputs.embedding is not None else None
         return Shapes(tuple(outputs.logits.shape[1:]), features, embedding)
@@ -207,11 +214,7 @@ class Task(abc.ABC):
         return loss
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
-        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do.
-
-        Raises:
-            ValueError: the task's outputs are values and no scores of classes.
-        """
+        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do; raises ``ValueError`` where outputs are no scores."""
         return outputs.logits, None
 
     def exit_rows(self, outputs: Outputs) -> list[tuple[Tensor, Tensor | None]]:
@@ -268,22 +271,18 @@ class Task(abc.ABC):
         return Evaluation(lambda: self.part_targets(part, split), lambda network: self.outputs_of(network, self.part_batches(part, split)), self.operations)
 
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
-        """How well a network's uncertainty separates its errors from its hits on a part, ``prr/SCORE``, and the task's outliers from the part.
-
-        Args:
-            scores: a method's own scores, in addition to those of softmax.
-        """
+        """How well uncertainty, by softmax's scores and others, separates errors from hits on a part, ``prr/SCORE``, and the task's outliers from the part."""
         return detection(self.evaluation(part, split), network, {}, scores)
 
     def further_metrics(self, group: str, network: nn.Module, split: Split) -> dict[str, float]:
-        """Metrics of a group that the user asked for, on test: ``uncertainty`` (see :meth:`detection`), or ``gap``: the ranked metric
-        on the run's own training samples, unaugmented, and how far test is below it."""
+        """Metrics of a group that the user asked for, on test: ``uncertainty``, or ``gap``: the ranked metric on the training samples and how far test is below."""
         if group not in self.card.metric_groups:
             raise ValueError(f"task {self.card.name} knows no group of metrics {group!r}")
         if group == "uncertainty":
             return self.detection(network, "test", split)
-        train, test = (self.evaluate(network, part, split)[self.card.metric] for part in ("train", "test"))  # type: ignore[arg-type]
-        return {f"train_{self.card.metric}": train, "generalisation": train - test}
+        metric = self.card.metric
+        train, test = self.evaluate(network, "train", split)[metric], self.evaluate(network, "test", split)[metric]
+        return {f"train_{metric}": train, "generalisation": train - test}
 
     def operations(self, network: nn.Module) -> int:
         """Floating-point operations of one sample's forward pass."""

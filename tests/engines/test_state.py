@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional
 
 import kdarena.losses
-from kdarena.engines.state import State, note_of, running_children
+from kdarena.engines.state import State, note_of
+from kdarena.execute.left_running import running_children
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ class Plain:
     method = Method("plain", "t", PAPER, teachers=no_teachers)
 
 
-def plugin(**hooks):
+def plugin(method=Plain.method, **hooks):
     """A plugin with the hooks given as plain functions."""
-    return type("Plugin", (Plain,), {name: staticmethod(hookimpl(function)) for name, function in hooks.items()})
+    return type("Plugin", (Plain,), {"method": method, **{name: staticmethod(hookimpl(function)) for name, function in hooks.items()}})
 
 
 def train(one, task, costs, amount, **settings):
@@ -555,7 +555,10 @@ def auxiliary_plugin(**hooks):
     def schedule():
         return [Phase("train", data="auxiliary")]
 
-    return plugin(schedule=schedule, **hooks)
+    return plugin(AUXILIARY, schedule=schedule, **hooks)
+
+
+AUXILIARY = replace(Plain.method, auxiliary=True)
 
 
 def batches_of(one, task, count=20, before=lambda step: None):
@@ -618,7 +621,7 @@ def test_a_phase_after_an_auxiliary_one_goes_on_with_the_training_batches():
         seen.append(step.index)
         return {"task": step.task.loss(step.student, step.targets)}
 
-    run = make_run(plugin(schedule=schedule, loss=loss), toy_task())
+    run = make_run(plugin(AUXILIARY, schedule=schedule, loss=loss), toy_task())
     take_steps(run, 3, "first")
     take_steps(run, 3, "second")
     expected = toy_task().batches(Split(0), "augmented")

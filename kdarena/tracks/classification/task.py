@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -57,8 +58,17 @@ class ClassificationTask(Task):
         kind = Streaming if stream else Resident
         self._train: Source = kind(data.train_images, data.train_labels, setting.device)
         self._test: Source = kind(data.test_images, data.test_labels, setting.device)
-        self._further: dict[str, Source] = {}
-        self._sizes: dict[str, int] = {}
+        self._auxiliary: dict[str, tuple[Source, Tensor]] = {}
+        self._outliers: dict[str, tuple[Source, Tensor]] = {}
+
+    def without_test(self) -> Self:
+        """See :meth:`Task.without_test`."""
+        bare, data = super().without_test(), self._data
+        no_images, no_labels = np.empty((0, *data.test_images.shape[1:]), data.test_images.dtype), np.empty(0, data.test_labels.dtype)
+        bare._data = replace(data, test_images=no_images, test_labels=no_labels)
+        bare._test = Resident(no_images, no_labels, self.device)
+        bare._outliers = {}
+        return bare
 
     # data
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
@@ -103,17 +113,16 @@ class ClassificationTask(Task):
         name = outliers.auxiliary_of(self._data.name, self.setting.data_root)
         if name is None:
             raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
-        source, rows = self._further_images(f"auxiliary/{name}", lambda: outliers.auxiliary_images(name, self.setting.data_root))
+        source, rows = self._images(self._auxiliary, name, outliers.auxiliary_images)
         passes = self._passes(rows, derive(split.seed, "auxiliary"), True)
         return (batch.inputs for batch in self._batches(source, passes, self.card.recipe.batch_size))
 
-    def _further_images(self, key: str, read: Callable[[], np.ndarray]) -> tuple[Source, Tensor]:
+    def _images(self, kept: dict[str, tuple[Source, Tensor]], name: str, read: Callable[[str, str | None], np.ndarray]) -> tuple[Source, Tensor]:
         """Images without labels, read once, and their rows."""
-        if key not in self._further:
-            images = read()
-            self._further[key] = Resident(images, np.zeros(len(images), np.int64), self.device)
-            self._sizes[key] = len(images)
-        return self._further[key], torch.arange(self._sizes[key])
+        if name not in kept:
+            images = read(name, self.setting.data_root)
+            kept[name] = Resident(images, np.zeros(len(images), np.int64), self.device), torch.arange(len(images))
+        return kept[name]
 
     @functools.cached_property
     def overlap(self) -> int | None:
@@ -156,10 +165,9 @@ class ClassificationTask(Task):
     # evaluation
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
         """See :meth:`Task.detection`: ``prr/SCORE``, ``auroc/SET/SCORE`` and ``aupr/SET/SCORE``."""
-        root = self.setting.data_root
         foreign = {}
-        for name in outliers.outliers_of(self._data.name, root):
-            source, rows = self._further_images(f"outliers/{name}", lambda name=name: outliers.outlier_images(name, root))  # type: ignore[misc]
+        for name in outliers.outliers_of(self._data.name, self.setting.data_root):
+            source, rows = self._images(self._outliers, name, outliers.outlier_images)
             foreign[name] = self.outputs_of(network, self._batches(source, [Pass(rows, rows, None)], self.evaluation_batch))
         return detection(self.evaluation(part, split), network, foreign, scores)
 

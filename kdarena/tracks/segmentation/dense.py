@@ -6,9 +6,11 @@ import abc
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.segmentation import augment
-from kdarena.tracks.segmentation.data import DenseSet
+from kdarena.tracks.segmentation.data import Arrays, DenseSet
 from kdarena.tracks.segmentation.models import create
 from kdarena.tracks.segmentation.models.resample import upsampled
 from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
@@ -55,6 +57,14 @@ class DenseTask(Task):
         # bytes to inputs in one multiplication and one addition
         self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
         self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], list[Tensor]]] = WeakKeyDictionary()
+
+    def without_test(self) -> Self:
+        """See :meth:`Task.without_test`."""
+        bare, size = super().without_test(), self.data.test.size
+        bare.data = replace(self.data, test=Arrays(np.empty((0, *size, 3), np.uint8), np.empty((0, *size), np.uint8)))
+        bare._sources = {"train": self._sources["train"]}
+        bare._reference_maps = WeakKeyDictionary()
+        return bare
 
     # data
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:

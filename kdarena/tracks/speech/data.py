@@ -72,6 +72,11 @@ class Utterances:
     def __len__(self) -> int:
         return len(self.transcripts)
 
+    def none(self) -> Utterances:
+        """No utterance, of the same kind."""
+        close, far = (Frames(frames.values[:0].copy(), frames.lengths[:0].copy()) for frames in (self.close, self.far))
+        return Utterances(close, far, (), (), (), ())
+
 
 @dataclass(frozen=True, eq=False)
 class SpeechData:

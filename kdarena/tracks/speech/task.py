@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +45,16 @@ class SpeechTask(Task):
         self._deviation = torch.from_numpy(data.deviation()).to(setting.device)
         self._features = len(self._deviation)
         home = torch.device("cpu") if _too_large(data, setting.device) else setting.device
-        self._halves = {"train": _Parallel(data, data.train, home), "test": _Parallel(data, data.test, home)}
+        self._halves: dict[Half, _Parallel] = {"train": _Parallel(data, data.train, home), "test": _Parallel(data, data.test, home)}
         longest = max(int(frames.lengths.max()) for split in (data.train, data.test) for frames in (split.close, split.far))
         self.evaluation_batch = max(1, min(EVALUATED_UTTERANCES, EVALUATED_FRAMES // longest))
+
+    def without_test(self) -> Self:
+        """See :meth:`Task.without_test`."""
+        bare = super().without_test()
+        bare._data = replace(self._data, test=self._data.test.none())
+        bare._halves = {"train": self._halves["train"]}
+        return bare
 
     # data
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,12 @@ class TextTask(Task):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
         self._vocabulary, self._separator, self._overlap = data.vocabulary, data.separator, data.overlap
         self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
+
+    def without_test(self) -> Self:
+        """See :meth:`Task.without_test`."""
+        bare = super().without_test()
+        bare._halves = {"train": self._halves["train"]}
+        return bare
 
     # data
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
