@@ -454,7 +454,7 @@ def test_whatever_happens_to_mlflows_database_nothing_is_trained_again(tmp_path,
 
 
 def test_a_tuning_that_was_killed_and_has_only_its_record_goes_on_to_the_same_winner(tmp_path):
-    # a late one has learned nothing half way, where trials are pruned, and all others unlearn what they had: one that is not pruned wins
+    # one that learns late is behind half way, where trials are pruned; where the first trials have lost their curves, nothing is
     plugin = write(
         tmp_path / "late.py",
         HEAD
@@ -474,7 +474,7 @@ class Late:
     @hookimpl
     def loss(self, step):
         late, second = step.run.params.late, step.progress > 0.52
-        weight = (1.0 if second else 0.01) if late > 0.5 else (-0.2 if second else 1.0 - 0.5 * late)
+        weight = (6.0 if second else 0.01) if late > 0.5 else (-0.2 if second else 1.0 - 0.5 * late)
         return {"task": weight * step.task.loss(step.student, step.targets)}
 variants = (made(Late),)
 """,
