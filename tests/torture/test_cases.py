@@ -457,7 +457,7 @@ def test_whatever_happens_to_mlflows_database_nothing_is_trained_again(tmp_path,
 
 
 def test_a_tuning_that_was_killed_and_has_only_its_record_goes_on_to_the_same_winner(tmp_path):
-    # one that learns late is behind half way, where trials are pruned; where the first trials have lost their curves, nothing is
+    # one that learns late is behind half way, where an older version pruned trials, and pruned none once the first had lost their curves
     plugin = write(
         tmp_path / "late.py",
         HEAD
@@ -501,7 +501,7 @@ variants = (made(Late),)
         trials = [(one["status"], one["params_json"]) for one in recorded(tmp_path / out) if (one["method"], one["purpose"]) == ("late", "tune")]
         outcomes[out] = (row["mean"], row["params_json"], row["recipe_json"], sorted(trials))
     assert outcomes["killed"] == outcomes["whole"]
-    assert "pruned" in {status for status, _ in outcomes["whole"][-1]}
+    assert len(outcomes["whole"][-1]) >= 5  # else nothing was left to go on with
 
 
 def test_a_full_standard_output_is_one_line_and_status_2(tmp_path):
