@@ -147,7 +147,7 @@ def _board_rows(
         row["status_note"] = "; ".join(filter(None, (unpaid(best), _note(row, best, further, seeds, student[0] if student else None)))) or None
         if underpriced(row):
             row["status"] = "underpriced"
-        if row["status"] in COMPLETE and unpaid(best) is not None:
+        if unpaid(best) is not None:
             row["status"] = "unpaid"
         row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)

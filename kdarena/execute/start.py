@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -102,6 +102,10 @@ class Seen:
         self._weights.check(phase)
         self._supervision.look()
 
+    def asked(self, strangers: Sequence[nn.Module]) -> None:
+        """Charged steps asked networks that the run doesn't know."""
+        self._supervision.asked(strangers)
+
     def pauses(self) -> None:
         """A block of steps is taken, and a hook is asked for something before the next one."""
         self._weights.leave()
@@ -118,27 +122,29 @@ class Seen:
 
 
 class Supervision:
-    """From whom a run learns: modules that it made its teachers, by the values of their weights.
+    """From whom a run learns: modules that it made its teachers, froze or asked, by the values of their weights.
 
-    A teacher that is a network of this run as a charged phase left it, or as it starts, is no further supervision. A frozen module without
-    parameters is a table, not a teacher.
+    A teacher that is the student of this run as a charged phase left it, or as it starts, is no further supervision; neither is a helper that was
+    trained in a charged phase and then frozen, unless it becomes the teacher. A frozen module without parameters is a table, not a teacher.
     """
 
     def __init__(self, run: Run):
         self._run = run
-        self._pool, self._own = KnownTensors(), KnownTensors()
+        self._pool, self._students, self._own = KnownTensors(), KnownTensors(), KnownTensors()
         for teacher in run.teachers:
             self._pool.add(copied(teacher))
         self._pool_teachers = frozenset(map(id, run.teachers))
-        self._looked_at: set[int] = set()
+        self._looked_at: dict[int, nn.Module] = {}  # kept, so that no id is used twice
         self.taken: set[str] = set()
 
     def know(self, state: State) -> None:
-        """Weights that are this run's own."""
+        """Weights of a student of this run."""
+        self._students.add(state)
         self._own.add(state)
 
     def leave(self) -> None:
-        """A phase has ended: its networks may teach."""
+        """A phase has ended: its student may teach, and its helpers may be frozen."""
+        self._students.add(copied(self._run.learner.student))
         for network in self._run.learner.modules():
             self._own.add(copied(network))
 
@@ -146,19 +152,22 @@ class Supervision:
         """Look at the teachers, and at what else is frozen and was not looked at."""
         teachers = self._run.teacher_modules()
         others = [module for module in self._run.frozen if id(module) not in self._pool_teachers]
-        for module in (*teachers, *others):
-            if id(module) not in self._looked_at:
-                self._looked_at.add(id(module))
-                self._classify(module)
+        for modules, known in ((teachers, self._students), (others, self._own)):
+            for module in modules:
+                if next(module.parameters(), None) is not None:
+                    self._classify(module, list(module.state_dict().values()), known)
 
-    def _classify(self, module: nn.Module) -> None:
-        tensors = list(module.state_dict().values())
-        if next(module.parameters(), None) is None:
+    def asked(self, strangers: Sequence[nn.Module]) -> None:
+        """Modules were called that the run doesn't know: each with parameters of its own, of which it is judged alone."""
+        for module in strangers:
+            self._classify(module, list(module.parameters(recurse=False)), self._own)
+
+    def _classify(self, module: nn.Module, tensors: Sequence[Tensor], own: KnownTensors) -> None:
+        if id(module) in self._looked_at:
             return
+        self._looked_at[id(module)] = module
         # the pool first: where students start from the reference teacher's weights, those are also this run's own
         of_pool = all(map(self._pool.holds, tensors))
-        if of_pool or not all(map(self._own.holds, tensors)):
-            self.taken.add(POOL if of_pool or all(self._is_known(tensor) for tensor in tensors) else OWN)
-
-    def _is_known(self, tensor: Tensor) -> bool:
-        return self._pool.holds(tensor) or self._own.holds(tensor)
+        if of_pool or not all(map(own.holds, tensors)):
+            known = of_pool or all(self._pool.holds(tensor) or own.holds(tensor) for tensor in tensors)
+            self.taken.add(POOL if known else OWN)

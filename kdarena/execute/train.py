@@ -96,6 +96,7 @@ class Training:
                 self._block(stepper, batches, cost, done, done + block, steps)
                 self._look(stepper, phase)
             done += block
+            self._look_at_run(lambda seen: seen.asked(stepper.strangers))
             self._tell()
             if stop_when is not None and done < steps:
                 self._look_at_run(lambda seen: seen.pauses())

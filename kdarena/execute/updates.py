@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch.optim import Optimizer
 
 from kdarena.errors import MethodError
 from kdarena.execute.hooks import Hooks
+from kdarena.execute.watched import StudentWeights, strangers
 from kdarena.method.contract import Curve, Phase, Update
 from kdarena.method.run import Run
-from kdarena.method.step import Step
+from kdarena.method.step import STRIDE, Step
 from kdarena.tracks.values import Batch
 
 
@@ -76,7 +78,10 @@ class Stepper:
         self.bound: list[BoundUpdate] = []
         self.terms: dict[tuple[str, str], list[tuple[int, Tensor]]] = defaultdict(list)
         self.count = 0
+        self.strangers: list[nn.Module] = []
+        """Networks that the method asked and that the run doesn't know, as far as they were seen."""
         self._checked = False
+        self._student = StudentWeights(hooks.name, run.learner.student)
         if phase.process is None:
             updates = hooks.updates(phase, run)
             with hooks.guard("updates"):
@@ -84,24 +89,39 @@ class Stepper:
         self._first = [bound for bound in self.bound if bound.update.before]
         self._joint = [bound for bound in self.bound if not bound.update.before]
         self._after = [bound.update.after for bound in self.bound if bound.update.after is not None]
+        self._trained = frozenset[int]().union(*(bound.ids for bound in self.bound))
 
     def take(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """One step on one batch."""
-        step = self.step
-        step.renew(batch, progress, run_progress)
+        self.step.renew(batch, progress, run_progress)
         for bound in self.bound:
             bound.set_rate(progress)
+        if self._looked_at:
+            with strangers(self.step.run, self._trained) as called:
+                self._take()
+            self.strangers += called
+        else:
+            self._take()
+        self._checked = True
+        self.count += 1
+
+    @property
+    def _looked_at(self) -> bool:
+        """Whether this step is looked at closely, which takes longer: the first of a phase, and then one in fifty."""
+        return self.count % STRIDE == 0
+
+    def _take(self) -> None:
+        step = self.step
         if self.phase.process is not None:
+            process = self.phase.process
             with torch.no_grad():
-                self.phase.process(step)
+                self._student.kept("process", lambda: process(step), by_value=self._looked_at)
         elif len(self._joint) == 1 and not self._first:
             self._take_single(self._joint[0])
         else:
             self._take_several()
         for after in self._after:
-            after(step)
-        self._checked = True
-        self.count += 1
+            self._student.kept("after", partial(after, step), by_value=self._looked_at)
 
     def _take_single(self, bound: BoundUpdate) -> None:
         total = self._loss(bound)
@@ -132,7 +152,7 @@ class Stepper:
 
     def _loss(self, bound: BoundUpdate) -> Tensor:
         self.step.update = bound.name
-        terms = self.hooks.loss(self.step)
+        terms = self._student.kept("loss", lambda: self.hooks.loss(self.step), by_value=self._looked_at)
         if not self._checked:
             self.hooks.check_terms(terms, bound.name)
         total: Tensor | None = None

@@ -23,6 +23,13 @@ def test_more_than_a_tenth_of_the_budget_outside_charged_steps_is_unpaid_and_the
     assert row["status_note"] == "build_student took 8.5 s outside the charged steps, 14% of the budget; do the work in a phase's process"
 
 
+@pytest.mark.parametrize("status", ["underspent", "diverged"])
+def test_a_seed_that_is_not_done_makes_a_row_no_better(synthetic, status):
+    seeds = [synthetic.run("kd", seed, outside={"build_student": 200.0}, status="done" if seed else status) for seed in range(3)]
+    row = rows([*synthetic.runs("student", [88.0, 89.0, 90.0]), *seeds])["kd"]
+    assert (row["status"], row["rank"]) == ("unpaid", None)
+
+
 def test_where_no_hook_alone_takes_so_much_their_sum_is_said(synthetic):
     row = rows([synthetic.run("kd", outside={"build_student": 5.0, "prepare": 4.0})])["kd"]
     assert row["status_note"] == "hooks took 9 s outside the charged steps, 15% of the budget, build_student most of it; do the work in a phase's process"
