@@ -119,11 +119,17 @@ def test_a_student_that_ends_with_a_weight_that_is_not_finite_has_diverged_and_n
 
         @hookimpl
         def schedule(self, learner):
-            def spoil(step):
-                with torch.no_grad():
-                    list(learner.student.parameters())[-1].view(-1)[0] = float("inf" if step.progress >= 59 / 60 else 0)
+            class Spoiling(torch.optim.SGD):
+                steps = 0
 
-            return [Phase("train", updates=lambda run: [Update("student", learner.parameters(), after=spoil)])]
+                def step(self):
+                    super().step()
+                    self.steps += 1
+                    if self.steps == 60:
+                        with torch.no_grad():
+                            self.param_groups[0]["params"][-1].view(-1)[0] = float("inf")
+
+            return [Phase("train", updates=lambda run: [Update("student", learner.parameters(), optimizer=lambda params: Spoiling(params, lr=0.01))])]
 
     monkeypatch.setattr(bench, "plugin", lambda name, source: Plugin("own", Spoilt, Spoilt.method))
     result = execute(own(purpose=purpose), bench)
