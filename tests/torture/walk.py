@@ -46,7 +46,7 @@ class Weighted:
 WEIGHT = 0.0
 variants = (Weighted,)
 """
-NOT_COMPARED = {"spent_s", "tuning_s", "teacher_s", "latency_ms", "run_ids", "tried"}
+NOT_COMPARED = {"spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "tried"}
 """Columns of time, names of runs, and what was ever tried in the directory, which a fresh one can't know."""
 
 
