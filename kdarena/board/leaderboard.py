@@ -144,10 +144,11 @@ def _board_rows(
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
         }
-        row["status_note"] = "; ".join(filter(None, (unpaid(best), _note(row, best, further, seeds, student[0] if student else None)))) or None
+        not_paid = unpaid(best)
+        row["status_note"] = "; ".join(filter(None, (not_paid, _note(row, best, further, seeds, student[0] if student else None)))) or None
         if underpriced(row):
             row["status"] = "underpriced"
-        if unpaid(best) is not None:
+        if not_paid is not None:
             row["status"] = "unpaid"
         row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)

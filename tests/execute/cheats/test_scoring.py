@@ -12,27 +12,22 @@ from kdarena.tracks.task import Task
 from kdarena.tracks.values import Split
 
 
-def test_a_student_whose_forward_is_the_teachers_scores_as_its_own_weights_do(bench):
-    def build_student(self, run, teacher):
-        student = run.new_student()
-        original = student.forward
-        student.forward = lambda x: original(x) if student.training else teacher(x)
-        return Learner(student)
+def answers_as_the_teacher(self, run, teacher):
+    student = run.new_student()
+    original = student.forward
+    student.forward = lambda x: original(x) if student.training else teacher(x)
+    return Learner(student)
 
-    plain, result = bench.run(cheat()), bench.run(cheat(method(teachers=reference_teacher), build_student=build_student))
+
+def test_a_student_whose_forward_is_the_teachers_scores_as_its_own_weights_do(bench):
+    plain, result = bench.run(cheat()), bench.run(cheat(method(teachers=reference_teacher), build_student=answers_as_the_teacher))
     assert result.status == "done"
     assert (result.metrics, result.weights) == (plain.metrics, plain.weights)
 
 
 def test_a_trial_is_scored_so_too(bench):
-    def build_student(self, run, teacher):
-        student = run.new_student()
-        original = student.forward
-        student.forward = lambda x: original(x) if student.training else teacher(x)
-        return Learner(student)
-
     plain = bench.run(cheat(), purpose="tune")
-    result = bench.run(cheat(method(teachers=reference_teacher), build_student=build_student), purpose="tune")
+    result = bench.run(cheat(method(teachers=reference_teacher), build_student=answers_as_the_teacher), purpose="tune")
     assert result.metrics == plain.metrics
 
 
