@@ -122,5 +122,5 @@ def test_a_method_that_is_cheap_in_its_profile_alone_is_underpriced(cheat, works
 
 def test_a_method_that_costs_as_much_in_its_profile_as_in_its_runs_pays_its_price(workspace, student, synthetic, monkeypatch):
     found = row(Honest, workspace, student, synthetic, monkeypatch)
-    assert 1.6 < found["step_cost"] < 2.8
+    assert 1.2 < found["step_cost"] < 3.5  # the share of a forward in a step differs between processors; all are far above the limit of 1.15
     assert found["cost_spent"] == pytest.approx(found["step_cost"], rel=0.25)
