@@ -49,8 +49,9 @@ variants = (made(Weighted),)
 
 
 def kdarena(*arguments, check=True, text=True, **settings):
+    """A command; ``-P``: what is in the current folder, as in a clone, does not come before what the environment names."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-    done = subprocess.run([sys.executable, "-m", "kdarena", *map(str, arguments)], text=text, **settings)
+    done = subprocess.run([sys.executable, "-P", "-m", "kdarena", *map(str, arguments)], text=text, **settings)
     assert not check or done.returncode == 0, done.stderr
     return done
 
