@@ -14,7 +14,7 @@ from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
 from kdarena.plan.allocation import RUN_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.conditions import Conditions
-from kdarena.plan.cost import CostProfile, StudentStep, student_step_key
+from kdarena.plan.cost import FEWEST_PARTS, CostProfile, StudentStep, student_step_key
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.levels import Level
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
@@ -119,7 +119,7 @@ def _measure(
     new = [spec for spec in specs.values() if recorder.store.profile(spec.key) is None]
     if new:
         recorder.display.say(f"{conditions.card.name}: measuring the step costs of {len(new)} methods")
-    recorder.display.expect(len(new))
+    recorder.display.expect(len(new) * (FEWEST_PARTS if timed else 1))
     measured = dict(zip(specs, recorder.profiles(list(specs.values())), strict=True))
     failed = {name: profile for name, profile in measured.items() if profile.status != "done"}
     return {name: profile for name, profile in measured.items() if name not in failed}, failed

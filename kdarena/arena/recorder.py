@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kdarena.arena import scheduler
+from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.seed_clock import SeedClock
 from kdarena.board.selection import Asked
@@ -92,12 +93,11 @@ class Recorder:
         )
 
     def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
-        """Cost profiles in the order of their specs, each alone on its device; measured once and recorded."""
+        """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded."""
         profiles: list[CostProfile] = []
 
         def work() -> Work:
-            results = yield [Job(spec, "profile") for spec in specs]
-            profiles.extend(result for result in results if isinstance(result, CostProfile))
+            profiles.extend((yield from in_parts(specs)))
 
         self.schedule([work()])
         return profiles

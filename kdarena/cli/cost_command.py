@@ -39,7 +39,8 @@ def cost(task: str, as_json: bool, typed: Typed) -> None:
 
 def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:
     """A row for each phase of each method."""
-    from kdarena.arena.scheduler import Job, Work
+    from kdarena.arena.parts import in_parts
+    from kdarena.arena.scheduler import Work
     from kdarena.arena.scheduler import run as schedule
     from kdarena.engines.local import LocalEngine
 
@@ -58,8 +59,7 @@ def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Reque
         )
 
         def work(entrant: Entrant) -> Work:
-            (profile,) = yield [Job(profile_spec(entrant, conditions, keys, timed=True), "profile")]
-            assert isinstance(profile, CostProfile)
+            (profile,) = yield from in_parts([profile_spec(entrant, conditions, keys, timed=True)])
             rows.extend(_rows(entrant.method.name, profile))
             print(f"{entrant.method.name} measured", file=sys.stderr)
 

@@ -193,7 +193,7 @@ def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
 
 
 def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
-    """Measure the cost profile of one method; what goes wrong becomes the status."""
+    """Measure a part of the cost profile of one method; what goes wrong becomes the status."""
     try:
         task = workspace.task_of(spec)
         plugin = workspace.plugin(spec.method, spec.source)

@@ -1,8 +1,8 @@
 """Measuring a cost profile: what a step of each phase costs, on a throw-away build, before anything is committed.
 
 Time is device time, measured as a ratio: short blocks of the method's steps alternate with blocks of the plain student's, in groups of four (method,
-student, student, method), so that a steady drift of the machine cancels within each group. The cost is the median over the groups, which one disturbed
-group does not move. Single steps in turn would understate expensive methods, because each would find its caches as the other left them. Operations are
+student, student, method), so that a steady drift of the machine cancels within each group. Two groups are a part of a profile, of which there are several
+(:mod:`kdarena.plan.profile_parts`); the cost is the median over all groups, which one disturbed group does not move. Single steps in turn would understate expensive methods, because each would find its caches as the other left them. Operations are
 counted on one step of each phase.
 
 Each step is at a random progress: a weight that follows a ramp may change what a step costs, and no method can tell a profile from a run by it.
@@ -23,8 +23,8 @@ from kdarena.execute.updates import BoundUpdate, Stepper
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.method.student import Student
-from kdarena.plan.budget import TARGET_ERROR
-from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_GROUPS, MOST_GROUPS, PhaseProfile
+from kdarena.plan.cost import BLOCK_SECONDS, GROUPS, PhaseProfile
+from kdarena.plan.profile_parts import cost_of
 from kdarena.tracks.measure import Stopwatch, count_operations
 from kdarena.tracks.values import Batch
 
@@ -42,15 +42,15 @@ def profile(
     *,
     timed: bool,
     random: Random | None = None,
-    groups: tuple[int, int] = (FEWEST_GROUPS, MOST_GROUPS),
+    groups: int = GROUPS,
     alive: Callable[[], None] = lambda: None,
 ) -> tuple[list[PhaseProfile], float | None]:
-    """Enter each phase in turn on a throw-away build and measure one step of it.
+    """Enter each phase in turn on a throw-away build and measure one step of it: a part of a cost profile.
 
     Args:
         new_run, new_student_run: make the method's and the plain student's run, not yet built, with their hooks.
         random: draws the progress of each step.
-        groups: at least and at most so many groups of blocks a phase.
+        groups: of blocks, by which each phase is measured; two at least.
         alive: called between two blocks.
 
     Returns:
@@ -69,25 +69,18 @@ def profile(
         flops = block.count_operations()
         alive()
         relative = error = None
+        ratios: tuple[float, ...] = ()
         if reference is not None:
             ratios, times = _measure(block, reference, groups, alive)
             student_times += times
-            relative, error = cost_of(ratios)
+            relative, error = cost_of([ratios])
             if run.method is Student.method and run.trains is None:
-                relative, error = 1.0, 0.0  # the plain student compared with itself: the unit, by definition
+                relative, error, ratios = 1.0, 0.0, ()  # the plain student compared with itself: the unit, by definition
         epochs = 0.0 if phase.data == "none" else 1 / run.steps_per_epoch
-        measures.append(PhaseProfile(phase.name, phase.steps, phase.share, epochs, flops, relative, error))
+        measures.append(PhaseProfile(phase.name, phase.steps, phase.share, epochs, flops, relative, error, ratios))
         previous = block.previous()
     run.check_teachers()
     return measures, (statistics.median(student_times) if student_times else None)
-
-
-def cost_of(ratios: Sequence[float]) -> tuple[float, float]:
-    """The cost of a step in steps of the plain student and its standard error as a part of it, from the logarithms of the groups' ratios.
-
-    The cost is the exponential of their median, the error their standard deviation over the root of their number.
-    """
-    return math.exp(statistics.median(ratios)), statistics.stdev(ratios) / math.sqrt(len(ratios))
 
 
 def _student_block(hooks: Hooks, run: Run, random: Random) -> _Block:
@@ -170,16 +163,15 @@ class _Block:
         return max(seconds + self._stopwatch.stop(), SHORTEST) / self.steps
 
 
-def _measure(block: _Block, reference: _Block, groups: tuple[int, int], alive: Callable[[], None]) -> tuple[list[float], list[float]]:
+def _measure(block: _Block, reference: _Block, groups: int, alive: Callable[[], None]) -> tuple[tuple[float, ...], list[float]]:
     """The logarithms of the groups' ratios of a step's seconds, method over student; and the student's seconds a step, by block."""
     for measured in (block, reference):
         for length in (BLOCK_SECONDS / 4, BLOCK_SECONDS):
             measured.take_for(length)
             alive()
-    fewest, most = groups
     ratios: list[float] = []
     student: list[float] = []
-    while len(ratios) < fewest or (len(ratios) < most and cost_of(ratios)[1] > TARGET_ERROR):
+    for _ in range(groups):
         times = []
         for measured in (block, reference, reference, block):
             times.append(measured.seconds())
@@ -187,4 +179,4 @@ def _measure(block: _Block, reference: _Block, groups: tuple[int, int], alive: C
         own, first, second, again = times
         ratios.append(math.log((own + again) / (first + second)))
         student += [first, second]
-    return ratios, student
+    return tuple(ratios), student

@@ -14,8 +14,10 @@ from kdarena.seeds import derive
 
 BLOCK_SECONDS = 0.06
 """Device time of a block of steps, of which there is at least one."""
-FEWEST_GROUPS, MOST_GROUPS = 4, 12
-"""Groups of four blocks, two of the method and two of the plain student, by which a phase is measured: always the fewest; more while the error is large."""
+GROUPS = 2
+"""Groups of four blocks, two of the method and two of the plain student, by which a part of a profile measures a phase."""
+FEWEST_PARTS, MOST_PARTS = 2, 6
+"""Parts of a profile, each measured at another time: always the fewest; more while the error is large."""
 SEEDS = 5
 """A profile has the seed of one of so many final runs."""
 
@@ -28,6 +30,7 @@ class ProfileSpec:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
+        part: a profile is measured in parts, since what a machine's neighbours do to a step changes over seconds; numbered from 0.
     """
 
     task: str
@@ -45,10 +48,11 @@ class ProfileSpec:
     code: str
     timed: bool
     trains: TeacherSpec | None = None
+    part: int = 0
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits that name this profile."""
+        """16 hexadecimal digits that name this part of a profile."""
         return digest(self)
 
     @property
@@ -66,7 +70,8 @@ class PhaseProfile:
         epochs: of the training set that a step sees.
         flops: of one step.
         relative: cost in steps of the plain student, the median of the groups of blocks; None where time was not measured.
-        error: standard error of ``relative`` over ``relative``: the standard deviation of the logarithms of the groups' ratios over the root of their number.
+        error: standard error of ``relative`` over ``relative`` (:func:`kdarena.plan.profile_parts.cost_of`).
+        groups: the logarithms of the groups' ratios, of one part or of all; empty for the plain student, which is the unit.
     """
 
     phase: str
@@ -76,11 +81,12 @@ class PhaseProfile:
     flops: int
     relative: float | None = None
     error: float | None = None
+    groups: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What a cost profile gave.
+    """What a cost profile, or a part of it, gave.
 
     Attributes:
         student_s: device seconds of one step of the plain student, measured in turn with it.

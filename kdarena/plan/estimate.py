@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from kdarena.plan.allocation import RUN_OVERHEAD, TRIAL_OVERHEAD, Allocation, Costs, final_runs
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
-from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_GROUPS
+from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_PARTS, GROUPS
 from kdarena.plan.entrants import Entrant, teachers_of
 from kdarena.plan.levels import DEFAULT_SEEDS, Level, levels
 from kdarena.plan.request import Request
@@ -96,8 +96,9 @@ class Work:
         """
         # a block has a step at least, and takes one in addition that is not timed
         blocks = [max(BLOCK_SECONDS, step) + step for step in (self.pace.student_s, STEP_COST * self.pace.student_s)]
-        phase = PROFILES_LONGER * FEWEST_GROUPS * 2 * sum(blocks) if timed else 0.0
-        return self.methods * (PHASES * phase + BUILD_S) / workers
+        phase = PROFILES_LONGER * FEWEST_PARTS * GROUPS * 2 * sum(blocks) if timed else 0.0
+        builds = FEWEST_PARTS if timed else 1
+        return self.methods * (PHASES * phase + builds * BUILD_S) / workers
 
     def least_run_seconds(self, level: Level, workers: int) -> float:
         """Seconds of the runs where each gets what the most expensive method needs."""

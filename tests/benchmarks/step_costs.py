@@ -1,7 +1,7 @@
-"""Measures step costs on digits in a process of its own, as a worker does: ``python -m benchmarks.step_costs TEACHERS FEWEST MOST DRAW METHOD ...``.
+"""Measures parts of cost profiles on digits in a process of its own, as a worker does: ``python -m benchmarks.step_costs TEACHERS PART GROUPS METHOD ...``.
 
-Prints a line of JSON for each method: its name, its phases with their costs, the groups of blocks asked for, and the device time that it took.
-TEACHERS is a folder of checkpoints, DRAW numbers the draws of progress. ``busy`` in the place of all arguments keeps a core busy until it is killed.
+Prints a line of JSON for each method: its name, and its profile. TEACHERS is a folder of checkpoints, PART the number of the part, GROUPS its groups of
+blocks. ``busy`` in the place of all arguments keeps a core busy until it is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import discover
 from kdarena.method.plugin import STUDENT
 from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
@@ -64,14 +65,12 @@ def keys_in(folder: Path, found: Sequence[Entrant]) -> dict[TeacherSpec, str]:
     return {spec: known[json.dumps(dataclasses.asdict(spec), sort_keys=True)] for spec in teachers_of(found)}
 
 
-def measure(folder: Path, groups: tuple[int, int], draw: int, names: Sequence[str]) -> None:
-    found = entrants()
-    keys, given, workspace = keys_in(folder, found), conditions(), Workspace(folder, folder)
+def measure(folder: Path, part: int, groups: int, names: Sequence[str]) -> None:
+    found = {entrant.method.name: entrant for entrant in entrants()}
+    keys, given, workspace = keys_in(folder, list(found.values())), conditions(), Workspace(folder, folder)
     task = workspace.task(CARD.name, "fp32")
-    for entrant in found:
-        if entrant.method.name not in names:
-            continue
-        spec = profile_spec(entrant, given, keys, timed=True)
+    for name in names:
+        spec = replace(profile_spec(found[name], given, keys, timed=True), part=part)
         alone = replace(spec, method="student", params={}, teachers=())
         plugin = workspace.plugin(spec.method, spec.source)
         stopwatch = Stopwatch(task.device)
@@ -81,11 +80,11 @@ def measure(folder: Path, groups: tuple[int, int], draw: int, names: Sequence[st
             lambda plugin=plugin, spec=spec: new_run(plugin, task, workspace, spec),
             lambda alone=alone: new_run(STUDENT, task, workspace, alone),
             timed=True,
-            random=Random(derive(draw, spec.key)),
+            random=Random(derive(0, "progress", spec.key)),
             groups=groups,
         )
-        measured = [{"phase": phase.phase, "steps": phase.steps, "cost": phase.relative, "error": phase.error} for phase in phases]
-        print(json.dumps({"method": spec.method, "student_s": student_s, "seconds": stopwatch.stop(), "phases": measured}), flush=True)
+        measured = CostProfile(spec.key, tuple(phases), 1, student_s, stopwatch.stop(), 0.0, 0)
+        print(json.dumps([spec.method, dataclasses.asdict(measured)]), flush=True)
 
 
 def busy() -> None:
@@ -98,5 +97,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "busy":
         busy()
-    where, fewest, most, number, *methods = sys.argv[1:]
-    measure(Path(where), (int(fewest), int(most)), int(number), methods)
+    where, number, count, *methods = sys.argv[1:]
+    measure(Path(where), int(number), int(count), methods)

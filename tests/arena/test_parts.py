@@ -1,0 +1,76 @@
+"""Cost profiles are measured part by part, each in another order than the one before."""
+
+import math
+
+import pytest
+
+from kdarena.arena.parts import in_parts
+from kdarena.arena.scheduler import run
+from kdarena.engines.engine import Event
+from kdarena.plan.cost import CostProfile, PhaseProfile, ProfileSpec
+
+
+def spec(method, timed=True):
+    return ProfileSpec("digits", method, "", {}, (), "validated", "", "fp32", "cpu", "", 1, "", "", timed)
+
+
+class Engine:
+    """Answers each part at once; the step costs of ``unsure`` change from part to part."""
+
+    capacity = 1
+
+    def __init__(self, unsure=()):
+        self.unsure, self.asked = unsure, []
+
+    def submit(self, spec):
+        self.asked.append((spec.method, spec.part))
+
+    def wait(self, seconds):
+        method, part = self.asked[-1]
+        ratio = math.log(2.0 + (0.5 * (part % 2) if method in self.unsure else 0.0))
+        asked = spec(method) if not part else ProfileSpec(**{**vars(spec(method)), "part": part})
+        phase = PhaseProfile("train", None, 1.0, 0.1, 100, math.exp(ratio), 0.0, (ratio, ratio))
+        return [Event(asked, CostProfile(asked.key, (phase,), 7, 0.002, 1.0, 0.5, 1))]
+
+
+@pytest.fixture
+def measured():
+    def measure(engine, specs, recall=lambda spec: None):
+        kept, profiles = {}, []
+
+        def work():
+            profiles.extend((yield from in_parts(specs)))
+
+        run(engine, [work()], recall=recall, keep=lambda job, result: kept.__setitem__(result.key, result))
+        return profiles, kept
+
+    return measure
+
+
+def test_every_method_is_measured_twice_with_others_in_between(measured):
+    engine = Engine()
+    profiles, _ = measured(engine, [spec("student"), spec("kd"), spec("crd")])
+    assert engine.asked == [("crd", 0), ("kd", 0), ("student", 0), ("student", 1), ("kd", 1), ("crd", 1)]
+    assert [profile.key for profile in profiles] == [spec(method).key for method in ("student", "kd", "crd")]
+    assert all(len(profile.phases[0].groups) == 4 for profile in profiles)
+
+
+def test_what_is_not_known_well_enough_is_measured_again(measured):
+    engine = Engine(unsure=("kd",))
+    profiles, _ = measured(engine, [spec("student"), spec("kd")])
+    assert [part for method, part in engine.asked if method == "kd"] == [0, 1, 2, 3, 4, 5]
+    assert [part for method, part in engine.asked if method == "student"] == [0, 1]
+    assert profiles[1].phases[0].relative == pytest.approx(math.sqrt(2.0 * 2.5))
+
+
+def test_a_repeated_command_recalls_every_part(measured):
+    first, again = Engine(unsure=("kd",)), Engine(unsure=("kd",))
+    specs = [spec("student"), spec("kd")]
+    profiles, kept = measured(first, specs)
+    recalled, _ = measured(again, specs, lambda spec: kept.get(spec.key))
+    assert (recalled, again.asked) == (profiles, [])
+
+
+def test_each_part_has_a_draw_of_its_own():
+    seeds = {ProfileSpec(**{**vars(spec("kd")), "part": part}).key for part in range(6)}
+    assert len(seeds) == 6
