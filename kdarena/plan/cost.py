@@ -16,7 +16,7 @@ BLOCK_SECONDS = 0.06
 """Device time of a block of steps, of which there is at least one."""
 GROUPS = 2
 """Groups of four blocks, two of the method and two of the plain student, by which a part of a profile measures a phase."""
-FEWEST_PARTS, MOST_PARTS = 2, 6
+FEWEST_PARTS, MOST_PARTS = 2, 8
 """Parts of a profile, each measured at another time: always the fewest; more while the error is large."""
 SEEDS = 5
 """A profile has the seed of one of so many final runs."""

@@ -7,7 +7,7 @@ import pytest
 from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import run
 from kdarena.engines.engine import Event
-from kdarena.plan.cost import CostProfile, PhaseProfile, ProfileSpec
+from kdarena.plan.cost import MOST_PARTS, CostProfile, PhaseProfile, ProfileSpec
 
 
 def spec(method, timed=True):
@@ -58,7 +58,7 @@ def test_every_method_is_measured_twice_with_others_in_between(measured):
 def test_what_is_not_known_well_enough_is_measured_again(measured):
     engine = Engine(unsure=("kd",))
     profiles, _ = measured(engine, [spec("student"), spec("kd")])
-    assert [part for method, part in engine.asked if method == "kd"] == [0, 1, 2, 3, 4, 5]
+    assert [part for method, part in engine.asked if method == "kd"] == list(range(MOST_PARTS))
     assert [part for method, part in engine.asked if method == "student"] == [0, 1]
     assert profiles[1].phases[0].relative == pytest.approx(math.sqrt(2.0 * 2.5))
 
@@ -72,5 +72,5 @@ def test_a_repeated_command_recalls_every_part(measured):
 
 
 def test_each_part_has_a_draw_of_its_own():
-    seeds = {ProfileSpec(**{**vars(spec("kd")), "part": part}).key for part in range(6)}
-    assert len(seeds) == 6
+    keys = {ProfileSpec(**{**vars(spec("kd")), "part": part}).key for part in range(MOST_PARTS)}
+    assert len(keys) == MOST_PARTS

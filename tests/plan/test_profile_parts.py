@@ -67,7 +67,7 @@ def test_a_part_that_failed_makes_the_profile_fail():
         ([part(2.0, 2.0)], True),  # two parts are the fewest
         ([part(2.0, 2.0), part(2.0, 2.0)], False),
         ([part(2.0, 2.0), part(2.2, 2.2)], True),  # far apart
-        ([part(2.0, 2.0), part(2.2, 2.2)] * 3, False),  # six are the most
+        ([part(2.0, 2.0), part(2.2, 2.2)] * 4, False),  # eight are the most
         ([part(), part()], False),
         ([part(status="error")], False),
     ],
