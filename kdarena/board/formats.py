@@ -6,40 +6,62 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from kdarena.board.cells import NOTHING, caption, clean, columns, further_lines, plain, rows, split_boards, title
+from kdarena.board.caption import caption, further_lines, left_out_lines
+from kdarena.board.cells import columns, shown_rows, split_boards, title
+from kdarena.board.rows import plain, rows
+from kdarena.screen import Column, clean
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """All boards of a leaderboard frame, each with title and caption; text of plugins is no markup."""
+    """All boards of a leaderboard frame, each with title, answer, table and caption; text of plugins is no markup."""
     parts = []
     for board in split_boards(frame):
-        found, shown = rows(board), columns()
-        cells = [[escape_markdown(column.cell(row)) for column in shown] for row in found]
-        align = ["right" if column.number else "left" for column in shown]
-        table = tabulate(cells, [column.heading for column in shown], tablefmt="pipe", disable_numparse=True, colalign=align)
-        lines = "\n".join(f"- {escape_markdown(line)}" for line in (*caption(board), *further_lines(board)))
-        parts.append(f"### {escape_markdown(title(found[0]))}\n\n{table}\n\n{lines}\n")
+        first = rows(board)[0]
+        below = (*caption(board), *left_out_lines(board), *further_lines(board))
+        lines = "\n".join(f"- {escape_markdown(line)}" for line in below)
+        pieces = [f"### {escape_markdown(title(first))}", escape_markdown(first["answer"] or ""), _table(board, "pipe", escape_markdown), lines]
+        parts.append("\n\n".join(piece for piece in pieces if piece) + "\n")
     return "\n".join(parts)
 
 
 def latex(frame: pd.DataFrame) -> str:
-    """All boards as ``tabular`` of the package booktabs, the caption of each as comments before it."""
+    """All boards as ``tabular`` of the package booktabs, answer and caption of each as comments before it."""
     parts = []
     for board in split_boards(frame):
-        found, shown = rows(board), columns()
-        align = ["right" if column.number else "left" for column in shown]
-        cells = [[column.cell(row) for column in shown] for row in found]
-        table = tabulate(cells, [column.heading for column in shown], tablefmt="latex_booktabs", disable_numparse=True, colalign=align)
-        for character, command in (("±", r"$\pm$"), ("Δ", r"$\Delta$"), (NOTHING, "--")):
+        first = rows(board)[0]
+        table = _table(board, "latex_booktabs", str)
+        for character, command in (("±", r"$\pm$"), ("–", "--")):
             table = table.replace(character, command)
-        comments = "\n".join(f"% {line}" for line in (title(found[0]), *caption(board)))
+        above = (title(first), clean(first["answer"] or ""), *caption(board), *left_out_lines(board))
+        comments = "\n".join(f"% {line}" for line in above)
         parts.append(f"{comments}\n{table}\n")
     return "\n".join(parts)
+
+
+def html_table(board: pd.DataFrame) -> str:
+    """The table of one board as HTML; empty where no row has a result."""
+    return _table(board, "html", str)
+
+
+def _table(board: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
+    """All columns of the rows that have results, in a form of tabulate, which escapes LaTeX and HTML by itself."""
+    own, others = shown_rows(board)
+    if not own and not others:
+        return ""
+    shown = columns([*own, *others])
+    cells = [[escape(" ".join(cell.split()).replace("[ ", "[")) for cell in row] for row in zip(*(column.cells for column in shown), strict=True)]
+    align = ["right" if column.number else "left" for column in shown]
+    return tabulate(cells, [_heading(column) for column in shown], tablefmt=form, disable_numparse=True, colalign=align)
+
+
+def _heading(column: Column) -> str:
+    return column.heading.replace("\n", " ")
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kdarena.board.answer import answer
 from kdarena.board.equal_updates import equal_updates_difference
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.payment import outside_seconds, unpaid
@@ -37,7 +38,7 @@ COLUMNS = names("""
 FURTHER_COLUMNS = names("""
     rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
-    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
@@ -154,7 +155,9 @@ def _board_rows(
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
-    return [*with_ranks(rows), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
+    in_order = [*with_ranks(rows), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
+    sentences = answer(in_order, controls)
+    return [{**row, "answer": sentences} for row in in_order]
 
 
 def _ranked_first(runs: Sequence[RecordedRun], seeds: frozenset[int], metric: str) -> list[Variant]:

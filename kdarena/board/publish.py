@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdarena.board.cells import Row, name_of, rows, split_boards
+from kdarena.board.cells import split_boards
 from kdarena.board.formats import csv_text, escape_markdown, markdown
+from kdarena.board.rows import Row, name_of, rows
 from kdarena.errors import UserError
 from kdarena.files import write_atomically
 from kdarena.record.output import safe_name

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import pandas as pd
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from kdarena.board.cells import caption, columns, rows, split_boards, title
+from kdarena.board.caption import caption, left_out_lines
+from kdarena.board.cells import columns, shown_rows, split_boards, title
+from kdarena.board.rows import rows
+from kdarena.screen import Table, fitted, wrapped
 
-WRAPPED = {"method": 12, "supervision": 11, "status": 8}
-"""The columns whose cells may go on in a second line, with their least width."""
-WIDE = ("test mean", "Δ student", "Δ kd")
-"""The columns whose heading is on one line."""
-
-
-def terminal(frame: pd.DataFrame) -> Group:
-    """All boards of a leaderboard frame, for a rich console of 120 columns or more; without a row it says what to run."""
-    parts: list[RenderableType] = []
-    for board in split_boards(frame):
-        parts += [_table(board), *(Text(line, style="dim") for line in caption(board)), Text("")]
-    return Group(*(parts or [Text("nothing on the board yet; run: kdarena run --plugins all")]))
+INDENT = "  "
+"""Before the further lines of a sentence below a table."""
 
 
-def _table(board: pd.DataFrame) -> Table:
-    # texts of plugins go in as Text, which reads no markup
-    found = rows(board)
-    table = Table(title=Text(title(found[0])), title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for column in columns():
-        heading = Text(column.heading.replace(" ", "\n") if column.heading not in WIDE else column.heading)
-        table.add_column(
-            heading, justify="right" if column.number else "left", overflow="fold", no_wrap=column.heading not in WRAPPED, min_width=WRAPPED.get(column.heading)
-        )
-    for row in found:
-        table.add_row(*(Text(column.cell(row)) for column in columns()))
-    return table
+def terminal(frame: pd.DataFrame, width: int, wide: bool = False) -> Text:
+    """All boards of a leaderboard frame: the answer of each, its table, and what is off; without a row it says what to run.
+
+    Args:
+        width: characters a line, for which costs and settings are left out where they don't fit.
+        wide: all columns and all explanations, whatever the width.
+    """
+    texts = [line for board in split_boards(frame) for line in _board(board, width, wide)]
+    return Text("\n").join(texts or [Text("nothing on the board yet; run: kdarena run --plugins all")])
+
+
+def _board(board: pd.DataFrame, width: int, wide: bool) -> Iterator[Text]:
+    first = rows(board)[0]
+    own, others = shown_rows(board)
+    yield from _sentences([title(first)], width, "bold")
+    yield Text("")
+    yield from _sentences([first["answer"] or ""], width)
+    yield Text("")
+    below = [*caption(board, wide), *left_out_lines(board, wide)]
+    if own or others:
+        table = fitted(columns([*own, *others]), None if wide else width)
+        yield from _table(table, len(own))
+        yield Text("")
+        below += ["More columns: --wide, or all of them: --format csv."] if table.left_out else []
+    yield from _sentences(below, width, "dim", INDENT)
+    yield Text("")
+
+
+def _sentences(texts: Iterable[str], width: int, style: str = "", indent: str = "") -> Iterator[Text]:
+    """Texts, each from a new line on; those of plugins are no markup."""
+    for text in texts:
+        yield from (Text(line, style) for line in wrapped(text, width, indent))
+
+
+def _table(table: Table, own: int) -> Iterator[Text]:
+    """A table with a gap above the rows that are there to be read against."""
+    yield from (Text(line, "bold") for line in table.head)
+    yield from (Text(row) for row in table.rows[:own])
+    if table.rows[own:]:
+        yield Text("")
+        yield from (Text(row, "dim") for row in table.rows[own:])

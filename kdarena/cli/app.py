@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdarena.cli.options import OUT, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, request_options
+from kdarena.cli.options import OUT, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
 
 app = typer.Typer(
@@ -31,11 +31,12 @@ def run(
     typed: Typed,
     dry_run: DryRun = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an old output directory is moved aside, not deleted.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Tune, train, evaluate, record, and print the leaderboard. Repeated, it resumes."""
     from kdarena.cli import run_command
 
-    raise typer.Exit(run_command.run(plugins, typed, dry_run=dry_run, fresh=fresh))
+    raise typer.Exit(run_command.run(plugins, typed, dry_run=dry_run, fresh=fresh, wide=wide))
 
 
 @app.command()
@@ -75,13 +76,14 @@ def runs(
 def leaderboard(
     format: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
     publish: Annotated[Path | None, typer.Option("--publish", metavar="DIR", help="Also write md and csv of each board to this folder.")] = None,
+    wide: Wide = False,
     plugin_paths: PluginPaths = None,
     out: Out = OUT,
 ) -> None:
     """Make the leaderboards from the record."""
     from kdarena.cli import listings
 
-    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()))
+    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()), wide)
 
 
 @app.command()

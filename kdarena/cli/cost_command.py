@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdarena.cli.options import Typed
-from kdarena.cli.output import print_json, print_table
+from kdarena.cli.output import print_json, print_table, texts
 from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import discover, select
 from kdarena.plan.conditions import Conditions, conditions_of
@@ -18,6 +18,7 @@ from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
+from kdarena.screen import Column, numbers
 from kdarena.tracks import check_data, find_card
 
 
@@ -34,7 +35,7 @@ def cost(task: str, as_json: bool, typed: Typed) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(["method", "phase", "student steps", "error %", "GFLOP a step", "fixed steps", "note"], [_cells(row) for row in rows])
+        print_table(_columns(rows))
 
 
 def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:
@@ -106,13 +107,13 @@ def _unmeasured(name: str, note: str | None) -> dict[str, Any]:
     return {"method": name, "phase": None, "step_cost": None, "error_percent": None, "gflop": None, "fixed_steps": None, "note": note}
 
 
-def _cells(row: dict[str, Any]) -> list[Any]:
+def _columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
     return [
-        row["method"],
-        row["phase"],
-        row["step_cost"] and f"{row['step_cost']:.2f}",
-        row["error_percent"] and f"{row['error_percent']:.1f}",
-        row["gflop"] and f"{row['gflop']:.4g}",
-        row["fixed_steps"],
-        row["note"],
+        Column("method", texts(row["method"] for row in rows)),
+        Column("student\nsteps", numbers([row["step_cost"] for row in rows]), number=True, order=1),
+        Column("±\n%", numbers([row["error_percent"] for row in rows], 1), number=True, order=2),
+        Column("phase", texts(row["phase"] for row in rows), order=3),
+        Column("fixed\nsteps", texts(row["fixed_steps"] for row in rows), number=True, order=5),
+        Column("GFLOP\na step", numbers([row["gflop"] for row in rows], 3), number=True, order=4),
+        Column("note", texts(row["note"] for row in rows), order=6, least=24),
     ]

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kdarena.cli.output import print_json, print_table
+from kdarena.cli.output import print_json, print_table, texts
+from kdarena.screen import Column
 
 PACKAGES = ("torch", "torchvision", "pluggy", "pandas", "mlflow", "optuna", "tabulate", "typer", "rich", "safetensors", "scikit-learn", "scipy")
 
@@ -20,7 +21,9 @@ def doctor(as_json: bool, data_root: str | None, out: Path) -> int:
     if as_json:
         print_json(rows)
     else:
-        print_table(["what", "found", "state", "what to do"], [[row["what"], row["found"], row["state"], row["fix"]] for row in rows])
+        found, fix = (texts(row[name] for row in rows) for name in ("found", "fix"))
+        state = Column("state", texts(row["state"] for row in rows), order=1)
+        print_table([Column("what", texts(row["what"] for row in rows)), state, Column("found", found, least=16), Column("what to do", fix, least=16)])
     return 1 if any(row["state"] == "missing" for row in rows) else 0
 
 

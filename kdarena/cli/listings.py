@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdarena.cli.output import print_json, print_table
+from kdarena.cli.output import print_json, print_table, texts
 from kdarena.errors import UserError
+from kdarena.screen import Column, clean, numbers, screen_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,13 +50,18 @@ def tasks(as_json: bool, data_root: str | None) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(
-            ["name", "track", "data", "teacher", "student", "metric", "available"],
-            [
-                [row["name"], row["track"], row["data_set"], row["teacher"], row["student"], row["metric"], "yes" if row["available"] else row["missing"]]
-                for row in rows
-            ],
-        )
+        print_table(_task_columns(rows))
+
+
+def _task_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    return [
+        Column("name", texts(row["name"] for row in rows)),
+        Column("metric", texts(row["metric"] for row in rows), order=2),
+        Column("track", texts(row["track"] for row in rows), order=3),
+        Column("teacher", texts(row["teacher"] for row in rows), order=5),
+        Column("student", texts(row["student"] for row in rows), order=4),
+        Column("available", ["yes" if row["available"] else clean(row["missing"]) for row in rows], order=1, least=24),
+    ]
 
 
 def runs(out: Path, as_json: bool, as_csv: bool) -> None:
@@ -73,12 +79,26 @@ def runs(out: Path, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         sys.stdout.write(csv_text(frame))
     else:
-        shown = ["run_id", "task", "method", "purpose", "seed", "status", "metric", "value", "steps", "spent_s", "error"]
-        rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in (row[name] for name in shown)] for row in rows_of(frame)]
-        print_table(shown, [[str(row[0])[:8], *row[1:]] for row in rows])
+        print_table(_run_columns(rows_of(frame)))
 
 
-def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str]) -> None:
+def _run_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    return [
+        Column("run", [row["run_id"][:8] for row in rows]),
+        Column("method", texts(row["method"] for row in rows)),
+        Column("task", texts(row["task"] for row in rows), order=2),
+        Column("seed", texts(row["seed"] for row in rows), number=True, order=3),
+        Column("for", texts(row["purpose"] for row in rows), order=5),
+        Column("status", texts(row["status"] for row in rows), order=1),
+        Column("value", numbers([row["value"] for row in rows]), number=True, order=4),
+        Column("metric", texts(row["metric"] for row in rows), order=7),
+        Column("steps", numbers([row["steps"] for row in rows], 0), number=True, order=8),
+        Column("spent\ns", numbers([row["spent_s"] for row in rows], 1), number=True, order=9),
+        Column("error", texts(row["error"] for row in rows), order=6, least=24),
+    ]
+
+
+def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], wide: bool = False) -> None:
     """The boards in one format."""
     from kdarena.board import formats
     from kdarena.board.publish import publish
@@ -94,7 +114,7 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
         plugins = discover(paths)
     frame = boards_of(Record.open(out, create=False), out, plugins)
     if wanted == "table":
-        print_boards(frame)
+        print_boards(frame, wide)
     else:
         text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -140,13 +160,13 @@ def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str]
     return declarations.merged(declarations.read(out), methods)
 
 
-def print_boards(frame: pd.DataFrame) -> None:
-    """The boards as tables on standard output."""
+def print_boards(frame: pd.DataFrame, wide: bool = False) -> None:
+    """The boards as tables on standard output; ``wide`` with all columns, whatever the width of the terminal."""
     from rich.console import Console
 
     from kdarena.board.table import terminal
 
-    Console(width=None if sys.stdout.isatty() else 160).print(terminal(frame))
+    Console(width=screen_width()).print(terminal(frame, screen_width(), wide), soft_wrap=True)
 
 
 def export(out: Path, run: str, to: Path) -> None:

@@ -64,6 +64,7 @@ PluginPaths = Annotated[list[str] | None, typer.Option("--plugin-path", metavar=
 DataRoot = Annotated[str | None, typer.Option("--data-root", parser=_absolute, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory.")]
 OUT = Request.out
+Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table and what they mean, whatever the width of the terminal.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")]
 
 REQUEST: Mapping[str, Any] = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kdarena.cli.output import print_json, print_table
+from kdarena.cli.output import print_json, print_table, texts
 from kdarena.method.declaration import Method
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
 from kdarena.params import make_params, sources, tunables
+from kdarena.screen import Column, clean, screen_width
 
 
 def listing(as_json: bool, paths: Sequence[str]) -> None:
@@ -18,21 +19,20 @@ def listing(as_json: bool, paths: Sequence[str]) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(
-            ["name", "title", "paper", "defaults", "paper's tracks", "from", "status"],
-            [
-                [
-                    row["name"],
-                    row["title"],
-                    f"{row['venue']} {row['year']}" if row["venue"] else None,
-                    row["default_source"],
-                    ", ".join(row["tracks"] or ()),
-                    row["distribution"],
-                    row["status"] + (f": {row['error']}" if row["error"] else ""),
-                ]
-                for row in rows
-            ],
-        )
+        print_table(_columns(rows))
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
+    broken = any(row["error"] for row in rows)
+    return [
+        Column("name", texts(row["name"] for row in rows)),
+        Column("status", [row["status"] + (f": {clean(row['error'])}" if row["error"] else "") for row in rows], order=1 if broken else 6, least=16),
+        Column("title", texts(row["title"] for row in rows), order=2, least=24),
+        Column("paper", texts(row["venue"] and f"{row['venue']} {row['year']}" for row in rows), order=3),
+        Column("paper's tracks", texts(", ".join(row["tracks"] or ()) for row in rows), order=4, least=14),
+        Column("defaults", texts(row["default_source"] for row in rows), order=5),
+        Column("from", texts(row["distribution"] for row in rows), order=7),
+    ]
 
 
 def _row(plugin: Plugin) -> dict[str, Any]:
@@ -71,11 +71,19 @@ def show(name: str, paths: Sequence[str]) -> None:
     if not known:
         print("no parameters of its own; lr and weight_decay as every method")
         return
-    rows = []
-    for parameter, tunable in known.items():
-        tuned = "no" if not tunable.tune else "changes the cost: only when asked" if tunable.cost else "yes"
-        rows.append([parameter, tunable.default, tunable.source, tunable.describe_range(), tunable.describe_bounds(), tuned, tunable.help])
-    print_table(["parameter", "default", "source", "search range", "possible", "tuned", "what"], rows)
+    of = list(known.values())
+    tuned = ["no" if not one.tune else "changes the cost: only when asked" if one.cost else "yes" for one in of]
+    print_table(
+        [
+            Column("parameter", texts(known)),
+            Column("default", texts(one.default for one in of)),
+            Column("source", texts(one.source for one in of), order=1),
+            Column("search range", texts(one.describe_range() for one in of), order=2),
+            Column("possible", texts(one.describe_bounds() for one in of), order=4),
+            Column("tuned", tuned, order=5, least=12),
+            Column("what", texts(one.help for one in of), order=3, least=16),
+        ]
+    )
     print("in addition: lr and weight_decay, as every method")
 
 
@@ -106,7 +114,17 @@ def matrix(as_json: bool, paths: Sequence[str]) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(["method", *TRACKS], [list(row.values()) for row in rows])
+        print_table(_matrix_columns(rows, TRACKS))
+
+
+def _matrix_columns(rows: Sequence[dict[str, Any]], tracks: Sequence[str]) -> list[Column]:
+    """With the reasons where there is room for them, else in one word."""
+    method = Column("method", texts(row["method"] for row in rows))
+    whole = [Column(track, texts(row[track] for row in rows), least=24) for track in tracks]
+    if method.width + sum(2 + column.least_width for column in whole) <= screen_width():
+        return [method, *whole]
+    words = {"not applicable": "no"}
+    return [method, *(Column(track, [words.get(kind := row[track].partition(":")[0], kind) for row in rows]) for track in tracks)]
 
 
 def _applies(method: Method, track: str) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdarena.record.runs import Record
 
 
-def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
+def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool, wide: bool = False) -> int:
     """Carry out the command; returns its exit status.
 
     Args:
@@ -51,7 +51,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
         with open_session(request) as session:
             keep_declarations(request.out, plugins, {plugin.name for plugin in chosen})
             outcome = session.arena(request, started).run(chosen, cards, named=named)
-            failed = print_boards(session.record, request.out, plugins, session.recorder.asked)
+            failed = print_boards(session.record, request.out, plugins, session.recorder.asked, wide)
         return replace(outcome, failures=(*outcome.failures, *failed))
 
     return interruptible(work)
@@ -65,19 +65,19 @@ def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> No
             print(f"plugin {plugin.name} of {plugin.distribution} is broken: {plugin.error}", file=sys.stderr)
 
 
-def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked]) -> list[str]:
+def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked], wide: bool = False) -> list[str]:
     """The command's boards on standard output, and as files in the output directory; returns a line for each row that failed.
 
     Args:
         asked: by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
     """
-    from kdarena.board.cells import failed_rows
+    from kdarena.board.caption import failed_rows
     from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
 
     frame = boards_of(record, out, plugins, asked=asked)
-    print_tables(frame)
+    print_tables(frame, wide)
     for path in publish(frame, out / "leaderboards"):
         print(f"written: {path}", file=sys.stderr)
     return failed_rows(frame)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdarena.cli.options import Typed
-from kdarena.cli.output import print_table
+from kdarena.cli.output import print_table, texts
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.errors import UserError
 from kdarena.files import replace_atomically, write_atomically
@@ -19,6 +19,7 @@ from kdarena.method.discovery import discover, select
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.request import Request
+from kdarena.screen import Column, clean, numbers
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
@@ -78,14 +79,12 @@ def show(request: Request, sweep: Sweep, card: TaskCard, runs: Sequence[Recorded
     frame = sweep_frame(sweep, by_value, student, card.metric)
     further: list[dict[str, float | None]] = [json.loads(text) if text else {} for text in frame["further_json"]]
     shown = [name for name in dict.fromkeys(name for values in further for name in values) if name in SHOWN]
-    headings = [sweep.title, f"test {card.metric}", "Δ student", "steps", "seeds", "status", *shown]
-    print_table(headings, [_cells(row, values, shown) for row, values in zip(frame.to_dict("records"), further, strict=True)])
+    print_table(_columns(sweep, frame, card, further, shown))
     series = {name: [values.get(name) for values in further] for name in shown}
     _write(request.out / "sweeps", sweep, card, frame, series, statistics.fmean(student.values()) if student else None)
 
 
 def _write(folder: Path, sweep: Sweep, card: TaskCard, frame: pd.DataFrame, series: Mapping[str, Sequence[float | None]], student: float | None) -> None:
-    from kdarena.board.cells import clean
     from kdarena.board.formats import csv_text
     from kdarena.board.sweep import draw
 
@@ -97,9 +96,15 @@ def _write(folder: Path, sweep: Sweep, card: TaskCard, frame: pd.DataFrame, seri
     print(f"written: {place}.csv\nwritten: {place}.svg", file=sys.stderr)
 
 
-def _cells(row: Mapping[Any, Any], further: Mapping[str, float | None], shown: Sequence[str]) -> list[str]:
-    mean = "" if row["mean"] is None else f"{row['mean']:.2f}" + (f" ± {row['ci_high'] - row['mean']:.2f}" if row["ci_high"] is not None else "")
-    difference = "" if row["delta_student"] is None else f"{row['delta_student']:+.2f}"
-    numbers = [further.get(name) for name in shown]
-    texts = ["" if number is None else f"{number:.2f}" for number in numbers]
-    return [str(row["value"]), mean, difference, str(row["steps"] or ""), str(row["seeds"]), row["status"], *texts]
+def _columns(sweep: Sweep, frame: pd.DataFrame, card: TaskCard, further: Sequence[Mapping[str, float | None]], shown: Sequence[str]) -> list[Column]:
+    halves = [None if high is None else high - mean for mean, high in zip(frame["mean"], frame["ci_high"], strict=True)]
+    return [
+        Column(sweep.title, texts(frame["value"]), number=True),
+        Column(f"test\n{card.metric} %", numbers(list(frame["mean"])), number=True, order=1),
+        Column("±\n95 %", numbers(halves), number=True, order=2),
+        Column(f"gain over\n{Student.method.name}", numbers(list(frame["delta_student"]), sign=True), number=True, order=3),
+        *(Column(name, numbers([values.get(name) for values in further]), number=True, order=4) for name in shown),
+        Column("status", texts(frame["status"]), order=5),
+        Column("steps", numbers(list(frame["steps"]), 0), number=True, order=7),
+        Column("seeds", texts(frame["seeds"]), number=True, order=6),
+    ]

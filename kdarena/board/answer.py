@@ -1,0 +1,293 @@
+"""The answer of a board in sentences: what to use, how sure that is, and what would make it surer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kdarena.board.frame import names
+from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished
+from kdarena.plan.request import CONTROLS
+from kdarena.screen import clean, number, several
+
+ORDINARY = frozenset({"none", "one teacher"})
+"""The classes of supervision that no method has to be given anything special for."""
+READ = names("""
+    method named version status metric mean seeds rank_low rank_high supervision teacher_s tuning_s p_holm p_kd_holm detectable seeds_needed test_set_error
+    delta_student delta_student_low delta_student_high delta_student_corrected_low delta_student_corrected_high
+    delta_kd delta_kd_low delta_kd_high delta_kd_corrected_low delta_kd_corrected_high
+""")
+"""The columns that the sentences are made from."""
+MOST_SEEDS = 1000
+"""More seeds than this are not asked for."""
+NAMES = 6
+"""So many names are listed."""
+
+
+@dataclass(frozen=True)
+class _Board:
+    """What the sentences are made from.
+
+    Attributes:
+        rows: that are compared, the highest mean first.
+        student, reference: the rows of the controls; None where they are not compared.
+        student_name, reference_name: names of the controls.
+        apart: names of the rows that have runs and are not compared.
+    """
+
+    rows: Sequence[Row]
+    student: Row | None
+    reference: Row | None
+    student_name: str
+    reference_name: str
+    apart: Sequence[str]
+
+    @property
+    def seeds(self) -> int:
+        return int(self.rows[0]["seeds"])
+
+    @property
+    def metric(self) -> str:
+        return clean(self.rows[0]["metric"])
+
+    @property
+    def others(self) -> list[Row]:
+        """The rows but the student's."""
+        return [row for row in self.rows if row is not self.student]
+
+    @property
+    def better(self) -> list[Row]:
+        """The rows that are established to be better than the student."""
+        return [row for row in self.rows if established(row)]
+
+    @property
+    def leaders(self) -> list[Row]:
+        """The rows that no other is shown to be better than; none where there are no ranks."""
+        return [row for row in self.rows if row["rank_low"] == 1]
+
+    @property
+    def alone(self) -> str:
+        """The student, as it is introduced."""
+        return f"{self.student_name}, the student trained alone"
+
+
+def answer(board_rows: Sequence[Row], controls: tuple[str, str] = CONTROLS) -> str:
+    """Two to five sentences that answer a board's question, from its rows alone.
+
+    Args:
+        board_rows: of one board of :func:`kdarena.board.leaderboard.leaderboard_frame`, in its order; a missing column counts as None.
+        controls: names of the student alone and of the reference method.
+    """
+    if not board_rows:
+        return "Nothing is recorded yet. To train every method: kdarena run --plugins all."
+    board_rows = [{**dict.fromkeys(READ), **row} for row in board_rows]
+    whole = compared(board_rows)
+    apart = [row for row in (*unfinished(board_rows), *left_out(board_rows)) if row["status"] != "skipped"]
+    student, reference = (_of_method(whole, name) for name in controls)
+    board = _Board(whole, student, reference, *controls, [name_of(row) for row in apart])
+    return " ".join(_sentences(board))
+
+
+def _of_method(board_rows: Sequence[Row], method: str) -> Row | None:
+    """The row of a control in its default setting, or the first of it."""
+    own = [row for row in board_rows if row["method"] == method]
+    return next((row for row in own if not row["named"]), own[0] if own else None)
+
+
+def _sentences(board: _Board) -> Iterator[str]:
+    if len(board.rows) < 2:
+        yield from _nothing_to_compare(board)
+    elif len({row["mean"] for row in board.rows}) == 1:
+        yield f"All {len(board.rows)} methods have the same mean, {number(board.rows[0]['mean'])} {board.metric}: the metric does not tell them apart."
+        yield "More seeds will not change that; a larger --budget may."
+    elif board.seeds == 1:
+        yield from _one_seed(board)
+    else:
+        yield from _comparison(board)
+    if board.apart:
+        yield f"Not compared: {several(board.apart, NAMES)}, for the reasons below."
+
+
+def _nothing_to_compare(board: _Board) -> Iterator[str]:
+    if not board.rows:
+        yield "No method has a result of every seed, so nothing is established."
+        yield "Repeat the command when the reasons below are put right."
+    else:
+        (row,) = board.rows
+        yield f"Only {name_of(row)} has a result of every seed, {number(row['mean'])} {board.metric}: there is nothing to compare it with."
+        yield "Which method is better is not known."
+
+
+def _one_seed(board: _Board) -> Iterator[str]:
+    best = board.rows[0]
+    controls = [f"{name_of(row)} {number(row['mean'])}" for row in (board.student, board.reference) if row is not None and row is not best]
+    also = f" ({', '.join(controls)})" if controls else ""
+    yield "Nothing is established: one seed does not show how much results differ from seed to seed."
+    yield f"By that seed {name_of(best)} has the highest {board.metric}, {number(best['mean'])}{also}."
+    yield "Two seeds give tests, three also ranks; the default is --seeds 5."
+
+
+def _comparison(board: _Board) -> Iterator[str]:
+    """Of several seeds."""
+    shown = (board.better or board.others)[0]
+    yield _headline(board)
+    yield _gain(board, shown)
+    yield from _without_extra(board, shown)
+    last = f"{_open_question(board, shown)}what other budgets and other tasks give is not known."
+    yield last[0].upper() + last[1:]
+
+
+def _headline(board: _Board) -> str:
+    """What to use, and who leads."""
+    leaders = board.leaders
+    may_be = f"{len(leaders)} of {len(board.rows)} methods may be the best: {_names(leaders)}" if leaders else f"{board.seeds} seeds give no ranks"
+    if board.student is None:
+        return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {may_be}."
+    if board.better:
+        return _better(board, board.better[0])
+    if leaders == [board.student]:
+        return f"Use {board.alone}: {_lead(board, board.student)}."
+    return f"Use {board.alone}: no method is shown to be better; {may_be}."
+
+
+def _better(board: _Board, best: Row) -> str:
+    """That a method is better than the student, and whether it is the best."""
+    rivals = _rivals(board, best)
+    if not board.leaders:
+        return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {board.seeds} seeds give no ranks."
+    if not rivals:
+        return f"Use {name_of(best)}: {_lead(board, best)}."
+    return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {_names(rivals)} may be, too."
+
+
+def _rivals(board: _Board, best: Row) -> list[Row]:
+    """The others that may be the best; the student is none where it is established that a method is better."""
+    return [row for row in board.leaders if row is not best and row is not board.student]
+
+
+def _lead(board: _Board, row: Row) -> str:
+    others = len(board.rows) - 1
+    if row["rank_high"] == 1:
+        return f"it is better than {'the other method' if others == 1 else f'each of the {others} other methods'}"
+    return "of every other method it is shown that it is not the best"
+
+
+def _gain(board: _Board, shown: Row) -> str:
+    """What a row took, its gains over both controls with their intervals, and whether they are established."""
+    gains = []
+    if board.student is not None and shown["delta_student"] is not None:
+        gains.append((_difference(shown, "delta_student", board.student_name), established(shown)))
+    if board.reference is not None and shown is not board.reference and shown["delta_kd"] is not None:
+        p = shown["p_kd_holm"]
+        gains.append((_difference(shown, "delta_kd", board.reference_name), p is not None and p <= ALPHA and shown["delta_kd"] > 0))
+    start = f"{name_of(shown)}, with {_needs(shown)}"
+    if not gains:
+        return f"{start}, has the highest mean, {number(shown['mean'])} {board.metric}."
+    level = "corrected for all rows" if shown["delta_student_corrected_low"] is not None else "not corrected for the number of rows"
+    differences = " and ".join(text for text, _ in gains)
+    return f"{start}, differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{_noise(shown)}."
+
+
+def _said(shown: Sequence[bool]) -> str:
+    """Which of the gains are established."""
+    if len(shown) == 1:
+        return "the gain is established" if shown[0] else "no gain is established"
+    return {
+        (True, True): "both gains are established",
+        (True, False): "the first gain is established, the second is not",
+        (False, True): "the second gain is established, the first is not",
+        (False, False): "no gain is established",
+    }[(shown[0], shown[1])]
+
+
+def _noise(row: Row) -> str:
+    """That a difference is below what the choice of the test samples alone makes of it."""
+    error = row["test_set_error"]
+    if error is None or row["delta_student"] is None or abs(row["delta_student"]) >= error:
+        return ""
+    return f", and the first is below the test set's own error of {number(error)}"
+
+
+def _difference(row: Row, column: str, control: str) -> str:
+    """``+3.06 [-0.52, 6.63] from student``."""
+    ends = [row[f"{column}{corrected}_{end}"] for corrected in ("_corrected", "") for end in ("low", "high")]
+    low, high = ends[:2] if ends[0] is not None else ends[2:]
+    interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
+    return f"{number(row[column], sign=True)}{interval} from {control}"
+
+
+def _needs(row: Row) -> str:
+    """Supervision with the teachers' time, and the time of tuning."""
+    words = {
+        "none": "no teacher",
+        "special teacher": "a specially trained teacher",
+        "own teacher": "a teacher of its own",
+        "its weights": "its weights to start from",
+    }
+    first, *further = clean(row["supervision"] or "unknown supervision").split(", ")
+    time = f" (trained in {spoken(row['teacher_s'])})" if row["teacher_s"] else ""
+    tuning = f"{spoken(row['tuning_s'])} of tuning" if row["tuning_s"] else "no tuning"
+    return f"{', '.join([words.get(first, first) + time, *(words.get(one, one) for one in further)])} and {tuning}"
+
+
+def spoken(seconds: float) -> str:
+    """A duration with its unit, as ``19.7 s`` or ``2.5 h``."""
+    divisor, unit = (1, "s") if seconds < 600 else (60, "min") if seconds < 36_000 else (3600, "h")
+    return f"{number(seconds / divisor, 1)} {unit}"
+
+
+def _without_extra(board: _Board, shown: Row) -> Iterator[str]:
+    """The best row that takes no more than the controls do, where the one shown does."""
+    ordinary = ORDINARY | {row["supervision"] for row in (board.student, board.reference) if row is not None}
+    if shown["supervision"] in ordinary:
+        return
+    without = [row for row in board.others if row["supervision"] in ordinary]
+    best = next((row for row in without if established(row)), without[0] if without else None)
+    if best is None:
+        yield f"No method of this board but {name_of(shown)} does without more than one teacher."
+    elif best["delta_student"] is None:
+        yield f"With one teacher at most, {name_of(best)} has the highest mean, {number(best['mean'])}."
+    else:
+        said = "the gain is established" if established(best) else "no gain is established"
+        yield f"With one teacher at most and nothing more, the best is {name_of(best)}: {_difference(best, 'delta_student', board.student_name)}; {said}."
+
+
+def _open_question(board: _Board, shown: Row) -> str:
+    """How many seeds would settle what is open next, with a semicolon; empty where nothing is open that seeds would settle."""
+    if board.student is None or shown["delta_student"] is None:
+        return ""
+    if not established(shown):
+        return f"{_seeds_for_gain(board, shown)}; "
+    rivals = _rivals(board, shown)
+    return f"{_seeds_for_rival(board, shown, rivals[0])}; " if rivals else ""
+
+
+def _seeds_for_gain(board: _Board, shown: Row) -> str:
+    name, student, needed = name_of(shown), board.student_name, shown["seeds_needed"]
+    if shown["delta_student"] <= 0:
+        return f"no method has a higher mean than {student}, which more seeds are unlikely to change"
+    if needed is None:
+        return f"so small a gain of {name} would take over {MOST_SEEDS} seeds to show"
+    seeds = max(needed, board.seeds + 1)
+    return f"about {seeds} seeds (--seeds {seeds}) would show whether {name} is better than {student}, if the true gain is the one seen"
+
+
+def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:
+    """The smallest difference that is detectable falls with the root of the number of seeds; all pairs are tested more strictly than the gains."""
+    difference, detectable = abs(best["mean"] - rival["mean"]), best["detectable"]
+    apart = f"to tell {name_of(best)} from {name_of(rival)}, {number(difference)} apart"
+    if detectable is None:
+        return f"how many seeds it would take {apart}, is not known"
+    seeds = math.ceil(board.seeds * (detectable / difference) ** 2) if difference else math.inf
+    if seeds > MOST_SEEDS:
+        return f"over {MOST_SEEDS} seeds would be needed {apart}"
+    return f"at least about {max(seeds, board.seeds + 1)} seeds would be needed {apart}"
+
+
+def _names(board_rows: Sequence[Row]) -> str:
+    """Names in a sentence."""
+    listed = [name_of(row) for row in board_rows]
+    if len(listed) > NAMES + 1:
+        return several(listed, NAMES)
+    return f"{', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else listed[0]

@@ -1,0 +1,142 @@
+"""What is said below a board: how it was made, how to read it, and what is off, each named once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from kdarena.board.cells import corrected
+from kdarena.board.ranks import AGAINST_THE_RULES
+from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished
+from kdarena.plan.budget import TARGET_ERROR
+from kdarena.plan.request import CONTROLS
+from kdarena.screen import clean, number, several
+
+
+def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
+    """What has to be known to read a board, then what is off, each named once with the methods it holds for.
+
+    Args:
+        wide: with the explanation of every column, and all names; else what fits a small screen.
+    """
+    board_rows = rows(board)
+    first = board_rows[0]
+    return [
+        _made(board_rows, wide),
+        *_reading(board_rows, wide),
+        *_unfinished_seed(first),
+        *_overlap(board_rows),
+        *_exactness(board_rows, wide),
+        *_shared(((name_of(row), row["status_note"]) for row in (*compared(board_rows), *references(board_rows)) if row["status_note"]), wide),
+    ]
+
+
+def left_out_lines(board: pd.DataFrame, wide: bool = True) -> list[str]:
+    """A line for each reason why methods have no row of the table, or a row with fewer seeds than the board has."""
+    board_rows = rows(board)
+    seeds = board_seeds(board_rows)
+    short = (
+        (f"{name_of(row)} ({row['seeds']} of {seeds} seeds)", f"{row['status']}: {row['status_note'] or 'repeat the command'}")
+        for row in unfinished(board_rows)
+    )
+    without = ((_with_mean(row), f"{row['status']}: {row['status_note'] or 'no reason is recorded'}") for row in left_out(board_rows))
+    return [*_shared(short, wide), *_shared(without, wide)]
+
+
+def further_lines(board: pd.DataFrame) -> list[str]:
+    """What rows measured more than the columns show, means over seeds, with the methods that share it."""
+    measured = [(name_of(row), json.loads(row["further_json"])) for row in rows(board) if row["further_json"]]
+    return list(_shared((method, ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)) for method, values in measured))
+
+
+def failed_rows(frame: pd.DataFrame) -> list[str]:
+    """A line for each row of all boards whose runs can't be compared though they are done."""
+    return [f"{row['task']} {name_of(row)}: {row['status']}: {clean(row['status_note'])}" for row in rows(frame) if row["status"] in AGAINST_THE_RULES]
+
+
+def platform(row: Row) -> str:
+    """What computed a board: device, versions of torch and of kdarena's code; of old runs only the device is known."""
+    versions = f", torch {clean(row['torch'])}, kdarena's code {clean(row['code'])[:8]}" if row["code"] else ", recorded by an older kdarena"
+    return f"{_device(row)}{versions}"
+
+
+def _device(row: Row) -> str:
+    model = f" ({clean(row['device_name'])})" if row["device_name"] else ""
+    return f"{clean(row['device'])}{model}"
+
+
+def _made(board_rows: Sequence[Row], wide: bool) -> str:
+    """Seeds, machine and versions."""
+    first, seeds = board_rows[0], board_seeds(board_rows)
+    training = "" if first["protocol"] == "validated" else ", trained on all of train and settings not chosen on validation"
+    threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
+    code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
+    made = platform(first) if wide else f"{_device(first)}{code}"
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{training}."
+
+
+def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
+    """What the columns mean."""
+    student, reference = CONTROLS
+    held = "for all rows together" if corrected(board_rows) else "not corrected for the number of rows"
+    yield (
+        f"±: 95 % interval over seeds. [ ]: of the gain, {held}. rank: the places that tests of all pairs leave open. "
+        f"verdict: against {student}, Holm's test over the board at {ALPHA}."
+    )
+    yield _detectable(board_rows)
+    if references(board_rows):
+        yield "Below the gap, to compare with: the teacher, and other networks that methods trained."
+    if not wide:
+        return
+    spent = "device time spent" if board_rows[0]["unit"] == "s" else "the share committed"
+    yield (
+        f"Gains are paired by seed. Rows are in the order of their means, which claims nothing. gain over {reference}: the same budget. "
+        f"budget %: {spent}. tried: settings of the method that were ever tried. place in class: the order among rows of one supervision."
+    )
+    yield (
+        "Supervision is what a method took in addition to labels: no teacher, the task's one reference teacher, N of its pool, specially trained ones, or its own; "
+        '"its weights": its student starts from them.'
+    )
+
+
+def _detectable(board_rows: Sequence[Row]) -> str:
+    seeds = board_seeds(board_rows)
+    known = sorted(row["detectable"] for row in board_rows if row["detectable"] is not None and row["seeds"] == seeds)
+    smallest = " to ".join(dict.fromkeys(number(value) for value in (known[0], known[-1]))) if known else "unknown without it and 2 seeds"
+    return f"Smallest detectable difference to {CONTROLS[0]} (α {ALPHA}, power 0.8): {smallest}."
+
+
+def _unfinished_seed(row: Row) -> Iterator[str]:
+    """That the last seed is left out, where the command was interrupted in it."""
+    if row["unfinished_seed"] is not None:
+        yield f"Seed {row['unfinished_seed']} is left out, which some rows do not have yet: repeat the command that was interrupted."
+
+
+def _overlap(board_rows: Sequence[Row]) -> Iterator[str]:
+    """How many test samples are also in train, where some are."""
+    shared = max(row["test_in_train"] or 0 for row in board_rows)
+    if shared:
+        yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: the test means count them as if they were unseen."
+
+
+def _exactness(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
+    """How well the step costs are known, where that is not as well as they are meant to be."""
+    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > TARGET_ERROR]
+    if rough:
+        yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough) if wide else several(rough)}."
+
+
+def _with_mean(row: Row) -> str:
+    """A row's name, with its mean where it has one that does not count."""
+    return name_of(row) if row["mean"] is None else f"{name_of(row)} ({number(row['mean'])})"
+
+
+def _shared(texts: Iterable[tuple[str, object]], wide: bool = True) -> Iterator[str]:
+    """Each text once, behind the methods that have it, of which a small screen names the first."""
+    methods_of: dict[str, list[str]] = {}
+    for method, text in texts:
+        methods_of.setdefault(clean(text), []).append(clean(method))
+    for text, methods in methods_of.items():
+        yield f"{', '.join(methods) if wide else several(methods)}: {text}"
