@@ -15,8 +15,8 @@ NOTHING = "–"
 """A cell without a value."""
 ELSEWHERE = 120
 """Characters a line where the output is no terminal and COLUMNS is not set."""
-CLOSE = 72
-"""Below this width columns are parted by one space, else by two."""
+NARROW = 100
+"""Below this width columns are parted by one space where more of them fit so, else by two."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Column:
     number: bool = False
     order: int = 0
     least: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no cell has a value."""
+        return all(cell.strip() in ("", NOTHING) for cell in self.cells)
 
     @property
     def width(self) -> int:
@@ -77,10 +82,12 @@ def screen_width() -> int:
 
 def fitted(columns: Sequence[Column], width: int | None = None) -> Table:
     """A table of the columns that fit a width; without one, of all, and nothing goes on in further lines."""
-    gap = 1 if width is not None and width < CLOSE else 2
-    shown = list(columns)
-    while width is not None and _needed(shown, gap) > width and any(column.order for column in shown):
-        shown.remove(max(shown, key=lambda column: column.order))
+    gap, shown = 2, list(columns)
+    if width is not None:
+        shown = _that_fit(columns, width, gap)
+        close = _that_fit(columns, width, 1)
+        if width < NARROW and len(close) > len(shown):
+            gap, shown = 1, close
     widths = [column.width for column in shown] if width is None else _widths(shown, width, gap)
     heads = [column.heading.split("\n") for column in shown]
     height = max(map(len, heads), default=0)
@@ -90,6 +97,14 @@ def fitted(columns: Sequence[Column], width: int | None = None) -> Table:
         tuple(_row(cells, shown, widths, gap) for cells in zip(*(column.cells for column in shown), strict=True)),
         tuple(column.heading.replace("\n", " ") for column in columns if column not in shown),
     )
+
+
+def _that_fit(columns: Sequence[Column], width: int, gap: int) -> list[Column]:
+    """The columns without those that there is no room for."""
+    shown = list(columns)
+    while _needed(shown, gap) > width and any(column.order for column in shown):
+        shown.remove(max(shown, key=lambda column: column.order))
+    return shown
 
 
 def _needed(columns: Sequence[Column], gap: int) -> int:

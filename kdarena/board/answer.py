@@ -19,6 +19,8 @@ READ = names("""
     delta_kd delta_kd_low delta_kd_high delta_kd_corrected_low delta_kd_corrected_high
 """)
 """The columns that the sentences are made from."""
+FEWEST_RANKED = 3
+"""Seeds from which on there are ranks."""
 MOST_SEEDS = 1000
 """More seeds than this are not asked for."""
 NAMES = 6
@@ -65,6 +67,11 @@ class _Board:
     def leaders(self) -> list[Row]:
         """The rows that no other is shown to be better than; none where there are no ranks."""
         return [row for row in self.rows if row["rank_low"] == 1]
+
+    @property
+    def no_ranks(self) -> str:
+        """Why there are none."""
+        return f"{self.seeds} seeds give no ranks" if self.seeds < FEWEST_RANKED else "there are no ranks"
 
     @property
     def alone(self) -> str:
@@ -134,14 +141,14 @@ def _comparison(board: _Board) -> Iterator[str]:
     yield _headline(board)
     yield _gain(board, shown)
     yield from _without_extra(board, shown)
-    last = f"{_open_question(board, shown)}what other budgets and other tasks give is not known."
+    last = f"{_open_question(board, shown)}other budgets and other tasks are not known."
     yield last[0].upper() + last[1:]
 
 
 def _headline(board: _Board) -> str:
     """What to use, and who leads."""
     leaders = board.leaders
-    may_be = f"{len(leaders)} of {len(board.rows)} methods may be the best: {_names(leaders)}" if leaders else f"{board.seeds} seeds give no ranks"
+    may_be = f"{len(leaders)} of {len(board.rows)} methods may be the best: {_names(leaders)}" if leaders else board.no_ranks
     if board.student is None:
         return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {may_be}."
     if board.better:
@@ -155,7 +162,7 @@ def _better(board: _Board, best: Row) -> str:
     """That a method is better than the student, and whether it is the best."""
     rivals = _rivals(board, best)
     if not board.leaders:
-        return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {board.seeds} seeds give no ranks."
+        return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {board.no_ranks}."
     if not rivals:
         return f"Use {name_of(best)}: {_lead(board, best)}."
     return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {_names(rivals)} may be, too."

@@ -36,7 +36,8 @@ def _board(board: pd.DataFrame, width: int, wide: bool) -> Iterator[Text]:
     yield Text("")
     below = [*caption(board, wide), *left_out_lines(board, wide)]
     if own or others:
-        table = fitted(columns([*own, *others]), None if wide else width)
+        every = columns([*own, *others])
+        table = fitted(every, None) if wide else fitted([column for column in every if not column.empty], width)
         yield from _table(table, len(own))
         yield Text("")
         below += ["More columns: --wide, or all of them: --format csv."] if table.left_out else []
