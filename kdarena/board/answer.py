@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kdarena.board.frame import names
-from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished
+from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished, verdict
 from kdarena.plan.request import CONTROLS
 from kdarena.screen import clean, number, several
 
@@ -65,8 +65,9 @@ class _Board:
 
     @property
     def leaders(self) -> list[Row]:
-        """The rows that no other is shown to be better than; none where there are no ranks."""
-        return [row for row in self.rows if row["rank_low"] == 1]
+        """The rows that may be the best: no other is shown to be better, nor, by the sharper test against it, the student. None without ranks."""
+        first = [row for row in self.rows if row["rank_low"] == 1 and verdict(row) != "worse"]
+        return [row for row in first if not (self.better and row is self.student)]
 
     @property
     def no_ranks(self) -> str:
@@ -148,7 +149,14 @@ def _comparison(board: _Board) -> Iterator[str]:
 def _headline(board: _Board) -> str:
     """What to use, and who leads."""
     leaders = board.leaders
-    may_be = f"{len(leaders)} of {len(board.rows)} methods may be the best: {_names(leaders)}" if leaders else board.no_ranks
+    count = len(board.rows)
+    may_be = (
+        board.no_ranks
+        if not leaders
+        else f"any of the {count} methods may be the best"
+        if len(leaders) == count
+        else f"{len(leaders)} of {count} methods may be the best: {_names(leaders)}"
+    )
     if board.student is None:
         return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {may_be}."
     if board.better:
@@ -169,8 +177,8 @@ def _better(board: _Board, best: Row) -> str:
 
 
 def _rivals(board: _Board, best: Row) -> list[Row]:
-    """The others that may be the best; the student is none where it is established that a method is better."""
-    return [row for row in board.leaders if row is not best and row is not board.student]
+    """The others that may be the best."""
+    return [row for row in board.leaders if row is not best]
 
 
 def _lead(board: _Board, row: Row) -> str:
@@ -192,8 +200,9 @@ def _gain(board: _Board, shown: Row) -> str:
     if not gains:
         return f"{start}, has the highest mean, {number(shown['mean'])} {board.metric}."
     level = "corrected for all rows" if shown["delta_student_corrected_low"] is not None else "not corrected for the number of rows"
+    missing = "" if board.reference is not None else f"; {board.reference_name} has no row to compare with"
     differences = " and ".join(text for text, _ in gains)
-    return f"{start}, differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{_noise(shown)}."
+    return f"{start}, differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{_noise(shown)}{missing}."
 
 
 def _said(shown: Sequence[bool]) -> str:

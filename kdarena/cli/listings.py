@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdarena.cli.output import print_json, print_table, texts
+from kdarena.cli.output import paragraph, print_json, print_table, texts
 from kdarena.errors import UserError
 from kdarena.screen import Column, clean, numbers, screen_width
 
@@ -51,16 +51,18 @@ def tasks(as_json: bool, data_root: str | None) -> None:
         print_json(rows)
     else:
         print_table(_task_columns(rows))
+        for data, reason in dict.fromkeys((row["data_set"], row["missing"]) for row in rows if row["missing"]):
+            print(paragraph(f"{data} is not available: {clean(reason)}"))
 
 
 def _task_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     return [
         Column("name", texts(row["name"] for row in rows)),
+        Column("available", ["yes" if row["available"] else "no" for row in rows], order=1),
         Column("metric", texts(row["metric"] for row in rows), order=2),
         Column("track", texts(row["track"] for row in rows), order=3),
         Column("teacher", texts(row["teacher"] for row in rows), order=5),
         Column("student", texts(row["student"] for row in rows), order=4),
-        Column("available", ["yes" if row["available"] else clean(row["missing"]) for row in rows], order=1, least=24),
     ]
 
 

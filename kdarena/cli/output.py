@@ -18,11 +18,11 @@ def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[Column]) -> None:
-    """A table that fits the terminal; text of plugins is never read as markup."""
+    """A table that fits the terminal, without columns that have no value; text of plugins is never read as markup."""
     from rich.console import Console
     from rich.text import Text
 
-    table = fitted(columns, screen_width())
+    table = fitted([column for column in columns if not (column.cells and column.empty)], screen_width())
     text = Text("\n").join([*(Text(line, "bold") for line in table.head), *map(Text, table.rows)])
     Console(width=screen_width()).print(text, soft_wrap=True)
 

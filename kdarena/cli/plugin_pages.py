@@ -27,7 +27,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
     return [
         Column("name", texts(row["name"] for row in rows)),
         Column("status", [row["status"] + (f": {clean(row['error'])}" if row["error"] else "") for row in rows], order=1 if broken else 6, least=16),
-        Column("title", texts(row["title"] for row in rows), order=2, least=24),
+        Column("title", texts(row["title"] for row in rows), order=2, least=36),
         Column("paper", texts(row["venue"] and f"{row['venue']} {row['year']}" for row in rows), order=3),
         Column("paper's tracks", texts(", ".join(row["tracks"] or ()) for row in rows), order=4, least=14),
         Column("defaults", texts(row["default_source"] for row in rows), order=5),
