@@ -1,7 +1,8 @@
 """kdarena: knowledge-distillation methods compared under identical budgets, each paper a plugin.
 
-This is everything a plugin imports, in addition to :mod:`kdarena.losses`, :mod:`kdarena.schedules` and, in its tests,
-:mod:`kdarena.testing`. Each name is loaded where it is first asked for, so that importing the package costs nothing.
+:func:`run` and :func:`leaderboard` do what the commands of these names do. The rest is everything a plugin imports, in addition to
+:mod:`kdarena.losses`, :mod:`kdarena.schedules` and, in its tests, :mod:`kdarena.testing`. Each name is loaded where it is first asked for,
+so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdarena.api.boards import leaderboard
+    from kdarena.api.run import run
     from kdarena.errors import NotApplicable
     from kdarena.method.contract import Curve, Phase, Terms, Update, hookimpl
     from kdarena.method.declaration import (
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from kdarena.tracks.task import Task
     from kdarena.tracks.values import Outputs, Shapes
 
+_COMMANDS = {
+    "api.boards": ("leaderboard",),
+    "api.run": ("run",),
+}
 _HOME = {
     "errors": ("NotApplicable",),
     "method.contract": ("Curve", "Phase", "Terms", "Update", "hookimpl"),
@@ -49,7 +56,9 @@ _HOME = {
     "tracks.task": ("Task",),
     "tracks.values": ("Outputs", "Shapes"),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in (_COMMANDS | _HOME).items() for name in names}
+FOR_PLUGINS = tuple(name for names in _HOME.values() for name in names)
+"""What a plugin may import."""
 
 __all__ = [  # noqa: RUF022 - the names above
     "Branch",
@@ -80,9 +89,11 @@ __all__ = [  # noqa: RUF022 - the names above
     "Terms",
     "Update",
     "hookimpl",
+    "leaderboard",
     "masked_layer",
     "no_teachers",
     "reference_teacher",
+    "run",
     "teacher_pool",
 ]
 

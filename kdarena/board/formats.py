@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -44,18 +45,24 @@ def latex(frame: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def html_table(board: pd.DataFrame) -> str:
-    """The table of one board as HTML; empty where no row has a result."""
-    return _table(board, "html", str)
+def html(frame: pd.DataFrame) -> str:
+    """All boards of a leaderboard frame for a notebook: title, answer, table and caption, without a script; text of plugins is no markup."""
+    parts = []
+    for board in split_boards(frame):
+        first = rows(board)[0]
+        below = "".join(f"<li>{escape(clean(line))}</li>" for line in (*caption(board), *left_out_lines(board)))
+        heads = f"<h3>{escape(title(first))}</h3>\n<p>{escape(clean(first['answer'] or ''))}</p>"
+        parts.append(f"{heads}\n{_table(board, 'html', str)}\n<ul>{below}</ul>\n")
+    return "\n".join(parts) or "<p>nothing on the board yet; run: kdarena run --plugins all</p>"
 
 
-def _table(board: pd.DataFrame, form: str, escape: Callable[[str], str]) -> str:
+def _table(board: pd.DataFrame, form: str, escaped: Callable[[str], str]) -> str:
     """All columns of the rows that have results, in a form of tabulate, which escapes LaTeX and HTML by itself."""
     own, others = shown_rows(board)
     if not own and not others:
         return ""
     shown = columns([*own, *others])
-    cells = [[escape(" ".join(cell.split()).replace("[ ", "[")) for cell in row] for row in zip(*(column.cells for column in shown), strict=True)]
+    cells = [[escaped(" ".join(cell.split()).replace("[ ", "[")) for cell in row] for row in zip(*(column.cells for column in shown), strict=True)]
     align = ["right" if column.number else "left" for column in shown]
     return tabulate(cells, [_heading(column) for column in shown], tablefmt=form, disable_numparse=True, colalign=align)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,6 @@ from kdarena.screen import Column, clean, numbers, screen_width
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdarena.board.selection import Asked
-    from kdarena.method.plugin import Plugin
-    from kdarena.record.declarations import Declaration
-    from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 
@@ -102,64 +97,17 @@ def _run_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], wide: bool = False) -> None:
     """The boards in one format."""
+    from kdarena.api.boards import leaderboard as leaderboard_of
     from kdarena.board import formats
-    from kdarena.board.publish import publish
-    from kdarena.record.runs import Record
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
-    # what is published names papers and defaults as the installed plugins do now
-    plugins = None
-    if paths or publish_to is not None:
-        from kdarena.method.discovery import discover
-
-        plugins = discover(paths)
-    frame = boards_of(Record.open(out, create=False), out, plugins)
+    frame = leaderboard_of(out, plugin_paths=paths, publish=publish_to)
     if wanted == "table":
         print_boards(frame, wide)
     else:
         text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    if publish_to is not None:
-        for path in publish(frame, publish_to):
-            print(f"written: {path}", file=sys.stderr)
-
-
-def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None, *, asked: Mapping[str, Asked] | None = None) -> pd.DataFrame:
-    """The frame of all boards of a record, or of those of one command.
-
-    Args:
-        asked: by the keys of the runs that a command asked for; None: all runs.
-        plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
-            in the output directory, and for a method that is not kept there all plugins are imported.
-    """
-    from kdarena.board.leaderboard import leaderboard_frame
-    from kdarena.record import declarations
-    from kdarena.tracks import cards
-
-    runs = record.runs()
-    if plugins is None and {run.spec.method for run in runs} - declarations.read(out).keys():
-        from kdarena.method.discovery import discover  # brings torch, which a board does without
-
-        plugins = discover()
-    methods = keep_declarations(out, plugins or ())
-    return leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()})
-
-
-def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:
-    """Keep what methods declare in an output directory, and give it together with what was kept before.
-
-    Args:
-        run: names of the methods that a command runs: from now on their code is that which counts on a board of all runs.
-    """
-    from kdarena.record import declarations
-
-    methods = {
-        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None
-    }
-    with contextlib.suppress(OSError):  # another's directory may be read and not be written
-        declarations.keep(out, methods)
-    return declarations.merged(declarations.read(out), methods)
 
 
 def print_boards(frame: pd.DataFrame, wide: bool = False) -> None:

@@ -13,19 +13,16 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from kdarena.errors import UserError
-from kdarena.plan.amounts import Amount, parse_amount, parse_duration
+from kdarena.api.arguments import Typed, absolute, amount, choice, names
+from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
-
-Typed = Mapping[str, Any]
-"""What was typed for a request, by the names of its fields; what was not typed is missing. Tasks and parameters are text."""
 
 
 def _amount(option: str, help: str) -> Any:
-    def amount(text: str) -> Amount:
-        return Amount(0.0, "s") if option == "--tuning-budget" and text.strip() == "0" else parse_amount(text, option)
+    def read(text: str) -> Amount:
+        return amount(text, option)
 
-    return Annotated[Amount | None, typer.Option(option, parser=amount, metavar="AMOUNT", help=help)]
+    return Annotated[Amount | None, typer.Option(option, parser=read, metavar="AMOUNT", help=help)]
 
 
 def _duration(option: str, help: str) -> Any:
@@ -36,12 +33,10 @@ def _duration(option: str, help: str) -> Any:
 
 
 def _choice(option: str, choices: Sequence[str], help: str) -> Any:
-    def choice(text: str) -> str:
-        if text not in choices:
-            raise UserError(f"{option} {text!r}: use {', '.join(choices[:-1])} or {choices[-1]}")
-        return text
+    def read(text: str) -> str:
+        return choice(text, option, choices)
 
-    return Annotated[str, typer.Option(option, parser=choice, metavar="|".join(choices), help=help)]
+    return Annotated[str, typer.Option(option, parser=read, metavar="|".join(choices), help=help)]
 
 
 def _optional_choice(option: str, choices: Sequence[str], help: str) -> Any:
@@ -50,18 +45,9 @@ def _optional_choice(option: str, choices: Sequence[str], help: str) -> Any:
     return Annotated[kind | None, option_info]
 
 
-def names(text: str) -> tuple[str, ...]:
-    """What was typed with commas: each name once, without spaces around it, in the order in which they were typed."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _absolute(text: str) -> str:
-    return str(Path(text).resolve())
-
-
 Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, nothing else.")]
 PluginPaths = Annotated[list[str] | None, typer.Option("--plugin-path", metavar="FILE.py", help="A plugin of your own; repeatable.")]
-DataRoot = Annotated[str | None, typer.Option("--data-root", parser=_absolute, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
+DataRoot = Annotated[str | None, typer.Option("--data-root", parser=absolute, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory.")]
 OUT = Request.out
 Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table and what they mean, whatever the width of the terminal.")]

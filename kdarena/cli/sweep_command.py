@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdarena.cli.options import Typed
+from kdarena.api.arguments import Typed
+from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
+from kdarena.cli.exit_status import interruptible
 from kdarena.cli.output import print_table, texts
-from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.errors import UserError
 from kdarena.files import replace_atomically, write_atomically
 from kdarena.method.discovery import discover, select
@@ -25,7 +26,6 @@ from kdarena.tracks.card import TaskCard
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdarena.arena.arena import Outcome
     from kdarena.board.sweep import Sweep
     from kdarena.record.recorded import RecordedRun
 
@@ -53,7 +53,7 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
         print(f"{cards[0].name}: {asked.title} over {', '.join(map(str, asked.values))}, {request.budget} a run")
         return 0
 
-    def work() -> Outcome:
+    def work() -> Sequence[str]:
         with open_session(request) as session:
             outcomes = []
             for value in asked.values:
@@ -61,7 +61,7 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
                 arena = session.arena(replace(request, params={**request.params, asked.method: fixed}))
                 outcomes.append(arena.run(chosen, cards, named=True))
             show(request, asked, cards[0], asked_for(session.record.runs(), session.recorder.asked))
-        return outcomes[-1]  # which names the failures of all
+        return outcomes[-1].failures  # which names the failures of all
 
     return interruptible(work)
 

@@ -1,15 +1,14 @@
-"""What ``run`` and ``sweep`` share: from what was typed to a request, and the record, workers and terminal that a request needs."""
+"""What commands and functions that train share: from what was typed to a request, and the record, workers and terminal that a request needs."""
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdarena.cli.options import Typed, names
+from kdarena.api.arguments import Typed, names
 from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.assignments import parse_params
@@ -20,11 +19,9 @@ from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
-    from kdarena.arena.arena import Arena, Outcome
+    from kdarena.arena.arena import Arena
     from kdarena.arena.recorder import Recorder
     from kdarena.record.runs import Record
-
-INTERRUPTED = 130
 
 
 def with_controls(chosen: Sequence[Plugin], plugins: Sequence[Plugin]) -> list[Plugin]:
@@ -123,7 +120,6 @@ def open_session(request: Request) -> Iterator[Session]:
     from kdarena.record.store import Store
 
     machine = find_machine(request.device, request.workers)
-    signal.signal(signal.SIGTERM, _interrupt)
     with Record.open(request.out) as record:
         engine = LocalEngine(
             devices=machine.devices,
@@ -140,19 +136,3 @@ def open_session(request: Request) -> Iterator[Session]:
         finally:
             shown.close()
             engine.close()
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def interruptible(command: Callable[[], Outcome]) -> int:
-    """Do a command's work and name each failed run on standard error; returns the exit status."""
-    try:
-        outcome = command()
-    except KeyboardInterrupt:
-        print("kdarena: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    for failure in outcome.failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if outcome.failures else 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdarena.cli.session import choose_tasks, request_from, with_controls
+from kdarena.api.session import choose_tasks, request_from, with_controls
 from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount

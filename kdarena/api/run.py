@@ -1,0 +1,153 @@
+"""``run``: the arena, and the boards at the end; the command and the function."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdarena.api.arguments import Typed, names, typed_from
+from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
+from kdarena.method.discovery import discover, select
+from kdarena.method.plugin import Plugin
+from kdarena.plan.amounts import Amount
+from kdarena.plan.machine import find_machine
+from kdarena.plan.request import Request
+from kdarena.record import output
+from kdarena.tracks.card import TaskCard
+
+if TYPE_CHECKING:
+    from kdarena.api.boards import Boards
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command will do, checked, before anything is opened.
+
+    Attributes:
+        plugins: all that were found.
+        chosen: those that run, the controls first.
+        named: whether the methods were named one by one.
+    """
+
+    request: Request
+    plugins: Sequence[Plugin]
+    chosen: Sequence[Plugin]
+    cards: Sequence[TaskCard]
+    named: bool
+
+
+def plan(methods: str, typed: Typed) -> Plan:
+    """What was typed, as a plan; broken plugins that the user may have counted on are named on standard error.
+
+    Args:
+        methods: names with commas, or ``all``.
+
+    Raises:
+        UserError: it can't be carried out as it was typed.
+    """
+    wanted = names(methods)
+    plugins = discover(typed.get("plugin_paths", ()))
+    chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"))
+    named = wanted != ("all",)
+    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"))
+    _name_broken(plugins, request, named)
+    return Plan(request, plugins, chosen, cards, named)
+
+
+def carry_out(planned: Plan, started: float, *, fresh: bool = False) -> Boards:
+    """Train what is not recorded yet, and make the boards of the command.
+
+    Args:
+        started: when the command started, by ``time.monotonic``.
+        fresh: whether to move what the output directory has aside.
+    """
+    from kdarena.api.boards import boards_of_command, keep_declarations
+
+    request = planned.request
+    if fresh:
+        find_machine(request.device, request.workers)  # a command that can't be carried out moves nothing
+        move_aside(request.out.resolve())
+    with open_session(request) as session:
+        keep_declarations(request.out, planned.plugins, {plugin.name for plugin in planned.chosen})
+        outcome = session.arena(request, started).run(planned.chosen, planned.cards, named=planned.named)
+        boards = boards_of_command(session.record, request.out, planned.plugins, session.recorder.asked)
+    boards.failures = (*outcome.failures, *boards.failures)
+    return boards
+
+
+def run(
+    plugins: str | Sequence[str] = "all",
+    *,
+    tasks: str | Sequence[str] = "all",
+    budget: str | Amount | None = None,
+    tuning_budget: str | Amount | None = None,
+    untuned: bool = False,
+    both: bool = False,
+    scope: str | None = None,
+    teacher_budget: str | Amount | None = None,
+    seeds: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    params: Mapping[str, Any] | Sequence[str] = (),
+    protocol: str = "validated",
+    total: str | float | None = None,
+    yes: bool = False,
+    data_root: str | Path | None = None,
+    teacher_checkpoint: str | Path | None = None,
+    plugin_paths: str | Path | Sequence[str | Path] = (),
+    charge_teacher: bool = False,
+    metrics: str | Sequence[str] = (),
+    out: str | Path = Request.out,
+    fresh: bool = False,
+) -> Boards:
+    """Tune, train, evaluate and record methods, as ``kdarena run`` does with the options of the same names; repeated, it resumes.
+
+    Progress is on standard error. What was interrupted is kept.
+
+    Args:
+        plugins: names of methods, or ``"all"``; the controls always run.
+        tasks: names of tasks, or ``"all"``.
+        budget, tuning_budget, teacher_budget: as ``"10m"``, ``"60se"``, ``"3e15flop"`` or ``"60epochs"``.
+        total: as ``"10m"``, or seconds.
+        params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
+        fresh: move what ``out`` has aside, and start anew.
+
+    Returns:
+        The boards of this call: a frame whose columns are in docs/columns.md, and whose ``failures`` has a line for each run that failed.
+
+    Raises:
+        UserError: it can't be carried out as given; the line says why and what to do.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("plugins", "fresh")}
+    started = time.monotonic()
+    methods = plugins if isinstance(plugins, str) else ",".join(plugins)
+    return carry_out(plan(methods, typed_from(given)), started, fresh=fresh)
+
+
+def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> None:
+    """Name each broken plugin that the user may have counted on."""
+    files = {str(Path(path)) for path in request.plugin_paths}
+    for plugin in plugins:
+        if plugin.error is not None and (not named or plugin.distribution in files):
+            print(f"plugin {plugin.name} of {plugin.distribution} is broken: {plugin.error}", file=sys.stderr)
+
+
+def move_aside(directory: Path) -> None:
+    """Keep an old output directory under a name with the time; nothing recorded is ever lost.
+
+    Raises:
+        UserError: it is no output directory of ours, or another process writes there.
+    """
+    if directory.is_dir() and any(directory.iterdir()):
+        output.check(directory)
+        output.lock(directory).close()
+        aside = directory.with_name(f"{directory.name}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        directory.rename(aside)
+        print(f"the old output directory is now {aside}", file=sys.stderr)
