@@ -71,23 +71,13 @@ def leaderboard(out: str | Path = Request.out, *, plugin_paths: str | Path | Seq
         plugins = discover(tuple(map(str, paths)))
     boards = boards_of(Record.open(Path(out), create=False), Path(out), plugins)
     if publish is not None:
-        _say_written(publish_boards(boards, Path(publish)))
+        write(boards, Path(publish))
     return boards
 
 
-def boards_of_command(record: Record, out: Path, plugins: Sequence[Plugin], asked: Mapping[str, Asked]) -> Boards:
-    """The boards of one command, which are written to its output directory too.
-
-    Args:
-        asked: by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
-    """
-    boards = boards_of(record, out, plugins, asked=asked)
-    _say_written(publish_boards(boards, out / "leaderboards"))
-    return boards
-
-
-def _say_written(paths: Sequence[Path]) -> None:
-    for path in paths:
+def write(boards: pd.DataFrame, folder: Path) -> None:
+    """Write each board to a folder, and name the files on standard error."""
+    for path in publish_boards(boards, folder):
         print(f"written: {path}", file=sys.stderr)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,14 +60,15 @@ def plan(methods: str, typed: Typed) -> Plan:
     return Plan(request, plugins, chosen, cards, named)
 
 
-def carry_out(planned: Plan, started: float, *, fresh: bool = False) -> Boards:
-    """Train what is not recorded yet, and make the boards of the command.
+def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Callable[[Boards], None] | None = None) -> Boards:
+    """Train what is not recorded yet, and make the boards of the command, which are written to its output directory too.
 
     Args:
         started: when the command started, by ``time.monotonic``.
         fresh: whether to move what the output directory has aside.
+        show: gets the boards before they are written, which a full disk may prevent.
     """
-    from kdarena.api.boards import boards_of_command, keep_declarations
+    from kdarena.api.boards import boards_of, keep_declarations, write
 
     request = planned.request
     if fresh:
@@ -76,7 +77,10 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False) -> Boards:
     with open_session(request) as session:
         keep_declarations(request.out, planned.plugins, {plugin.name for plugin in planned.chosen})
         outcome = session.arena(request, started).run(planned.chosen, planned.cards, named=planned.named)
-        boards = boards_of_command(session.record, request.out, planned.plugins, session.recorder.asked)
+        boards = boards_of(session.record, request.out, planned.plugins, asked=session.recorder.asked)
+        if show is not None:
+            show(boards)
+        write(boards, request.out / "leaderboards")
     boards.failures = (*outcome.failures, *boards.failures)
     return boards
 

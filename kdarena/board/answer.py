@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kdarena.board.frame import names
+from kdarena.board.phrases import NAMES, difference, names_of, needs, noise
 from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished, verdict
 from kdarena.plan.request import CONTROLS
 from kdarena.screen import clean, number, several
@@ -23,8 +24,6 @@ FEWEST_RANKED = 3
 """Seeds from which on there are ranks."""
 MOST_SEEDS = 1000
 """More seeds than this are not asked for."""
-NAMES = 6
-"""So many names are listed."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _headline(board: _Board) -> str:
         if not leaders
         else f"any of the {count} methods may be the best"
         if len(leaders) == count
-        else f"{len(leaders)} of {count} methods may be the best: {_names(leaders)}"
+        else f"{len(leaders)} of {count} methods may be the best: {names_of(leaders)}"
     )
     if board.student is None:
         return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {may_be}."
@@ -173,7 +172,7 @@ def _better(board: _Board, best: Row) -> str:
         return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {board.no_ranks}."
     if not rivals:
         return f"Use {name_of(best)}: {_lead(board, best)}."
-    return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {_names(rivals)} may be, too."
+    return f"Use {name_of(best)}: it is better than {board.alone}; which method is the best is open, since {names_of(rivals)} may be, too."
 
 
 def _rivals(board: _Board, best: Row) -> list[Row]:
@@ -185,24 +184,25 @@ def _lead(board: _Board, row: Row) -> str:
     others = len(board.rows) - 1
     if row["rank_high"] == 1:
         return f"it is better than {'the other method' if others == 1 else f'each of the {others} other methods'}"
-    return "of every other method it is shown that it is not the best"
+    return "every other method is shown not to be the best"
 
 
 def _gain(board: _Board, shown: Row) -> str:
     """What a row took, its gains over both controls with their intervals, and whether they are established."""
     gains = []
     if board.student is not None and shown["delta_student"] is not None:
-        gains.append((_difference(shown, "delta_student", board.student_name), established(shown)))
+        gains.append((difference(shown, "delta_student", board.student_name), established(shown)))
     if board.reference is not None and shown is not board.reference and shown["delta_kd"] is not None:
         p = shown["p_kd_holm"]
-        gains.append((_difference(shown, "delta_kd", board.reference_name), p is not None and p <= ALPHA and shown["delta_kd"] > 0))
-    start = f"{name_of(shown)}, with {_needs(shown)}"
+        gains.append((difference(shown, "delta_kd", board.reference_name), p is not None and p <= ALPHA and shown["delta_kd"] > 0))
+    start = f"With {needs(shown)}, {name_of(shown)}"
     if not gains:
-        return f"{start}, has the highest mean, {number(shown['mean'])} {board.metric}."
-    level = "corrected for all rows" if shown["delta_student_corrected_low"] is not None else "not corrected for the number of rows"
+        return f"{start} has the highest mean, {number(shown['mean'])} {board.metric}."
+    corrected = any(shown[f"{column}_corrected_low"] is not None for column in ("delta_student", "delta_kd"))
+    level = "corrected for all rows" if corrected else "not corrected for the number of rows"
     missing = "" if board.reference is not None else f"; {board.reference_name} has no row to compare with"
     differences = " and ".join(text for text, _ in gains)
-    return f"{start}, differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{_noise(shown)}{missing}."
+    return f"{start} differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{noise(shown)}{missing}."
 
 
 def _said(shown: Sequence[bool]) -> str:
@@ -217,42 +217,6 @@ def _said(shown: Sequence[bool]) -> str:
     }[(shown[0], shown[1])]
 
 
-def _noise(row: Row) -> str:
-    """That a difference is below what the choice of the test samples alone makes of it."""
-    error = row["test_set_error"]
-    if error is None or row["delta_student"] is None or abs(row["delta_student"]) >= error:
-        return ""
-    return f", and the first is below the test set's own error of {number(error)}"
-
-
-def _difference(row: Row, column: str, control: str) -> str:
-    """``+3.06 [-0.52, 6.63] from student``."""
-    ends = [row[f"{column}{corrected}_{end}"] for corrected in ("_corrected", "") for end in ("low", "high")]
-    low, high = ends[:2] if ends[0] is not None else ends[2:]
-    interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-    return f"{number(row[column], sign=True)}{interval} from {control}"
-
-
-def _needs(row: Row) -> str:
-    """Supervision with the teachers' time, and the time of tuning."""
-    words = {
-        "none": "no teacher",
-        "special teacher": "a specially trained teacher",
-        "own teacher": "a teacher of its own",
-        "its weights": "its weights to start from",
-    }
-    first, *further = clean(row["supervision"] or "unknown supervision").split(", ")
-    time = f" (trained in {spoken(row['teacher_s'])})" if row["teacher_s"] else ""
-    tuning = f"{spoken(row['tuning_s'])} of tuning" if row["tuning_s"] else "no tuning"
-    return f"{', '.join([words.get(first, first) + time, *(words.get(one, one) for one in further)])} and {tuning}"
-
-
-def spoken(seconds: float) -> str:
-    """A duration with its unit, as ``19.7 s`` or ``2.5 h``."""
-    divisor, unit = (1, "s") if seconds < 600 else (60, "min") if seconds < 36_000 else (3600, "h")
-    return f"{number(seconds / divisor, 1)} {unit}"
-
-
 def _without_extra(board: _Board, shown: Row) -> Iterator[str]:
     """The best row that takes no more than the controls do, where the one shown does."""
     ordinary = ORDINARY | {row["supervision"] for row in (board.student, board.reference) if row is not None}
@@ -261,12 +225,12 @@ def _without_extra(board: _Board, shown: Row) -> Iterator[str]:
     without = [row for row in board.others if row["supervision"] in ordinary]
     best = next((row for row in without if established(row)), without[0] if without else None)
     if best is None:
-        yield f"No method of this board but {name_of(shown)} does without more than one teacher."
+        yield "No other method of this board does with one teacher at most."
     elif best["delta_student"] is None:
         yield f"With one teacher at most, {name_of(best)} has the highest mean, {number(best['mean'])}."
     else:
         said = "the gain is established" if established(best) else "no gain is established"
-        yield f"With one teacher at most and nothing more, the best is {name_of(best)}: {_difference(best, 'delta_student', board.student_name)}; {said}."
+        yield f"With one teacher at most and nothing more, the best is {name_of(best)}: {difference(best, 'delta_student', board.student_name)}; {said}."
 
 
 def _open_question(board: _Board, shown: Row) -> str:
@@ -291,19 +255,11 @@ def _seeds_for_gain(board: _Board, shown: Row) -> str:
 
 def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:
     """The smallest difference that is detectable falls with the root of the number of seeds; all pairs are tested more strictly than the gains."""
-    difference, detectable = abs(best["mean"] - rival["mean"]), best["detectable"]
-    apart = f"to tell {name_of(best)} from {name_of(rival)}, {number(difference)} apart"
+    apart_by, detectable = abs(best["mean"] - rival["mean"]), best["detectable"]
+    apart = f"to tell {name_of(best)} from {name_of(rival)}, {number(apart_by)} apart"
     if detectable is None:
         return f"how many seeds it would take {apart}, is not known"
-    seeds = math.ceil(board.seeds * (detectable / difference) ** 2) if difference else math.inf
+    seeds = math.ceil(board.seeds * (detectable / apart_by) ** 2) if apart_by else math.inf
     if seeds > MOST_SEEDS:
         return f"over {MOST_SEEDS} seeds would be needed {apart}"
     return f"at least about {max(seeds, board.seeds + 1)} seeds would be needed {apart}"
-
-
-def _names(board_rows: Sequence[Row]) -> str:
-    """Names in a sentence."""
-    listed = [name_of(row) for row in board_rows]
-    if len(listed) > NAMES + 1:
-        return several(listed, NAMES)
-    return f"{', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else listed[0]

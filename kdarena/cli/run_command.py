@@ -25,8 +25,6 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool, wide: bool = 
         return 0
 
     def work() -> Sequence[str]:
-        boards = carry_out(planned, started, fresh=fresh)
-        print_boards(boards, wide)
-        return boards.failures
+        return carry_out(planned, started, fresh=fresh, show=lambda boards: print_boards(boards, wide)).failures
 
     return interruptible(work)

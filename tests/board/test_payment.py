@@ -2,11 +2,10 @@
 
 import pytest
 
-from kdarena.board.cells import name_of
+from kdarena.api.boards import boards_of
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.payment import FLOOR_S
-from kdarena.board.selection import Asked
-from kdarena.cli.run_command import print_boards
+from kdarena.board.rows import name_of
 from kdarena.method.declaration import REFERENCE
 from kdarena.plan.spec import Budget
 from kdarena.record.declarations import Declaration
@@ -89,8 +88,8 @@ def test_supervision_is_what_was_taken(synthetic, teachers, taken, expected):
     assert rows([run], declared)["kd"]["supervision"] == expected
 
 
-def test_an_unpaid_row_is_a_failure_of_the_command(record, synthetic, tmp_path, capsys):
+def test_an_unpaid_row_is_a_failure_of_the_command(record, synthetic, tmp_path):
     spec = synthetic.spec("kd", 0)
     record.log(spec, synthetic.result(spec, outside={"prepare": 30.0}), setting="default", facts={})
-    (line,) = print_boards(record, tmp_path / "out", [], {spec.key: Asked()})
+    (line,) = boards_of(record, tmp_path / "out", []).failures
     assert line == "digits kd: unpaid: prepare took 30 s outside the charged steps, 50% of the budget; do the work in a phase's process"

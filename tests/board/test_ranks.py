@@ -45,7 +45,7 @@ def test_rows_without_a_rank_are_in_the_order_unpaid_underpriced_skipped():
     assert [name for name, *_ in ranks(*rows)] == ["student", "a", "b", "c"]
 
 
-def test_both_ranks_are_on_the_board_and_in_every_format(synthetic):
+def test_both_ranks_are_on_the_board_and_the_place_in_a_class_in_every_format(synthetic):
     runs = [*synthetic.runs("student", [88.0] * 3), *synthetic.runs("kd", [90.0] * 3, teachers=TEACHER), *synthetic.runs("pfeed", [89.0] * 3, teachers=POOL)]
     frame = leaderboard_frame(runs, {})
     assert [tuple(row[name] for name in ("method", "rank", "rank_class")) for row in frame.to_dict("records")] == [
@@ -55,4 +55,6 @@ def test_both_ranks_are_on_the_board_and_in_every_format(synthetic):
     ]
     assert "rank,rank_class," in csv_text(frame)
     (line,) = [line for line in markdown(frame).splitlines() if line.startswith("|") and "student" in line and "method" not in line]
-    assert [cell.strip() for cell in line.split("|")][1:4] == ["3", "1", "student"]
+    (heads,) = [line for line in markdown(frame).splitlines() if line.startswith("|") and "place in class" in line]
+    cells = dict(zip((cell.strip() for cell in heads.split("|")), (cell.strip() for cell in line.split("|")), strict=True))
+    assert (cells["method"], cells["place in class"]) == ("student", "1")

@@ -3,8 +3,9 @@
 import pytest
 from scipy import stats
 
-from kdarena.board.cells import failed_rows, name_of
+from kdarena.board.caption import failed_rows
 from kdarena.board.leaderboard import leaderboard_frame
+from kdarena.board.rows import name_of
 from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
 
 STUDENT_S = (0.0100, 0.0105, 0.0098)

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kdarena.api import boards, run
 from kdarena.arena.arena import Outcome
 from kdarena.board.leaderboard import leaderboard_frame
-from kdarena.cli import listings, run_command
+from kdarena.cli import run_command
 from kdarena.plan.spec import PhaseCost
 
 
@@ -23,9 +24,9 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
         yield SimpleNamespace(arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}))
 
-    monkeypatch.setattr(run_command, "open_session", session)
-    monkeypatch.setattr(run_command, "keep_declarations", lambda *given: None)
-    monkeypatch.setattr(listings, "boards_of", lambda *given, **named: leaderboard_frame(runs, {}))
+    monkeypatch.setattr(run, "open_session", session)
+    monkeypatch.setattr(boards, "keep_declarations", lambda *given: None)
+    monkeypatch.setattr(boards, "boards_of", lambda *given, **named: boards.boards_from(leaderboard_frame(runs, {})))
     assert run_command.run("kd", {"tasks": "digits", "out": tmp_path}, dry_run=False, fresh=False) == status
     said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
     assert (said in capsys.readouterr().err) is (status == 1)
