@@ -86,7 +86,7 @@ def fitted(columns: Sequence[Column], width: int | None = None) -> Table:
     if width is not None:
         shown = _that_fit(columns, width, gap)
         close = _that_fit(columns, width, 1)
-        if width < NARROW and len(close) > len(shown):
+        if width < NARROW and (len(close) > len(shown) or _needed(shown, gap) > width):
             gap, shown = 1, close
     widths = [column.width for column in shown] if width is None else _widths(shown, width, gap)
     heads = [column.heading.split("\n") for column in shown]

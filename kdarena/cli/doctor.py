@@ -23,7 +23,9 @@ def doctor(as_json: bool, data_root: str | None, out: Path) -> int:
     else:
         found, fix = (texts(row[name] for row in rows) for name in ("found", "fix"))
         state = Column("state", texts(row["state"] for row in rows), order=1)
-        print_table([Column("what", texts(row["what"] for row in rows)), state, Column("found", found, least=16), Column("what to do", fix, least=16)])
+        print_table(
+            [Column("what", texts(row["what"] for row in rows), least=16), state, Column("found", found, least=16), Column("what to do", fix, least=16)]
+        )
     return 1 if any(row["state"] == "missing" for row in rows) else 0
 
 

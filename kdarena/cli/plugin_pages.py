@@ -10,7 +10,7 @@ from kdarena.method.declaration import Method
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
 from kdarena.params import make_params, sources, tunables
-from kdarena.screen import Column, clean, screen_width
+from kdarena.screen import Column, clean, screen_width, wrapped
 
 
 def listing(as_json: bool, paths: Sequence[str]) -> None:
@@ -124,7 +124,8 @@ def _matrix_columns(rows: Sequence[dict[str, Any]], tracks: Sequence[str]) -> li
     if method.width + sum(2 + column.least_width for column in whole) <= screen_width():
         return [method, *whole]
     words = {"not applicable": "no"}
-    return [method, *(Column(track, [words.get(kind := row[track].partition(":")[0], kind) for row in rows]) for track in tracks)]
+    # a long name of a track goes on in a second line, so that all tracks fit
+    return [method, *(Column("-\n".join(wrapped(track, 9)), [words.get(kind := row[track].partition(":")[0], kind) for row in rows]) for track in tracks)]
 
 
 def _applies(method: Method, track: str) -> str:
