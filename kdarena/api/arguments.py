@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_amount, parse_duration
@@ -58,10 +58,10 @@ def _read(name: str, hint: Any, value: Any) -> Any:
     option = f"--{name.replace('_', '-')}"
     if name in _READ:
         return _READ[name](value, option)
-    kinds = {*get_args(hint)} or {hint}
-    texts = {one for kind in kinds for one in (kind, *get_args(kind)) if isinstance(one, str)}
-    if texts:
-        return choice(value, option, sorted(texts, key=str(hint).index))
+    kinds = get_args(hint) or (hint,)
+    for kind in (hint, *kinds):
+        if get_origin(kind) is Literal:
+            return choice(value, option, get_args(kind))
     if Amount in kinds:
         return value if isinstance(value, Amount) else amount(str(value), option)
     if int in kinds and bool not in kinds and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

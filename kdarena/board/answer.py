@@ -74,6 +74,14 @@ class _Board:
         return f"{self.seeds} seeds give no ranks" if self.seeds < FEWEST_RANKED else "there are no ranks"
 
     @property
+    def may_be(self) -> str:
+        """Which methods may be the best."""
+        leaders, count = self.leaders, len(self.rows)
+        if not leaders:
+            return self.no_ranks
+        return f"any of the {count} methods may be the best" if len(leaders) == count else f"{len(leaders)} of {count} methods may be the best: {names_of(leaders)}"
+
+    @property
     def alone(self) -> str:
         """The student, as it is introduced."""
         return f"{self.student_name}, the student trained alone"
@@ -119,7 +127,7 @@ def _sentences(board: _Board) -> Iterator[str]:
 def _nothing_to_compare(board: _Board) -> Iterator[str]:
     if not board.rows:
         yield "No method has a result of every seed, so nothing is established."
-        yield "Repeat the command when the reasons below are put right."
+        yield "Repeat the command once the reasons below are fixed."
     else:
         (row,) = board.rows
         yield f"Only {name_of(row)} has a result of every seed, {number(row['mean'])} {board.metric}: there is nothing to compare it with."
@@ -147,22 +155,13 @@ def _comparison(board: _Board) -> Iterator[str]:
 
 def _headline(board: _Board) -> str:
     """What to use, and who leads."""
-    leaders = board.leaders
-    count = len(board.rows)
-    may_be = (
-        board.no_ranks
-        if not leaders
-        else f"any of the {count} methods may be the best"
-        if len(leaders) == count
-        else f"{len(leaders)} of {count} methods may be the best: {names_of(leaders)}"
-    )
     if board.student is None:
-        return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {may_be}."
+        return f"Whether any method is better than {board.student_name} is not known, since {board.student_name} has no result of every seed; {board.may_be}."
     if board.better:
         return _better(board, board.better[0])
-    if leaders == [board.student]:
+    if board.leaders == [board.student]:
         return f"Use {board.alone}: {_lead(board, board.student)}."
-    return f"Use {board.alone}: no method is shown to be better; {may_be}."
+    return f"Use {board.alone}: no method is shown to be better; {board.may_be}."
 
 
 def _better(board: _Board, best: Row) -> str:
@@ -202,7 +201,7 @@ def _gain(board: _Board, shown: Row) -> str:
     level = "corrected for all rows" if corrected else "not corrected for the number of rows"
     missing = "" if board.reference is not None else f"; {board.reference_name} has no row to compare with"
     differences = " and ".join(text for text, _ in gains)
-    return f"{start} differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{noise(shown)}{missing}."
+    return f"{start} differs in {board.metric} by {differences} (95 %, {level}); {_said([one for _, one in gains])}{noise(shown, board.student_name)}{missing}."
 
 
 def _said(shown: Sequence[bool]) -> str:

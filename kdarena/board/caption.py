@@ -79,9 +79,10 @@ def _made(board_rows: Sequence[Row], wide: bool) -> str:
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     """What the columns mean."""
-    student, reference = CONTROLS
-    held = "[ ] for all rows together" if corrected(board_rows) else "[ ] for one row alone"
-    yield f"±, [ ]: 95 % over seeds, {held}. verdict: against {student}, tested over the whole board at {ALPHA}. rank: the places that are still possible."
+    student = CONTROLS[0]
+    if board_seeds(board_rows) > 1:
+        held = "[ ] for all rows together" if corrected(board_rows) else "[ ] for one row alone"
+        yield f"±, [ ]: 95 % over seeds, {held}. verdict: against {student}, tested over the whole board at {ALPHA}. rank: the places that are still possible."
     yield _detectable(board_rows)
     if references(board_rows):
         yield "Below the gap, to compare with: the teacher, and other trained networks."
@@ -89,7 +90,8 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
         return
     spent = "device time spent" if board_rows[0]["unit"] == "s" else "the share committed"
     yield (
-        f"Gains are paired by seed; they are tested by Holm's method against {student}, ranks by the same over all pairs. The tests are a little sharper than the intervals. Rows are in the order of their means, which claims nothing. gain over {reference}: the same budget. "
+        f"Gains are paired by seed; they are tested by Holm's method against {student}, ranks by the same over all pairs. "
+        "The tests are a little sharper than the intervals. Rows are in the order of their means, which claims nothing. "
         f"budget %: {spent}. tried: settings of the method that were ever tried. place in class: the order among rows of one supervision."
     )
     yield (

@@ -29,6 +29,16 @@ def budget(row: Row) -> str:
     return f"{row['budget']:.4g} {row['unit']}"
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds in at most five characters."""
+    if seconds is None:
+        return NOTHING
+    for limit, divisor, unit in ((99.95, 1, "s"), (5997, 60, "m"), (359_820, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.1f}{unit}"
+    return f"{seconds / 86_400:.0f}d"
+
+
 def shown_rows(board: pd.DataFrame) -> tuple[list[Row], list[Row]]:
     """The rows that a table has: those with results, the complete ones first; and those that are there to be read against."""
     board_rows = rows(board)

@@ -11,12 +11,12 @@ NAMES = 6
 """So many names are listed."""
 
 
-def noise(row: Row) -> str:
-    """That a difference is below what the choice of the test samples alone makes of it."""
+def noise(row: Row, control: str) -> str:
+    """That a difference is below what the choice of the test samples alone makes of it; empty where it is not, or where that is not known."""
     error = row["test_set_error"]
     if error is None or row["delta_student"] is None or abs(row["delta_student"]) >= error:
         return ""
-    return f", and the first is below the test set's own error of {number(error)}"
+    return f"; the difference from {control} is below the test set's own error of {number(error)}"
 
 
 def difference(row: Row, column: str, control: str) -> str:

@@ -58,8 +58,8 @@ def _complete(row: Row) -> bool:
 
 def unfinished(board_rows: Sequence[Row]) -> list[Row]:
     """The rows that have results, but not of all seeds, in their order."""
-    whole = compared(board_rows)
-    return [row for row in board_rows if row["mean"] is not None and row["status"] not in (REFERENCE, *UNRANKED) and row not in whole]
+    whole = {id(row) for row in compared(board_rows)}
+    return [row for row in board_rows if row["mean"] is not None and row["status"] not in (REFERENCE, *UNRANKED) and id(row) not in whole]
 
 
 def references(board_rows: Sequence[Row]) -> list[Row]:

@@ -163,7 +163,7 @@ def test_of_two_methods_the_better_is_better_than_the_other():
 def test_where_all_failed_nothing_is_established_and_the_failures_are_named():
     rows = [row(name, None, status="oom", seeds=0) for name in ("student", "kd")]
     assert answer(rows) == (
-        "No method has a result of every seed, so nothing is established. Repeat the command when the reasons below are put right. "
+        "No method has a result of every seed, so nothing is established. Repeat the command once the reasons below are fixed. "
         "Not compared: student, kd, for the reasons below."
     )
 
@@ -216,7 +216,7 @@ def test_a_reference_row_is_no_method():
 
 
 def test_a_gain_below_the_test_sets_own_error_is_said_to_be_so():
-    assert "and the first is below the test set's own error of 3.00" in answer([row("dist", 90.0, 2.0, 1.0, test_set_error=3.0), kd(), student()])
+    assert "; the difference from student is below the test set's own error of 3.00" in answer([row("dist", 90.0, 2.0, 1.0, test_set_error=3.0), kd(), student()])
     assert "test set" not in answer([row("dist", 90.0, 2.0, 1.0, test_set_error=1.0), kd(), student()])
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kdarena.board.caption import caption, further_lines, left_out_lines
-from kdarena.board.cells import split_boards
+from kdarena.board.cells import duration, split_boards
 from kdarena.board.formats import csv_text, escape_markdown, json_text, latex, markdown
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.publish import publish
@@ -168,6 +168,13 @@ def test_latex_is_plain_ascii_outside_of_comments(frame):
 
 def test_text_is_cleaned_of_control_characters():
     assert clean("a\x1b[31m\n b\u202ec\x00") == "a [31m b c"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.0, "0.0s"), (99.94, "99.9s"), (99.96, "1.7m"), (5996, "99.9m"), (5998, "1.7h"), (359_000, "99.7h"), (1e6, "12d")]
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_publishing_writes_markdown_and_csv_with_the_ids_of_the_runs(frame, tmp_path):

@@ -4,6 +4,9 @@ import pytest
 from cli.terminal import Terminal
 from rich.cells import cell_len
 
+from kdarena.cli.cost_command import _columns
+from kdarena.cli.output import print_table
+
 WIDTHS = (60, 80, 120, 200)
 SKIPPED = "its paper has no experiments on the track 'segmentation', to which its equations extend; --scope all runs it there too"
 MEANS = {
@@ -102,6 +105,16 @@ def test_the_other_tables_fit_too(kdarena, monkeypatch, screens, tmp_path_factor
     lines = kdarena(*arguments, *out).stdout.splitlines()
     table = [line for line in lines if " is not available: " not in line]
     assert [line for line in table if cell_len(line) > width] == []
+
+
+def test_step_costs_fit_the_narrowest_screen(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    of = {"phase": "train", "step_cost": 1.944, "error_percent": 0.84, "gflop": 0.01234, "fixed_steps": None}
+    rows = [{"method": "soft-randomization", **of, "note": None}, {"method": "crd", **dict.fromkeys(of), "note": "needs feature maps, which the task does not show"}]
+    print_table(_columns(rows))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= 60
+    assert any(line.startswith("soft-randomization ") and " 1.94 " in line and " 0.012" in line for line in lines)
 
 
 @pytest.mark.parametrize(
