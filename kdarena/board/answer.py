@@ -79,7 +79,11 @@ class _Board:
         leaders, count = self.leaders, len(self.rows)
         if not leaders:
             return self.no_ranks
-        return f"any of the {count} methods may be the best" if len(leaders) == count else f"{len(leaders)} of {count} methods may be the best: {names_of(leaders)}"
+        return (
+            f"any of the {count} methods may be the best"
+            if len(leaders) == count
+            else f"{len(leaders)} of {count} methods may be the best: {names_of(leaders)}"
+        )
 
     @property
     def alone(self) -> str:

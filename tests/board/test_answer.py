@@ -216,7 +216,9 @@ def test_a_reference_row_is_no_method():
 
 
 def test_a_gain_below_the_test_sets_own_error_is_said_to_be_so():
-    assert "; the difference from student is below the test set's own error of 3.00" in answer([row("dist", 90.0, 2.0, 1.0, test_set_error=3.0), kd(), student()])
+    assert "; the difference from student is below the test set's own error of 3.00" in answer(
+        [row("dist", 90.0, 2.0, 1.0, test_set_error=3.0), kd(), student()]
+    )
     assert "test set" not in answer([row("dist", 90.0, 2.0, 1.0, test_set_error=1.0), kd(), student()])
 
 

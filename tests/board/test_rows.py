@@ -14,6 +14,11 @@ def test_a_verdict_is_one_word_against_the_student(p, gain, word):
     assert verdict({"p_holm": p, "delta_student": gain}) == word
 
 
+def test_a_row_of_the_family_that_is_the_student_in_all_but_its_name_is_equal():
+    assert verdict({"p_holm": None, "delta_student": 0.0, "family": 5}) == "equal"
+    assert verdict({"p_holm": None, "delta_student": 0.0, "family": None}) is None
+
+
 def test_a_row_without_the_column_of_tests_has_no_verdict():
     assert verdict({"delta_student": 2.0}) is None
 

@@ -110,7 +110,10 @@ def test_the_other_tables_fit_too(kdarena, monkeypatch, screens, tmp_path_factor
 def test_step_costs_fit_the_narrowest_screen(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     of = {"phase": "train", "step_cost": 1.944, "error_percent": 0.84, "gflop": 0.01234, "fixed_steps": None}
-    rows = [{"method": "soft-randomization", **of, "note": None}, {"method": "crd", **dict.fromkeys(of), "note": "needs feature maps, which the task does not show"}]
+    rows = [
+        {"method": "soft-randomization", **of, "note": None},
+        {"method": "crd", **dict.fromkeys(of), "note": "needs feature maps, which the task does not show"},
+    ]
     print_table(_columns(rows))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= 60
