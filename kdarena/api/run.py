@@ -77,6 +77,7 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Calla
     with open_session(request) as session:
         keep_declarations(request.out, planned.plugins, {plugin.name for plugin in planned.chosen})
         outcome = session.arena(request, started).run(planned.chosen, planned.cards, named=planned.named)
+        session.display.close()
         boards = boards_of(session.record, request.out, planned.plugins, asked=session.recorder.asked)
         if show is not None:
             show(boards)

@@ -20,6 +20,7 @@ from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
     from kdarena.arena.arena import Arena
+    from kdarena.arena.display import PlainDisplay
     from kdarena.arena.recorder import Recorder
     from kdarena.record.runs import Record
 
@@ -97,11 +98,16 @@ def _check_tuning(request: Request) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """The record, the workers and the terminal of one command."""
+    """The record, the workers and the terminal of one command.
+
+    Attributes:
+        display: what runs, on standard error; closed before anything else is printed, or it would be drawn over.
+    """
 
     record: Record
     recorder: Recorder
     machine: Machine
+    display: PlainDisplay
 
     def arena(self, request: Request, started: float | None = None) -> Arena:
         """What carries out a request; ``started`` as in :class:`kdarena.arena.arena.Arena`."""
@@ -132,7 +138,7 @@ def open_session(request: Request) -> Iterator[Session]:
         )
         shown = display()
         try:
-            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers"), machine)
+            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers"), machine, shown)
         finally:
             shown.close()
             engine.close()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdarena.board.cells import corrected
 from kdarena.board.ranks import AGAINST_THE_RULES
-from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished
+from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished, verdict
 from kdarena.plan.budget import TARGET_ERROR
 from kdarena.plan.request import CONTROLS
 from kdarena.screen import clean, number, several
@@ -82,7 +82,9 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     student = CONTROLS[0]
     if board_seeds(board_rows) > 1:
         held = "[ ] for all rows together" if corrected(board_rows) else "[ ] for one row alone"
-        yield f"±, [ ]: 95 % over seeds, {held}. verdict: against {student}, tested over the whole board at {ALPHA}. rank: the places that are still possible."
+        words = f" verdict: against {student}, tested over the whole board at {ALPHA}." if any(verdict(row) for row in board_rows) else ""
+        places = " rank: the places that are still possible." if any(row["rank_low"] is not None for row in board_rows) else ""
+        yield f"±, [ ]: 95 % over seeds, {held}.{words}{places}"
     yield _detectable(board_rows)
     if references(board_rows):
         yield "Below the gap, to compare with: the teacher, and other trained networks."

@@ -60,6 +60,7 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
                 fixed = {**request.params.get(asked.method, {}), asked.parameter: value}
                 arena = session.arena(replace(request, params={**request.params, asked.method: fixed}))
                 outcomes.append(arena.run(chosen, cards, named=True))
+            session.display.close()
             show(request, asked, cards[0], asked_for(session.record.runs(), session.recorder.asked))
         return outcomes[-1].failures  # which names the failures of all
 

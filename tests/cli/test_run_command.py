@@ -11,6 +11,8 @@ from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.cli import run_command
 from kdarena.plan.spec import PhaseCost
 
+CLOSED = "the display is closed"
+
 
 @pytest.mark.parametrize(("spent", "status"), [(3000 * 0.02, 0), (3000 * 0.03, 1)])
 def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch, tmp_path, capsys, spent, status):
@@ -22,11 +24,15 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
     @contextmanager
     def session(request):
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
-        yield SimpleNamespace(arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}))
+        yield SimpleNamespace(
+            arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}), display=SimpleNamespace(close=lambda: print(CLOSED))
+        )
 
     monkeypatch.setattr(run, "open_session", session)
     monkeypatch.setattr(boards, "keep_declarations", lambda *given: None)
     monkeypatch.setattr(boards, "boards_of", lambda *given, **named: boards.boards_from(leaderboard_frame(runs, {})))
     assert run_command.run("kd", {"tasks": "digits", "out": tmp_path}, dry_run=False, fresh=False) == status
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{CLOSED}\ndigits: top1 on test")  # a table of what runs would be drawn over the board
     said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
-    assert (said in capsys.readouterr().err) is (status == 1)
+    assert (said in printed.err) is (status == 1)
