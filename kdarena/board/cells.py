@@ -94,13 +94,15 @@ def caption(board: pd.DataFrame) -> list[str]:
     training = "" if first["protocol"] == "validated" else ", trained on all of train and settings not chosen on validation"
     detectable = sorted(row["detectable"] for row in board_rows if row["detectable"] is not None and row["seeds"] == seeds)
     smallest = (
-        "unknown without the student and 2 seeds" if not detectable else " to ".join(dict.fromkeys(f"{value:.2f}" for value in (detectable[0], detectable[-1])))
+        "unknown without the student, 2 seeds and a spread"
+        if not detectable
+        else " to ".join(dict.fromkeys(f"{value:.2f}" for value in (detectable[0], detectable[-1])))
     )
     spent = "device time spent" if first["unit"] == "s" else "the share committed"
     return [
         f"{seeds} seed{'s' if seeds != 1 else ''}; {platform(first)}, {first['precision']}, {threads}{training}. "
-        f"Smallest detectable difference to the student (α 0.05, power 0.8): {smallest}.",
-        f"± and [ ] are 95 % t intervals over seeds, Δ is paired by seed; # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: {spent}.",
+        f"Smallest detectable difference to the student (α 0.05 over all rows together, power 0.8): {smallest}.",
+        f"± and [ ] are 95 % t intervals over seeds, of each row alone; those of Δ have variances moderated over the board (from six methods on). # orders complete rows by their mean, then incomplete and skipped ones, and claims no significance. budget %: {spent}.",
         'Supervision is what a method took in addition to labels: no teacher, the task\'s one reference teacher, N of its pool, specially trained ones, or its own; "its weights": its student starts from them. "in class" is # among the rows of one supervision.',
         *_unfinished(first),
         *_overlap(board_rows),

@@ -128,13 +128,13 @@ def only(lines, start):
 
 def test_with_one_seed_the_caption_says_that_nothing_is_detectable(synthetic):
     frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd")], {})
-    assert "unknown without the student and 2 seeds" in caption(next(split_boards(frame)))[0]
+    assert "unknown without the student, 2 seeds and a spread" in caption(next(split_boards(frame)))[0]
 
 
 def test_json_is_one_array_with_null_for_what_does_not_apply(frame):
     rows = json.loads(json_text(frame), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert [row["method"] for row in rows] == ["kd-ensemble", "kd", "student", "brittle", "crd"]
-    assert rows[0]["p_raw"] is None
+    assert rows[3]["p_raw"] is None
     assert rows[4]["mean"] is None
     assert len(rows[0]["run_ids"]) == 3
     assert list(rows[0]) == list(frame.columns)
@@ -152,7 +152,7 @@ def test_an_empty_frame_is_an_empty_array(frame):
 def test_csv_has_a_heading_and_empty_cells(frame):
     rows = list(csv.DictReader(io.StringIO(csv_text(frame))))
     assert list(rows[0]) == list(frame.columns)
-    assert (rows[0]["method"], rows[0]["tuned"], rows[0]["p_raw"]) == ("kd-ensemble", "false", "")
+    assert (rows[0]["method"], rows[0]["tuned"], rows[0]["version"]) == ("kd-ensemble", "false", "")
     assert float(rows[0]["mean"]) == frame.iloc[0]["mean"]
     assert len(rows[0]["run_ids"].split()) == 3
 
