@@ -74,14 +74,20 @@ def runs(
 @app.command()
 def leaderboard(
     format: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
-    publish: Annotated[Path | None, typer.Option("--publish", metavar="DIR", help="Also write md and csv of each board to this folder.")] = None,
+    publish: Annotated[
+        Path | None, typer.Option("--publish", metavar="DIR", help="Also write md, csv, json and the environment of each board to this folder.")
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option("--merge", metavar="DIR", help="Make the boards of these output directories together, not of --out; repeatable. They are only read."),
+    ] = None,
     plugin_paths: PluginPaths = None,
     out: Out = OUT,
 ) -> None:
     """Make the leaderboards from the record."""
     from kdarena.cli import listings
 
-    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()))
+    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()), tuple(merge or ()))
 
 
 @app.command()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdarena.board.selection import Asked
     from kdarena.method.plugin import Plugin
     from kdarena.record.declarations import Declaration
+    from kdarena.record.recorded import RecordedRun
     from kdarena.record.runs import Record
 
 FORMATS = ("table", "md", "csv", "json", "latex")
@@ -78,8 +79,8 @@ def runs(out: Path, as_json: bool, as_csv: bool) -> None:
         print_table(shown, [[str(row[0])[:8], *row[1:]] for row in rows])
 
 
-def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str]) -> None:
-    """The boards in one format."""
+def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], merge: Sequence[Path] = ()) -> None:
+    """The boards in one format, of the output directory or of those that are merged."""
     from kdarena.board import formats
     from kdarena.board.publish import publish
     from kdarena.record.runs import Record
@@ -92,14 +93,15 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
         from kdarena.method.discovery import discover
 
         plugins = discover(paths)
-    frame = boards_of(Record.open(out, create=False), out, plugins)
+    runs, methods = merged_records(merge, plugins) if merge else recorded(Record.open(out, create=False), out, plugins)
+    frame = board_frame(runs, methods)
     if wanted == "table":
         print_boards(frame)
     else:
         text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     if publish_to is not None:
-        for path in publish(frame, publish_to):
+        for path in publish(frame, publish_to, runs):
             print(f"written: {path}", file=sys.stderr)
 
 
@@ -111,16 +113,46 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
         plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
-    from kdarena.board.leaderboard import leaderboard_frame
+    return board_frame(*recorded(record, out, plugins), asked=asked)
+
+
+def recorded(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> tuple[list[RecordedRun], dict[str, Declaration]]:
+    """The runs of a record and what their methods declare; ``plugins`` as for :func:`boards_of`."""
     from kdarena.record import declarations
-    from kdarena.tracks import cards
 
     runs = record.runs()
     if plugins is None and {run.spec.method for run in runs} - declarations.read(out).keys():
         from kdarena.method.discovery import discover  # brings torch, which a board does without
 
         plugins = discover()
-    methods = keep_declarations(out, plugins or ())
+    return runs, keep_declarations(out, plugins or ())
+
+
+def merged_records(directories: Sequence[Path], plugins: Sequence[Plugin] | None = None) -> tuple[list[RecordedRun], dict[str, Declaration]]:
+    """The runs of several records and what their methods declare; nothing is written to their directories.
+
+    Raises:
+        UserError: one is no output directory, or they can't be compared.
+    """
+    from kdarena.board.merge import Part, merge
+    from kdarena.record import declarations
+    from kdarena.record.runs import Record
+
+    named = {directory.resolve(): directory for directory in directories}
+    parts = [Part(str(directory), Record.open(directory, create=False, untouched=True).runs(), declarations.read(directory)) for directory in named.values()]
+    runs, kept = merge(parts)
+    if plugins is None and {run.spec.method for run in runs} - kept.keys():
+        from kdarena.method.discovery import discover
+
+        plugins = discover()
+    return runs, declarations.merged(kept, _declared(plugins or ()))
+
+
+def board_frame(runs: Sequence[RecordedRun], methods: Mapping[str, Declaration], *, asked: Mapping[str, Asked] | None = None) -> pd.DataFrame:
+    """The frame of all boards of runs, or of those that a command ``asked`` for."""
+    from kdarena.board.leaderboard import leaderboard_frame
+    from kdarena.tracks import cards
+
     return leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()})
 
 
@@ -132,12 +164,17 @@ def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str]
     """
     from kdarena.record import declarations
 
-    methods = {
-        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None
-    }
+    methods = _declared(plugins, run)
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         declarations.keep(out, methods)
     return declarations.merged(declarations.read(out), methods)
+
+
+def _declared(plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:
+    """What plugins declare, with the digest of their code where they are ``run``."""
+    from kdarena.record.declarations import Declaration
+
+    return {plugin.name: Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None}
 
 
 def print_boards(frame: pd.DataFrame) -> None:

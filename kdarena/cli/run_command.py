@@ -78,7 +78,7 @@ def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Ma
 
     frame = boards_of(record, out, plugins, asked=asked)
     print_tables(frame)
-    for path in publish(frame, out / "leaderboards"):
+    for path in publish(frame, out / "leaderboards", record.runs()):
         print(f"written: {path}", file=sys.stderr)
     return failed_rows(frame)
 

@@ -23,11 +23,11 @@ from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import find_card
 
-BOARDS = 10 if SHORT else 200
+BOARDS = 10 if SHORT else 150
 """Simulated, of each kind, size and number of seeds."""
 SIZES, SEEDS = (4, 12, 38), (3, 5, 10)
 STEPS = 50
-REAL = {"student": 18, "dml": 9} if SHORT else {"student": 216, "dml": 45, "msd": 45, "one": 45}
+REAL = {"student": 18, "dml": 9} if SHORT else {"student": 180, "dml": 36, "msd": 36, "one": 36}
 """Real runs of each method, none of which has a teacher, on as many seeds."""
 SET = 3
 """Seeds of each set of real runs."""

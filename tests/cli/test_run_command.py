@@ -21,7 +21,7 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
     @contextmanager
     def session(request):
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
-        yield SimpleNamespace(arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}))
+        yield SimpleNamespace(arena=lambda request, started: arena, record=SimpleNamespace(runs=lambda: runs), recorder=SimpleNamespace(asked={}))
 
     monkeypatch.setattr(run_command, "open_session", session)
     monkeypatch.setattr(run_command, "keep_declarations", lambda *given: None)
