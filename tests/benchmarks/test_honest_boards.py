@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.special import digamma, polygamma, stdtr
+from scipy.stats import binomtest, ttest_1samp
 
 from benchmarks.made_up_boards import KINDS, half_better
 from benchmarks.tools import SHORT
+from kdarena.board.moderation import FEWEST_METHODS, trigamma_inverse
 from kdarena.board.pairs import Pairs, compare_pairs, holm
 from kdarena.board.power import ALPHA, WANTED, detectable_difference, power
 from kdarena.execute.execute import execute
@@ -24,7 +26,7 @@ from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import find_card
 
 BOARDS = 10 if SHORT else 150
-"""Simulated, of each kind, size and number of seeds."""
+"""Simulated, of each kind, size and number of seeds; four times as many of few methods, which cost little."""
 SIZES, SEEDS = (4, 12, 38), (3, 5, 10)
 STEPS = 50
 REAL = {"student": 18, "dml": 9} if SHORT else {"student": 180, "dml": 36, "msd": 36, "one": 36}
@@ -58,23 +60,23 @@ def wrong_claims(values: np.ndarray, means: np.ndarray) -> tuple[bool, bool]:
 
 @pytest.mark.parametrize("methods", SIZES)
 def test_simulated_boards_claim_no_more_than_their_level_allows(methods):
-    random = np.random.default_rng(methods)
+    random, boards = np.random.default_rng(methods), BOARDS * (4 if methods < FEWEST_METHODS else 1)
     truths = {"all equal": np.zeros(methods), "half better": half_better(methods)}
     wrong = {(truth, claim): 0 for truth in truths for claim in ("to the student", "of an order")}
     print()
     for seeds in SEEDS:
         for kind, noise in KINDS.items():
             here = dict.fromkeys(wrong, 0)
-            for _ in range(BOARDS):
+            for _ in range(boards):
                 drawn = noise(methods, seeds, random)
                 for truth, means in truths.items():
                     for claim, so in zip(("to the student", "of an order"), wrong_claims(drawn + means[:, None], means), strict=True):
                         here[truth, claim] += so
-            print(f"{methods:2d} methods, {seeds:2d} seeds, {kind:39s}" + ", ".join(f"{count / BOARDS:.3f}" for count in here.values()))
+            print(f"{methods:2d} methods, {seeds:2d} seeds, {kind:39s}" + ", ".join(f"{count / boards:.3f}" for count in here.values()))
             for what, count in here.items():
-                assert within_level(count, BOARDS), (seeds, kind, what, count)
+                assert within_level(count, boards), (seeds, kind, what, count)
                 wrong[what] += count
-    together = BOARDS * len(SEEDS) * len(KINDS)
+    together = boards * len(SEEDS) * len(KINDS)
     for what, count in wrong.items():
         print(f"{methods:2d} methods, {together} boards, wrong claim {what[1]}, {what[0]}: {count / together:.4f}")
         assert within_level(count, together, 0.95), (what, count)
@@ -99,6 +101,37 @@ def test_a_planted_effect_is_found_at_least_as_often_as_the_power_says_and_hardl
     )
     assert share.high >= np.mean(expected)
     assert share.low <= np.mean(expected) + 0.15
+
+
+def paired_p(values: np.ndarray) -> np.ndarray:
+    """Of plain paired t tests of all rows against the student in row 0."""
+    return np.asarray(ttest_1samp(values[1:] - values[0], 0.0, axis=1).pvalue)
+
+
+def moderated_difference_p(values: np.ndarray) -> np.ndarray:
+    """Of the same with variances of the differences moderated over the board, as if each difference had noise of its own."""
+    differences = values[1:] - values[0]
+    free, variances = differences.shape[1] - 1, differences.var(1, ddof=1)
+    logs = np.log(variances) - digamma(free / 2) + math.log(free / 2)
+    half = trigamma_inverse(max(float(logs.var(ddof=1)) - float(polygamma(1, free / 2)), 1e-4))
+    centre = math.exp(float(logs.mean()) + float(digamma(half)) - math.log(half))
+    moderated = (2 * half * centre + free * variances) / (2 * half + free)
+    return np.asarray(2 * stdtr(2 * half + free, -np.abs(differences.mean(1)) / np.sqrt(moderated / differences.shape[1])))
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_tests_without_correction_or_with_moderated_differences_claim_more_than_their_level(seeds):
+    methods, random = 38, np.random.default_rng(seeds)
+    uncorrected, differences = {}, {}
+    for kind, noise in KINDS.items():
+        boards = [noise(methods, seeds, random) for _ in range(2 * BOARDS)]
+        uncorrected[kind] = np.mean([(paired_p(values) <= ALPHA).any() for values in boards])
+        differences[kind] = np.mean([(holm(moderated_difference_p(values)) <= ALPHA).any() for values in boards])
+    print()
+    for name, shares in (("paired t without correction", uncorrected), ("moderated differences with Holm", differences)):
+        print(f"{methods} methods, {seeds} seeds, {name}: a false claim on {min(shares.values()):.2f} to {max(shares.values()):.2f} of the boards")
+    assert min(uncorrected.values()) > 2 * ALPHA
+    assert max(differences.values()) > 2 * ALPHA
 
 
 @pytest.fixture(scope="session")

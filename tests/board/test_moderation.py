@@ -45,6 +45,19 @@ def test_the_freedom_that_the_variances_were_drawn_with_is_not_overstated():
     assert 0.8 * prior < found.prior <= 1.05 * prior
 
 
+def test_the_centre_is_that_of_the_distribution():
+    random, prior, seeds = np.random.default_rng(2), 6.0, 6
+    found = moderated_variances(noisy(methods=4000, seeds=seeds, scale=np.sqrt(prior / random.chisquare(prior, 4000))))
+    # the mean of an inverse chi-square variance is prior / (prior - 2) times its centre, here 1
+    expected = (prior + (seeds - 1) * prior / (prior - 2)) / (prior + seeds - 1)
+    assert found.variances.mean() == pytest.approx(expected, rel=0.04)
+
+
+def test_what_a_common_effect_of_few_methods_takes_of_their_variances_is_given_back():
+    means = [moderated_variances(noisy(methods=6, seeds=4, random=random)).variances.mean() for random in range(200)]
+    assert 0.75 < np.mean(means) < 1.05
+
+
 def test_a_method_that_scatters_much_more_than_the_others_keeps_a_large_variance():
     scale = np.ones(30)
     scale[7] = 10.0
