@@ -122,9 +122,11 @@ def test_budgets_of_time_with_the_same_prices_join(synthetic):
     assert rows["student"]["seeds"] == 3 and rows["kd"]["rank"] == 1
 
 
-@pytest.mark.parametrize("purpose", [None, "tune"])
-def test_a_record_without_a_final_run_is_refused_by_name(synthetic, purpose):
-    runs = [synthetic.run("kd", purpose=purpose)] if purpose else []
+@pytest.mark.parametrize("holds", ["nothing", "trials", "skipped"])
+def test_a_record_without_a_final_run_is_refused_by_name(synthetic, holds):
+    runs = {"nothing": [], "trials": [synthetic.run("kd", purpose="tune")], "skipped": [synthetic.failed("crd", 0, "skipped", "no maps", reference=None)]}[
+        holds
+    ]
     assert refused(part("a", *synthetic.runs("kd", KD)), part("empty", *runs)).startswith("empty holds no final run")
 
 
