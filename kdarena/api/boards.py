@@ -13,6 +13,8 @@ import pandas as pd
 from kdarena.board.caption import failed_rows
 from kdarena.board.formats import html
 from kdarena.board.leaderboard import leaderboard_frame
+from kdarena.board.merge import Part
+from kdarena.board.merge import merge as merge_parts
 from kdarena.board.publish import publish as publish_boards
 from kdarena.plan.request import Request
 from kdarena.record import declarations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from kdarena.board.selection import Asked
     from kdarena.method.plugin import Plugin
     from kdarena.record.declarations import Declaration
+    from kdarena.record.recorded import RecordedRun
 
 
 class Boards(pd.DataFrame):
@@ -52,32 +55,43 @@ def boards_from(frame: pd.DataFrame) -> Boards:
     return boards
 
 
-def leaderboard(out: str | Path = Request.out, *, plugin_paths: str | Path | Sequence[str | Path] = (), publish: str | Path | None = None) -> Boards:
+def leaderboard(
+    out: str | Path = Request.out,
+    *,
+    plugin_paths: str | Path | Sequence[str | Path] = (),
+    publish: str | Path | None = None,
+    merge: str | Path | Sequence[str | Path] = (),
+) -> Boards:
     """The boards of all recorded runs, as ``kdarena leaderboard`` makes them.
 
     Args:
         out: the output directory.
         plugin_paths: files of your own methods.
         publish: a folder, to which the boards are written too.
+        merge: output directories whose boards are made together, and not those of ``out``; they are only read.
 
     Raises:
-        UserError: nothing is recorded there, or the folder can't be written.
+        UserError: nothing is recorded there, the records can't be compared, or the folder can't be written.
     """
-    paths = [plugin_paths] if isinstance(plugin_paths, (str, Path)) else plugin_paths
+    paths, directories = ([one] if isinstance(one, (str, Path)) else list(one) for one in (plugin_paths, merge))
     plugins = None
     if paths or publish is not None:  # what is published names papers and defaults as the installed plugins do now
         from kdarena.method.discovery import discover
 
         plugins = discover(tuple(map(str, paths)))
-    boards = boards_of(Record.open(Path(out), create=False), Path(out), plugins)
+    if directories:
+        runs, methods = merged_records([Path(directory) for directory in directories], plugins)
+    else:
+        runs, methods = recorded(Record.open(Path(out), create=False), Path(out), plugins)
+    boards = board_frame(runs, methods)
     if publish is not None:
-        write(boards, Path(publish))
+        write(boards, Path(publish), runs)
     return boards
 
 
-def write(boards: pd.DataFrame, folder: Path) -> None:
-    """Write each board to a folder, and name the files on standard error."""
-    for path in publish_boards(boards, folder):
+def write(boards: pd.DataFrame, folder: Path, runs: Sequence[RecordedRun]) -> None:
+    """Write each board to a folder, with the environments of its runs, and name the files on standard error."""
+    for path in publish_boards(boards, folder, runs):
         print(f"written: {path}", file=sys.stderr)
 
 
@@ -89,12 +103,37 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
         plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
+    return board_frame(*recorded(record, out, plugins), asked=asked)
+
+
+def recorded(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> tuple[list[RecordedRun], dict[str, Declaration]]:
+    """The runs of a record and what their methods declare; ``plugins`` as for :func:`boards_of`."""
     runs = record.runs()
     if plugins is None and {run.spec.method for run in runs} - declarations.read(out).keys():
         from kdarena.method.discovery import discover  # brings torch, which a board does without
 
         plugins = discover()
-    methods = keep_declarations(out, plugins or ())
+    return runs, keep_declarations(out, plugins or ())
+
+
+def merged_records(directories: Sequence[Path], plugins: Sequence[Plugin] | None = None) -> tuple[list[RecordedRun], dict[str, Declaration]]:
+    """The runs of several records and what their methods declare; nothing is written to their directories.
+
+    Raises:
+        UserError: one is no output directory, or they can't be compared.
+    """
+    named = {directory.resolve(): directory for directory in directories}
+    parts = [Part(str(directory), Record.open(directory, create=False, untouched=True).runs(), declarations.read(directory)) for directory in named.values()]
+    runs, kept = merge_parts(parts)
+    if plugins is None and {run.spec.method for run in runs} - kept.keys():
+        from kdarena.method.discovery import discover
+
+        plugins = discover()
+    return runs, declarations.merged(kept, _declared(plugins or ()))
+
+
+def board_frame(runs: Sequence[RecordedRun], methods: Mapping[str, Declaration], *, asked: Mapping[str, Asked] | None = None) -> Boards:
+    """All boards of runs, or of those that a command ``asked`` for."""
     return boards_from(leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()}))
 
 
@@ -104,9 +143,14 @@ def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str]
     Args:
         run: names of the methods that a command runs: from now on their code is that which counts on a board of all runs.
     """
-    methods = {
-        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None
-    }
+    methods = _declared(plugins, run)
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         declarations.keep(out, methods)
     return declarations.merged(declarations.read(out), methods)
+
+
+def _declared(plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:
+    """What plugins declare, with the digest of their code where they are ``run``."""
+    return {
+        plugin.name: declarations.Declaration.of(plugin.method, plugin.source if plugin.name in run else "") for plugin in plugins if plugin.method is not None
+    }

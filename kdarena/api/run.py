@@ -81,7 +81,7 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Calla
         boards = boards_of(session.record, request.out, planned.plugins, asked=session.recorder.asked)
         if show is not None:
             show(boards)
-        write(boards, request.out / "leaderboards")
+        write(boards, request.out / "leaderboards", session.record.runs())
     boards.failures = (*outcome.failures, *boards.failures)
     return boards
 

@@ -102,13 +102,14 @@ def _tuning(costs: Mapping[str, Sequence[PhaseCost]], allocation: Allocation) ->
 
 def can_show(seeds: int) -> tuple[str, ...]:
     """What so many seeds can show, in spreads; what a spread is in points, only the runs can say."""
-    from kdarena.board.statistics import detectable_difference
+    from kdarena.board.power import detectable_difference
 
-    spreads = detectable_difference(1.0, seeds) if seeds > 1 else None
-    if spreads is None:
+    if seeds < 2:
         return ("one seed shows no difference: how far seeds differ is not seen",)
+    spreads = detectable_difference(1.0, seeds, seeds - 1)
     return (
-        f"{seeds} seeds show, four times in five, a difference to the student that is {spreads:.1f} times as large as its spread from seed to seed; the board says how many points that is",
+        f"{seeds} seeds show, four times in five, a difference of one method to the student that is {spreads:.1f} times as large as its spread from seed to seed; "
+        "the board says how many points that is, where it is corrected for the number of methods",
     )
 
 

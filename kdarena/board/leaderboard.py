@@ -11,13 +11,14 @@ import pandas as pd
 
 from kdarena.board.answer import answer
 from kdarena.board.equal_updates import equal_updates_difference
+from kdarena.board.evidence import RowValues, evidence
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.payment import outside_seconds, unpaid
-from kdarena.board.ranks import with_ranks
+from kdarena.board.ranks import UNRANKED, with_ranks
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
 from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
-from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
+from kdarena.board.statistics import mean_interval
 from kdarena.board.supervision import supervision
 from kdarena.board.variants import Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
 from kdarena.plan.board import Board, Place
@@ -36,7 +37,8 @@ COLUMNS = names("""
 """)
 """What the contract promises, in its order."""
 FURTHER_COLUMNS = names("""
-    rank rank_class student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
+    rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
+    student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
     data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json answer
 """)
@@ -61,7 +63,8 @@ def leaderboard_frame(
     """All boards one after another, each in the order of its rows; a value that does not apply is None.
 
     ``rank`` orders rows by their mean and says nothing of significance; ``rank_class`` is the same among the rows of one supervision. A row with
-    a seed that is not done comes after all complete rows, one that can't be compared after those and without a rank; nothing is imputed. ``budget``,
+    a seed that is not done comes after all complete rows, one that can't be compared after those and without a rank; nothing is imputed. What is
+    tested is in docs/statistics.md: ``family`` is the number of rows that are tested together, None for a row outside of them. ``budget``,
     ``committed``, ``spent_s``, ``steps``, ``samples`` and ``flops`` are means of a training run; ``tuning_s`` and ``teacher_s`` are sums.
 
     Args:
@@ -134,7 +137,6 @@ def _board_rows(
             "metric": metric,
             **_declared(methods.get(name), best),
             **_scores(best, metric),
-            **_differences(best, student, reference, metric),
             **_equal_updates(best, student, ladder, metric),
             **_costs(board, best, own_trials, spent_on),
             **spent(board, best, student),
@@ -154,8 +156,9 @@ def _board_rows(
         row["complete"] = best.complete(seeds, f"test/{metric}")
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
+    rows = _with_evidence(rows, list(variants_of.values()), student, reference, metric)
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
-    in_order = [*with_ranks(rows), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
+    in_order = [*with_ranks(rows, len(seeds)), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
     sentences = answer(in_order, controls)
     return [{**row, "answer": sentences} for row in in_order]
 
@@ -196,20 +199,13 @@ def _scores(variant: Variant, metric: str) -> dict[str, Any]:
     }
 
 
-def _differences(variant: Variant, student: Sequence[Variant], reference: Sequence[Variant], metric: str) -> dict[str, Any]:
-    """Differences by seed to the student and to the reference method, and the smallest that the first could detect."""
-    differences: dict[str, Any] = {}
-    for column, control in (("delta_student", student), ("delta_kd", reference)):
-        if not control or control[0] is variant:
-            continue
-        interval = paired_difference(variant.values(f"test/{metric}"), control[0].values(f"test/{metric}"))
-        if interval is None:
-            continue
-        differences |= {column: interval.mean, f"{column}_low": interval.low, f"{column}_high": interval.high}
-        if control is student and interval.deviation is not None:
-            differences["detectable"] = detectable_difference(interval.deviation, interval.count)
-            differences["seeds_needed"] = seeds_needed(interval.mean, interval.deviation)
-    return differences
+def _with_evidence(
+    rows: Sequence[dict[str, Any]], bests: Sequence[Sequence[Variant]], student: Sequence[Variant], reference: Sequence[Variant], metric: str
+) -> list[dict[str, Any]]:
+    """Rows with what compares them; ``bests`` are their variants, that which is ranked first."""
+    values = [RowValues(best.values(f"test/{metric}"), row["complete"] and row["status"] not in UNRANKED) for row, (best, *_) in zip(rows, bests, strict=True)]
+    controls = [next((place for place, (best, *_) in enumerate(bests) if control and best is control[0]), None) for control in (student, reference)]
+    return [row | columns for row, columns in zip(rows, evidence(values, *controls), strict=True)]
 
 
 def _equal_updates(variant: Variant, student: Sequence[Variant], ladder: Sequence[RecordedRun], metric: str) -> dict[str, Any]:

@@ -75,7 +75,13 @@ def runs(
 @app.command()
 def leaderboard(
     format: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
-    publish: Annotated[Path | None, typer.Option("--publish", metavar="DIR", help="Also write md and csv of each board to this folder.")] = None,
+    publish: Annotated[
+        Path | None, typer.Option("--publish", metavar="DIR", help="Also write md, csv, json and the environment of each board to this folder.")
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option("--merge", metavar="DIR", help="Make the boards of these output directories together, not of --out; repeatable. They are only read."),
+    ] = None,
     wide: Wide = False,
     plugin_paths: PluginPaths = None,
     out: Out = OUT,
@@ -83,7 +89,7 @@ def leaderboard(
     """Make the leaderboards from the record."""
     from kdarena.cli import listings
 
-    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()), wide)
+    listings.leaderboard(out, format, publish, tuple(plugin_paths or ()), tuple(merge or ()), wide)
 
 
 @app.command()

@@ -95,14 +95,14 @@ def _run_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     ]
 
 
-def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], wide: bool = False) -> None:
-    """The boards in one format."""
+def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], merge: Sequence[Path] = (), wide: bool = False) -> None:
+    """The boards in one format, of the output directory or of those that are merged."""
     from kdarena.api.boards import leaderboard as leaderboard_of
     from kdarena.board import formats
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
-    frame = leaderboard_of(out, plugin_paths=paths, publish=publish_to)
+    frame = leaderboard_of(out, plugin_paths=paths, publish=publish_to, merge=merge)
     if wanted == "table":
         print_boards(frame, wide)
     else:

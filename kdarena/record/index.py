@@ -74,13 +74,17 @@ def load(directory: Path, run_id: str) -> Document:
     return document
 
 
-def read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
-    """All runs in the order in which they were recorded, and the files that can't be read; the index is completed on the way."""
+def read(directory: Path, *, complete: bool = True) -> tuple[list[RecordedRun], list[Unreadable]]:
+    """All runs in the order in which they were recorded, and the files that can't be read.
+
+    Args:
+        complete: whether to complete the index on the way; otherwise nothing is written.
+    """
     with _without_collection():
-        return _read(directory)
+        return _read(directory, complete)
 
 
-def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
+def _read(directory: Path, complete: bool) -> tuple[list[RecordedRun], list[Unreadable]]:
     stamps = _stamps(directory)
     lines, damage = _lines(directory)
     known = {entry["file"]: (entry, line) for entry, line in lines if stamps.get(entry["file"]) == (entry["size"], entry["changed"])}
@@ -102,6 +106,10 @@ def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
             unreadable.append(Unreadable(directory / RUNS / name, " ".join(str(error).split()), broken=False))
         else:
             added.append(_line(name, stamp, document))
+    read.sort(key=lambda pair: (pair[0], pair[1].run_id))
+    runs = [run for _, run in read]
+    if not complete:
+        return runs, unreadable
     if damage and (known or added):
         if _rewrite(directory, [*(line for _, line in known.values()), *added]):
             warnings.warn(f"{directory / INDEX}: {damage}; made again from the files of the runs", category=Notice, stacklevel=4)
@@ -109,8 +117,7 @@ def _read(directory: Path) -> tuple[list[RecordedRun], list[Unreadable]]:
         _rewrite(directory, [*(line for _, line in known.values()), *added])
     elif added:
         _append(directory, added)
-    read.sort(key=lambda pair: (pair[0], pair[1].run_id))
-    return [run for _, run in read], unreadable
+    return runs, unreadable
 
 
 @contextlib.contextmanager

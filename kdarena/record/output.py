@@ -51,13 +51,16 @@ def mark(directory: Path) -> None:
     write_atomically(directory / MARK, json.dumps({"format": FORMAT}) + "\n")
 
 
-def check(directory: Path) -> int:
+def check(directory: Path, *, restore: bool = True) -> int:
     """Check that ``directory`` is an output directory of a version that can be read; returns it.
+
+    Args:
+        restore: as in :func:`format_of`.
 
     Raises:
         UserError: it isn't; the line says what to do.
     """
-    version = format_of(directory)
+    version = format_of(directory, restore=restore)
     if version == 1:
         raise UserError(f"{directory} is of format 1, this kdarena reads format {FORMAT}; convert it: kdarena record convert --out {directory}")
     if version not in READABLE:
@@ -65,8 +68,11 @@ def check(directory: Path) -> int:
     return int(version)
 
 
-def format_of(directory: Path) -> Any:
-    """The version that an output directory says it is of; where its mark was lost, the mark is written again, which is said.
+def format_of(directory: Path, *, restore: bool = True) -> Any:
+    """The version that an output directory says it is of.
+
+    Args:
+        restore: whether a mark that was lost is written again, which is said; otherwise nothing is written.
 
     Raises:
         UserError: it is no output directory, or does not say.
@@ -87,6 +93,8 @@ def format_of(directory: Path) -> Any:
         raise UserError(
             f'{path}: {reason}, and the runs are in mlflow.db alone, as in format 1; write {{"format": 1}} to it, then: kdarena record convert --out {directory}'
         )
+    if not restore:
+        return FORMAT
     with contextlib.suppress(OSError):  # another's directory may be read and not be written
         mark(directory)
         warnings.warn(f"{path}: {reason}; written again, since the directory is an output directory of kdarena", category=Notice, stacklevel=3)

@@ -33,21 +33,23 @@ MLFLOW_SECONDS = 0.5
 class Record:
     """The runs of one output directory. Use :meth:`open`."""
 
-    def __init__(self, directory: Path, lock: IO[str] | None, mlflow: MlflowCopy):
+    def __init__(self, directory: Path, lock: IO[str] | None, mlflow: MlflowCopy, *, untouched: bool = False):
         self.directory = directory
+        self._untouched = untouched
         self._lock = lock
         self._mlflow: MlflowCopy | None = mlflow
         self._mlflow_due = time.monotonic() + MLFLOW_EVERY
         self._latest = 0
 
     @staticmethod
-    def open(directory: Path, *, tracking_uri: str | None = None, create: bool = True) -> Record:
+    def open(directory: Path, *, tracking_uri: str | None = None, create: bool = True, untouched: bool = False) -> Record:
         """Open the record of an output directory.
 
         Args:
             directory: the output directory.
             tracking_uri: another MLflow store to write to; by default what ``MLFLOW_TRACKING_URI`` says, else the directory's own database.
             create: open for writing: make what is missing and keep other writers out. False: only read.
+            untouched: where it is only read, do not even complete its index.
 
         Raises:
             UserError: the directory is missing (without ``create``), of another version, no output directory, or being
@@ -57,12 +59,12 @@ class Record:
         if create:
             output.claim(directory)
         else:
-            output.check(directory)
+            output.check(directory, restore=not untouched)
         lock = output.lock(directory) if create else None
         directory = directory.resolve()
         if create:
             output.clean(directory)
-        return Record(directory, lock, MlflowCopy(directory, tracking_uri))
+        return Record(directory, lock, MlflowCopy(directory, tracking_uri), untouched=untouched)
 
     def close(self) -> None:
         """Write to MLflow what it lacks, and let others write. Reading goes on."""
@@ -139,7 +141,7 @@ class Record:
         A file that can't be read is named in a warning and left out. One that is not whole is put aside where the record is open
         for writing, so that it is named once.
         """
-        runs, unreadable = index.read(self.directory)
+        runs, unreadable = index.read(self.directory, complete=not self._untouched)
         for file in unreadable:
             warnings.warn(f"{file.path}: left out, since it can't be read ({file.reason}); {self._remedy(file)}", category=Notice, stacklevel=2)
         return runs

@@ -11,9 +11,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import tools
+from kdarena.board.evidence import RowValues, evidence
 from kdarena.execute.execute import execute
 from kdarena.execute.workspace import Workspace
 from kdarena.method.declaration import REFERENCE
@@ -101,3 +103,16 @@ def test_the_board_of_ten_thousand_runs_takes_three_seconds_from_the_start_of_th
         seconds.append(time.perf_counter() - started)
     print(f"\nthe boards of {RUNS} runs in {min(seconds):.2f} s, {len(done.stdout) / 1000:.0f} kB of JSON")
     assert min(seconds) < 3.0 * (tools.GROSS if tools.SHORT else 1)
+
+
+@pytest.mark.benchmark
+def test_the_statistics_of_fifty_methods_with_twenty_seeds_take_a_fifth_of_a_second():
+    values = np.random.default_rng(0).normal(90.0, 1.0, (50, 20)) + np.linspace(0, 3, 50)[:, None]
+    rows = [RowValues(dict(enumerate(row)), True) for row in values.tolist()]
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        evidence(rows, 0, 1)
+        seconds.append(time.perf_counter() - started)
+    print(f"\n50 methods with 20 seeds are compared in {min(seconds) * 1e3:.0f} ms")
+    assert min(seconds) < 0.2

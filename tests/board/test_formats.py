@@ -113,7 +113,7 @@ def test_with_one_seed_the_caption_says_that_nothing_is_detectable(synthetic):
 def test_json_is_one_array_with_null_for_what_does_not_apply(frame):
     rows = json.loads(json_text(frame), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert [row["method"] for row in rows] == ["kd-ensemble", "kd", "student", "brittle", "crd"]
-    assert rows[0]["p_raw"] is None
+    assert rows[3]["p_raw"] is None
     assert rows[4]["mean"] is None
     assert len(rows[0]["run_ids"]) == 3
     assert list(rows[0]) == list(frame.columns)
@@ -131,7 +131,7 @@ def test_an_empty_frame_is_an_empty_array(frame):
 def test_csv_has_a_heading_and_empty_cells(frame):
     rows = list(csv.DictReader(io.StringIO(csv_text(frame))))
     assert list(rows[0]) == list(frame.columns)
-    assert (rows[0]["method"], rows[0]["tuned"], rows[0]["p_raw"]) == ("kd-ensemble", "false", "")
+    assert (rows[0]["method"], rows[0]["tuned"], rows[0]["version"]) == ("kd-ensemble", "false", "")
     assert float(rows[0]["mean"]) == frame.iloc[0]["mean"]
     assert len(rows[0]["run_ids"].split()) == 3
 
@@ -177,24 +177,53 @@ def test_durations_are_short(seconds, text):
     assert duration(seconds) == text
 
 
-def test_publishing_writes_markdown_and_csv_with_the_ids_of_the_runs(frame, tmp_path):
+def test_publishing_writes_each_board_with_the_ids_of_the_runs(frame, tmp_path):
     written = publish(frame, tmp_path / "boards")
-    assert [path.name for path in written] == ["digits_60s_cpu_fp32_1t.md", "digits_60s_cpu_fp32_1t.csv"]
+    assert [path.name for path in written] == [f"digits_60s_cpu_fp32_1t.{suffix}" for suffix in ("md", "csv", "json", "environment.json")]
     text = written[0].read_text()
     for run_id in (run_id for row in frame["run_ids"] for run_id in row):
         assert run_id in text
     assert len(list(csv.DictReader(io.StringIO(written[1].read_text())))) == 5
+    assert json.loads(written[2].read_text()) == json.loads(json_text(frame))
+
+
+def test_published_json_compares_line_by_line(synthetic, tmp_path):
+    def lines(value):
+        frame = leaderboard_frame([synthetic.run("student"), synthetic.run("kd", value=value)], {})
+        return publish(frame.drop(columns=["run_ids"]).assign(run_ids=[["id"]] * 2), tmp_path)[2].read_text().splitlines()
+
+    first, second = lines(91.0), lines(91.0 + 1e-13)
+    changed = [one.split(":")[0].strip() for one, other in zip(first, second, strict=True) if one != other]
+    assert set(changed) == {'"mean"', '"delta_student"', '"delta_equal_updates"', '"mean_default"', '"validation"', '"delta_kd"'}
+    names = [line.split(":")[0] for line in first if line.startswith('  "')]
+    half = len(names) // 2
+    assert names[:half] == names[half:] == sorted(names[:half])
+
+
+def test_the_environment_of_a_board_has_every_value_of_its_runs_once(synthetic, tmp_path):
+    runs = [synthetic.run("kd", seed, environment={"torch": "2.13.0", "commit": commit}) for seed, commit in enumerate(("b" * 40, "a" * 40, "b" * 40))]
+    other = synthetic.run("kd", 0, environment={"torch": "2.14.0"}, torch="2.14.0")
+    written = publish(leaderboard_frame([*runs, other], {}), tmp_path, [*runs, other])
+    first, second = (json.loads(path.read_text()) for path in written if path.name.endswith(".environment.json"))
+    assert first["environment"] == {"commit": f"{'a' * 40}, {'b' * 40}", "torch": "2.13.0"}
+    assert second["environment"] == {"torch": "2.14.0"}
+    assert (first["board"]["task"], first["board"]["budget"], second["board"]["torch"]) == ("digits", 60.0, "2.14.0")
+
+
+def test_a_page_is_published_where_there_is_one(frame, tmp_path):
+    assert "leaderboard.html" not in [path.name for path in publish(frame, tmp_path)]
+    assert publish(frame, tmp_path, page="<p>")[-1].read_text() == "<p>"
 
 
 def test_publishing_again_writes_the_same_files(frame, tmp_path):
     first = [path.read_bytes() for path in publish(frame, tmp_path)]
     assert [path.read_bytes() for path in publish(frame, tmp_path)] == first
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_boards_that_differ_in_their_data_alone_have_files_of_their_own(synthetic, tmp_path):
     frame = leaderboard_frame([synthetic.run("kd"), synthetic.run("kd", data="other")], {})
-    assert len(set(publish(frame, tmp_path))) == 4
+    assert len(set(publish(frame, tmp_path))) == 8
 
 
 def test_a_hostile_task_name_stays_inside_the_folder(synthetic, tmp_path):

@@ -35,7 +35,7 @@ def test_where_no_hook_alone_takes_so_much_their_sum_is_said(synthetic):
 
 
 def test_what_is_just_below_is_paid(synthetic):
-    row = rows([synthetic.run("kd", seed, outside={"build_student": 5.9}) for seed in (0, 1)])["kd"]
+    row = rows([synthetic.run("kd", seed, outside={"build_student": 5.9}) for seed in range(3)])["kd"]
     assert (row["status"], row["rank"], row["status_note"]) == ("done", 1, None)
 
 
@@ -61,10 +61,10 @@ def test_of_tiny_budgets_nothing_is_said_below_a_floor(synthetic):
 
 def test_unpaid_rows_come_after_all_that_have_a_rank_and_before_what_was_skipped(synthetic):
     runs = [
-        *synthetic.runs("student", [88.0, 89.0]),
-        *synthetic.runs("kd", [99.0, 99.0], outside={"updates": 60.0}),
-        synthetic.run("crd", 0, 80.0),
-        synthetic.failed("crd", 1),
+        *synthetic.runs("student", [88.0, 89.0, 90.0]),
+        *synthetic.runs("kd", [99.0] * 3, outside={"updates": 60.0}),
+        *synthetic.runs("crd", [80.0, 81.0]),
+        synthetic.failed("crd", 2),
         synthetic.failed("quest", 0, "skipped", "no maps"),
     ]
     found = rows(runs)

@@ -15,8 +15,8 @@ def row(method, mean, supervision="none", status="done", complete=True):
     return {"method": method, "named": None, "version": None, "mean": mean, "supervision": supervision, "status": status, "complete": complete}
 
 
-def ranks(*rows):
-    return [(found["method"], found["rank"], found["rank_class"]) for found in with_ranks(rows)]
+def ranks(*rows, seeds=3):
+    return [(found["method"], found["rank"], found["rank_class"]) for found in with_ranks(rows, seeds)]
 
 
 def test_a_row_has_a_rank_over_all_and_one_among_the_rows_of_its_supervision():
@@ -43,6 +43,11 @@ def test_incomplete_rows_come_after_the_complete_ones_with_a_rank_in_both():
 def test_rows_without_a_rank_are_in_the_order_unpaid_underpriced_skipped():
     rows = [row("c", None, status="skipped"), row("b", 90, status="underpriced"), row("a", 80, status="unpaid"), row("student", 70)]
     assert [name for name, *_ in ranks(*rows)] == ["student", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 2])
+def test_a_board_of_fewer_than_three_seeds_has_an_order_and_no_ranks(seeds):
+    assert ranks(row("student", 88), row("kd", 90), seeds=seeds) == [("kd", None, None), ("student", None, None)]
 
 
 def test_both_ranks_are_on_the_board_and_the_place_in_a_class_in_every_format(synthetic):

@@ -79,7 +79,7 @@ def test_a_row_that_is_off_by_more_than_five_percent_beyond_its_error_says_so(sy
 
 
 def test_a_row_that_costs_a_sixth_more_than_its_price_has_no_rank_and_comes_after_the_others(synthetic):
-    runs = [*student(synthetic), *taught(synthetic, 2.35, 2.37, 2.36), *taught(synthetic, 2.0, 2.0, method="half")]
+    runs = [*student(synthetic), *taught(synthetic, 2.35, 2.37, 2.36), *taught(synthetic, 2.0, 2.0, 2.0, method="half")]
     frame = leaderboard_frame([*runs, synthetic.failed("crd", 0, "skipped", "no maps")], {})
     assert [(row["method"], row["rank"], row["status"]) for row in frame.to_dict("records")] == [
         ("half", 1, "done"),

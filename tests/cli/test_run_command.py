@@ -25,7 +25,10 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
     def session(request):
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
         yield SimpleNamespace(
-            arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}), display=SimpleNamespace(close=lambda: print(CLOSED))
+            arena=lambda request, started: arena,
+            record=SimpleNamespace(runs=lambda: runs),
+            recorder=SimpleNamespace(asked={}),
+            display=SimpleNamespace(close=lambda: print(CLOSED)),
         )
 
     monkeypatch.setattr(run, "open_session", session)

@@ -120,7 +120,7 @@ def test_an_honest_method_takes_next_to_nothing(bench, synthetic):
         return {"task": step.task.loss(step.student, step.targets), "adapter": adapted.square().mean()}
 
     row = bench.row(cheat(build_student=build_student, loss=loss), synthetic)
-    assert (row["status"], row["rank"]) == ("done", 1)
+    assert row["status"] == "done"
     assert row["outside_s"] < FLOOR_S
 
 
