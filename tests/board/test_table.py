@@ -83,7 +83,7 @@ def test_a_column_without_a_value_takes_no_room(synthetic):
 
 def test_the_answer_is_above_the_table_in_every_format(frame):
     answer = frame["answer"].iloc[0]
-    assert answer.startswith("Use student")
+    assert answer.startswith("Use ")
     for text, head in (
         (" ".join(terminal(frame, 80).plain.split()), "method"),
         (html(frame), "<th>method"),
