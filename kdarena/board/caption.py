@@ -87,7 +87,7 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
         yield f"±, [ ]: 95 % over seeds, {held}.{words}{places}"
     yield _detectable(board_rows)
     if references(board_rows):
-        yield "Below the gap, to compare with: the teacher, and other trained networks."
+        yield "Last rows, to compare with: the teacher, and other trained networks."
     if not wide:
         return
     spent = "device time spent" if board_rows[0]["unit"] == "s" else "the share committed"
