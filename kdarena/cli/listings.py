@@ -138,8 +138,7 @@ def merged_records(directories: Sequence[Path], plugins: Sequence[Plugin] | None
     from kdarena.record import declarations
     from kdarena.record.runs import Record
 
-    named = {directory.resolve(): directory for directory in directories}
-    parts = [Part(str(directory), Record.open(directory, create=False, untouched=True).runs(), declarations.read(directory)) for directory in named.values()]
+    parts = [Part(str(directory), Record.open(directory, create=False, untouched=True).runs(), declarations.read(directory)) for directory in directories]
     runs, kept = merge(parts)
     if plugins is None and {run.spec.method for run in runs} - kept.keys():
         from kdarena.method.discovery import discover
