@@ -106,7 +106,7 @@ def _differences(one: Board, other: Board) -> list[str]:
 def _shown(board: Board, name: str) -> str:
     value = getattr(board, name)
     if name == "amount":
-        return f"{value!r} {board.unit}"
+        return f"{value:.12g} {board.unit}"
     return clean(value[:8] if name in DIGESTS else value) or "unknown"
 
 

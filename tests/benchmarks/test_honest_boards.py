@@ -25,16 +25,16 @@ from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import find_card
 
-BOARDS = 10 if SHORT else 150
+BOARDS = 10 if SHORT else 100
 """Simulated, of each kind, size and number of seeds; four times as many of few methods, which cost little."""
-SIZES, SEEDS = (4, 12, 38), (3, 5, 10)
+SIZES, SEEDS = (4, 6, 12, 38), (3, 5, 10)
 STEPS = 50
-REAL = {"student": 18, "dml": 9} if SHORT else {"student": 180, "dml": 36, "msd": 36, "one": 36}
+REAL = {"student": 18, "dml": 9} if SHORT else {"student": 180, "dml": 27, "msd": 27, "one": 27}
 """Real runs of each method, none of which has a teacher, on as many seeds."""
 SET = 3
 """Seeds of each set of real runs."""
 DEALS = 20 if SHORT else 200
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 
 
 def within_level(wrong: int, boards: int, confidence: float = 0.999) -> bool:

@@ -84,8 +84,8 @@ def test_of_a_method_whose_code_the_records_disagree_on_each_version_has_a_row(s
     [
         ({"code": "5e6f7a8b9c"}, "kdarena's code (1a2b3c4d and 5e6f7a8b)"),
         ({"data": "other data"}, "data of the task (data and other da)"),
-        ({"budget": Budget(2e9, "flop")}, "budget (1000000000.0 flop and 2000000000.0 flop)"),
-        ({"budget": Budget(1e9, "epochs")}, "budget (1000000000.0 flop and 1000000000.0 epochs)"),
+        ({"budget": Budget(2e9, "flop")}, "budget (1000000000 flop and 2000000000 flop)"),
+        ({"budget": Budget(1e9, "epochs")}, "budget (1000000000 flop and 1000000000 epochs)"),
         ({"device": "cuda", "device_name": "NVIDIA H100"}, "device (cpu and cuda), model of the device (unknown and NVIDIA H100)"),
         ({"torch": "2.14.0"}, "torch (2.13.0 and 2.14.0)"),
         ({"threads": 8}, "threads (1 and 8)"),
