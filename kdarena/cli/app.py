@@ -73,7 +73,7 @@ def runs(
 
 @app.command()
 def leaderboard(
-    format: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
+    format: Annotated[str, typer.Option("--format", help="table, md, csv, json, latex or html: one page that opens without a network.")] = "table",
     publish: Annotated[Path | None, typer.Option("--publish", metavar="DIR", help="Also write md and csv of each board to this folder.")] = None,
     plugin_paths: PluginPaths = None,
     out: Out = OUT,

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from kdarena.board.selection import Asked
     from kdarena.method.plugin import Plugin
     from kdarena.record.declarations import Declaration
+    from kdarena.record.recorded import RecordedRun
     from kdarena.record.runs import Record
 
-FORMATS = ("table", "md", "csv", "json", "latex")
+FORMATS = ("table", "md", "csv", "json", "latex", "html")
 
 
 def tasks(as_json: bool, data_root: str | None) -> None:
@@ -92,9 +93,15 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
         from kdarena.method.discovery import discover
 
         plugins = discover(paths)
-    frame = boards_of(Record.open(out, create=False), out, plugins)
+    record = Record.open(out, create=False)
+    recorded = record.runs()
+    frame = boards_of(record, out, plugins, runs=recorded)
     if wanted == "table":
         print_boards(frame)
+    elif wanted == "html":
+        from kdarena.board.page import page
+
+        sys.stdout.write(page(frame, record, runs=recorded))
     else:
         text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -103,11 +110,19 @@ def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence
             print(f"written: {path}", file=sys.stderr)
 
 
-def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None, *, asked: Mapping[str, Asked] | None = None) -> pd.DataFrame:
+def boards_of(
+    record: Record,
+    out: Path,
+    plugins: Sequence[Plugin] | None = None,
+    *,
+    asked: Mapping[str, Asked] | None = None,
+    runs: Sequence[RecordedRun] | None = None,
+) -> pd.DataFrame:
     """The frame of all boards of a record, or of those of one command.
 
     Args:
         asked: by the keys of the runs that a command asked for; None: all runs.
+        runs: of the record, where they have been read already.
         plugins: the methods, where they were imported anyway; by default what they declared when they were last, which is kept
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
@@ -115,7 +130,7 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
     from kdarena.record import declarations
     from kdarena.tracks import cards
 
-    runs = record.runs()
+    runs = record.runs() if runs is None else runs
     if plugins is None and {run.spec.method for run in runs} - declarations.read(out).keys():
         from kdarena.method.discovery import discover  # brings torch, which a board does without
 

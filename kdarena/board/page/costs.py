@@ -1,0 +1,105 @@
+"""What the runs of a board spent their time on, and whether a step cost what it was said to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdarena.board.cells import Row, name_of
+from kdarena.board.page.plot import Figure, Trace, axis, height_of, label, line_at, names_axis
+from kdarena.board.page.recorded import Recorded
+from kdarena.board.variants import mean_of
+from kdarena.plan.spec import COMPLETE
+from kdarena.record.recorded import RecordedRun
+
+PARTS = (
+    ("steps: what the plain student's would take", "@line0"),
+    ("steps: teacher, helpers and losses", "@line1"),
+    ("building networks", "@line2"),
+    ("evaluation", "@line3"),
+    ("waiting and all else", "@muted"),
+)
+"""The parts of a run's time, each with its colour."""
+
+OFF = 0.05
+"""Part by which the cost of a step may differ from its price before the text of the figure names the row."""
+
+
+def split(row: Row, runs: Sequence[RecordedRun]) -> tuple[float | None, ...]:
+    """Mean seconds of a row's runs, in the order of :data:`PARTS`; None for what was not recorded.
+
+    A worker measures the steps together: what a step costs over the plain student's tells its share from that of teacher, helpers and losses.
+    """
+    finished = [run for run in runs if run.result.status in COMPLETE and run.result.steps]
+    spent = mean_of(finished, lambda run: run.result.spent_s)
+    cost = row["cost_spent"] or row["step_cost"]
+    build, evaluation, total = (mean_of(finished, lambda run, name=name: run.result.system.get(name)) for name in ("build_s", "evaluation_s", "total_s"))  # type: ignore[misc]
+    if spent is None:
+        return (None,) * len(PARTS)
+    student = spent / max(cost, 1.0) if cost else None
+    rest = None if None in (build, evaluation, total) else max(total - spent - build - evaluation, 0.0)
+    return student, spent - student if student is not None else None, build, evaluation, rest
+
+
+def cost_split(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
+    """Seconds of a run by what they went to."""
+    parts = {label(name_of(row)): split(row, recorded.runs_of(row)) for row in rows if row["status"] != "reference"}
+    parts = {name: seconds for name, seconds in parts.items() if seconds[0] is not None}
+    if not parts:
+        return None
+    names = list(parts)
+    traces: list[Trace] = [
+        {"type": "bar", "orientation": "h", "name": part, "y": names, "x": [seconds[number] for seconds in parts.values()], "marker": {"color": colour}}
+        for number, (part, colour) in enumerate(PARTS)
+        if any(seconds[number] for seconds in parts.values())
+    ]
+    shares = [seconds[1] / (seconds[0] + seconds[1]) for seconds in parts.values() if seconds[0] and seconds[1] is not None]
+    return Figure(
+        "cost",
+        "Where the time of a run goes",
+        "Mean over seeds. Not recorded apart: a teacher's forward passes from those of helpers and from losses; their part is what a step takes beyond the plain student's. "
+        "Steps are device time and are charged; all else is not. The training of teachers and the trials of tuning are in the table.",
+        f"{len(parts)} rows; teacher, helpers and losses take {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the time of steps.",
+        traces,
+        {"barmode": "stack", "xaxis": axis("seconds of a run"), "yaxis": names_axis(names), "showlegend": True},
+        height_of(names) + 60,
+    )
+
+
+def audit(rows: Sequence[Row]) -> Figure | None:
+    """The price by which the steps of a row were committed, and what they cost in its runs."""
+    shown = [row for row in rows if row["step_cost"] and row["cost_spent"] and row["status"] != "reference"]
+    if not shown:
+        return None
+    names = [label(name_of(row)) for row in shown]
+    ratios = [row["cost_spent"] / row["step_cost"] for row in shown]
+    errors = [2 * (row["cost_spent_error"] or 0.0) / row["step_cost"] for row in shown]
+    off = [name_of(row) for row, ratio in zip(shown, ratios, strict=True) if abs(ratio - 1) > OFF]
+    spent = [(name, row["budget_spent"]) for name, row in zip(names, shown, strict=True) if row["budget_spent"] is not None]
+    return Figure(
+        "audit",
+        "Audit: what was paid, against what was said",
+        "Cost of a step in the runs over the price by which their number was fixed, with two standard errors; and the part of the budget that was spent. "
+        "1 is a run that cost what it was said to. What all rows have in common is the machine.",
+        f"{len(shown)} rows; off by more than {100 * OFF:.0f} %: {', '.join(off) or 'none'}.",
+        [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "cost of a step ÷ its price",
+                "x": ratios,
+                "y": names,
+                "error_x": {"type": "data", "array": errors, "color": "@accent", "thickness": 1.4, "width": 3},
+                "marker": {"color": "@accent", "size": 7},
+            },
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "time spent ÷ budget",
+                "x": [part for _, part in spent],
+                "y": [name for name, _ in spent],
+                "marker": {"color": "@muted", "size": 7, "symbol": "diamond-open"},
+            },
+        ],
+        {"xaxis": axis("1 = as said", zeroline=False), "yaxis": names_axis(names), "shapes": [line_at(x=1.0)], "showlegend": True},
+        height_of(names) + 40,
+    )
