@@ -12,11 +12,11 @@ from kdarena.plan.spec import COMPLETE
 from kdarena.record.recorded import RecordedRun
 
 PARTS = (
-    ("steps: what the plain student's would take", "@line0"),
-    ("steps: teacher, helpers and losses", "@line1"),
-    ("building networks", "@line2"),
+    ("steps, the student's part", "@line0"),
+    ("steps, the rest", "@line1"),
+    ("building", "@line2"),
     ("evaluation", "@line3"),
-    ("waiting and all else", "@muted"),
+    ("waiting and other", "@muted"),
 )
 """The parts of a run's time, each with its colour."""
 
@@ -56,11 +56,11 @@ def cost_split(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
     return Figure(
         "cost",
         "Where the time of a run goes",
-        "Mean over seeds. Not recorded apart: a teacher's forward passes from those of helpers and from losses; their part is what a step takes beyond the plain student's. "
+        "Mean over seeds. The student's part of the steps is what as many of the plain student's steps take; the rest is of teacher, helpers and losses, whose times are not recorded apart. "
         "Steps are device time and are charged; all else is not. The training of teachers and the trials of tuning are in the table.",
         f"{len(parts)} rows; teacher, helpers and losses take {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the time of steps.",
         traces,
-        {"barmode": "stack", "xaxis": axis("seconds of a run"), "yaxis": names_axis(names), "showlegend": True},
+        {"barmode": "stack", "xaxis": axis("seconds of a run"), "yaxis": names_axis(names), "showlegend": True, "legend": {"traceorder": "normal"}},
         height_of(names) + 60,
     )
 

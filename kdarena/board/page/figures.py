@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kdarena.board.cells import Row, name_of
-from kdarena.board.page.plot import COLOURS, Figure, Trace, axis, band, height_of, label, line_at, log_axis, names_axis
+from kdarena.board.page.plot import COLOURS, Figure, Trace, axis, band, cost_axis, height_of, label, line_at, names_axis
 from kdarena.board.page.recorded import Recorded
+from kdarena.board.page.table import interval_text, signed
 from kdarena.board.reference_rows import TEACHER
 from kdarena.board.statistics import mean_interval
 from kdarena.board.variants import amount_of
@@ -16,6 +17,8 @@ from kdarena.plan.request import CONTROLS
 
 Point = tuple[float, float, float, float, int]
 """Budget, mean, both ends of its interval, number of seeds."""
+FEWEST_SHOWN = 12
+"""Rows at least whose differences are drawn and not only written."""
 UNITS = {"s": "device seconds of a run", "flop": "counted operations of a run", "epochs": "epochs of a run"}
 
 
@@ -27,12 +30,17 @@ def forest(rows: Sequence[Row]) -> Figure | None:
     if not shown:
         return None
     names = [label(name_of(row)) for row in shown]
+    least, largest = _shown_range(shown, columns)
     above, below, open_ = [], [], []
     for row in shown:
         low, high = (row.get(column) for column in columns)
         (open_ if low is None or high is None or low <= 0 <= high else above if low > 0 else below).append(row)
     groups = (("above the student", "@good", above), ("not told apart", "@muted", open_), ("below the student", "@bad", below))
-    traces = [_intervals(name, colour, group, columns) for name, colour, group in groups if group]
+    drawn = [(name, colour, [row for row in group if row["delta_student"] >= least]) for name, colour, group in groups]
+    traces = [_intervals(name, colour, group, columns) for name, colour, group in drawn if group]
+    beyond = [row for row in shown if row["delta_student"] < least]
+    if beyond:
+        traces.append(_beyond(beyond, columns, least))
     how = "corrected for the number of rows, so that all hold together" if corrected else "each for itself, not corrected for their number"
     return Figure(
         "forest",
@@ -40,9 +48,41 @@ def forest(rows: Sequence[Row]) -> Figure | None:
         f"Points are means over seeds, paired by seed; lines are 95 % intervals, {how}. An interval over 0 leaves open which one is better.",
         f"{len(shown)} rows: {len(above)} intervals above 0, {len(below)} below, {len(open_)} over 0. The largest mean is that of {name_of(shown[0])}.",
         traces,
-        {"xaxis": axis(f"{shown[0]['metric']}: method − student", zeroline=False), "yaxis": names_axis(names), "shapes": [line_at(x=0.0)], "showlegend": True},
+        {
+            "xaxis": axis(f"{shown[0]['metric']}: method − student", zeroline=False, range=[least, largest]),
+            "yaxis": names_axis(names),
+            "shapes": [line_at(x=0.0)],
+            "showlegend": True,
+        },
         height_of(names) + 30,
     )
+
+
+def _shown_range(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[float, float]:
+    """The differences that are shown at once: those of all rows, or of the better half where the others would press these together."""
+    count = max(len(rows) // 2, FEWEST_SHOWN)
+    lows, highs = ([row.get(column) if row.get(column) is not None else row["delta_student"] for row in rows] for column in columns)
+    least, near, largest = min(*lows, 0.0), min(*lows[:count], 0.0), max(*highs, 0.0)
+    if largest - least < 2 * (largest - near):
+        near = least
+    margin = 0.04 * (largest - near) or 1.0
+    return near - margin, largest + margin
+
+
+def _beyond(rows: Sequence[Row], columns: tuple[str, str], edge: float) -> Trace:
+    """The differences that lie left of what is shown, in writing."""
+    texts = [f" ◂ {signed(row['delta_student'])} {interval_text(*(row.get(column) for column in columns))}" for row in rows]
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [edge] * len(rows),
+        "y": [label(name_of(row)) for row in rows],
+        "text": texts,
+        "textposition": "middle right",
+        "textfont": {"color": "@bad"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def _intervals(name: str, colour: str, rows: Sequence[Row], columns: tuple[str, str]) -> Trace:
@@ -62,10 +102,10 @@ def _intervals(name: str, colour: str, rows: Sequence[Row], columns: tuple[str, 
 
 def against_time(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
     """The metric against the budget: a line for each row whose method was trained at several budgets, a point for each other."""
-    curves = [(row, points) for row in rows if row["status"] != "reference" and len(points := _points(row, recorded)) > 1]
-    points = [row for row in rows if row["mean"] is not None and row["spent_s"] is not None and row["status"] != "reference"]
+    compared = [row for row in rows if row["status"] != "reference"]
+    curves = [(row, points) for row in compared if len(points := _points(row, recorded)) > 1]
     drawn = {id(row) for row, _ in curves}
-    others = [row for row in points if id(row) not in drawn and row["unit"] == "s"]
+    others = [row for row in compared if id(row) not in drawn and row["unit"] == "s" and row["mean"] is not None and row["spent_s"] is not None]
     if not curves and not others:
         return None
     traces: list[Trace] = []
@@ -95,7 +135,7 @@ def against_time(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
         f"Lines of {named}; {len(others)} further methods at one budget.",
         traces,
         {
-            "xaxis": log_axis(UNITS.get(rows[0]["unit"], "budget")),
+            "xaxis": cost_axis(UNITS.get(rows[0]["unit"], "budget"), [point[0] for _, line in curves for point in line]),
             "yaxis": axis(f"{rows[0]['metric']} on test"),
             "shapes": [line_at(y=teacher)] if teacher is not None else [],
             "showlegend": True,
@@ -105,7 +145,16 @@ def against_time(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
 
 
 def _line(name: str, xs: Sequence[float], ys: Sequence[float], colour: str, **further: Any) -> Trace:
-    return {"type": "scatter", "mode": "lines+markers", "name": name, "x": list(xs), "y": list(ys), "line": {"color": colour}, "marker": {"color": colour}, **further}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": list(xs),
+        "y": list(ys),
+        "line": {"color": colour},
+        "marker": {"color": colour},
+        **further,
+    }
 
 
 def _points(row: Row, recorded: Recorded) -> list[Point]:
@@ -140,7 +189,11 @@ def trade_off(rows: Sequence[Row], column: str, unit: str) -> Figure | None:
         f"Left and up is better. The line joins the rows that no other row beats in both. {_measured(column)}",
         f"On the line: {', '.join(on_front)}.",
         [
-            {**_line("not beaten in both", [x for x, _ in best], [y for _, y in best], "@muted"), "line": {"color": "@muted", "shape": "hv", "dash": "dot"}, "mode": "lines"},
+            {
+                **_line("not beaten in both", [x for x, _ in best], [y for _, y in best], "@muted"),
+                "line": {"color": "@muted", "shape": "hv", "dash": "dot"},
+                "mode": "lines",
+            },
             {
                 "type": "scatter",
                 "mode": "markers",
@@ -151,14 +204,20 @@ def trade_off(rows: Sequence[Row], column: str, unit: str) -> Figure | None:
                 "marker": {"color": colours, "size": 8, "opacity": 0.8},
             },
         ],
-        {"xaxis": {**log_axis(f"{what} of the deployed network{unit}")}, "yaxis": axis(f"{rows[0]['metric']} on test"), "showlegend": False},
+        {
+            "xaxis": cost_axis(f"{what} of the deployed network{unit}", [row[column] for row in shown]),
+            "yaxis": axis(f"{rows[0]['metric']} on test"),
+            "showlegend": False,
+        },
     )
 
 
 def _measured(column: str) -> str:
     if column == "params":
         return "Every method deploys the task's reference student; other sizes are the teacher and further networks that a method deploys."
-    return "Latency is of one sample, measured once a method with its step cost; all methods deploy the same network, so rows differ by the noise of the machine."
+    return (
+        "Latency is of one sample, measured once a method with its step cost; all methods deploy the same network, so rows differ by the noise of the machine."
+    )
 
 
 def front(points: Iterable[tuple[float, float]]) -> set[tuple[float, float]]:

@@ -104,6 +104,7 @@ function layoutOf(values) {
     plot_bgcolor: "rgba(0, 0, 0, 0)",
     font: { color: colour("@ink"), size: 12, family: getComputedStyle(document.body).fontFamily },
     hoverlabel: { bgcolor: colour("@raised"), bordercolor: colour("@line"), font: { color: colour("@ink") } },
+    modebar: { bgcolor: "rgba(0, 0, 0, 0)", color: colour("@muted"), activecolor: colour("@accent") },
     legend: { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", ...own.legend },
     margin: { l: 10, r: 16, t: 16, b: 40 },
     hovermode: "closest",
@@ -120,7 +121,8 @@ async function draw(figure) {
     drawn.set(figure, values);
     const layout = layoutOf(values);
     if (printed.matches) layout.width = PRINTED_WIDTH;
-    const options = { responsive: true, displaylogo: false, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const buttons = window.matchMedia("(hover: hover)").matches ? "hover" : false; // on a touch screen they would cover the legend
+    const options = { responsive: true, displayModeBar: buttons, displaylogo: false, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     await library.react(place, coloured(values.data), layout, options);
   } catch (error) {
     const said = document.createElement("p");

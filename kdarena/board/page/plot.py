@@ -19,6 +19,8 @@ from kdarena.board.cells import clean
 
 Trace = dict[str, Any]
 LONGEST_LABEL = 60
+WIDE = 5.0
+"""The largest of the amounts on an axis over the least, from which on the axis is logarithmic."""
 COLOURS = 8
 """Colours of lines that are told apart by colour, ``@line0`` to ``@line7``."""
 
@@ -72,14 +74,20 @@ def axis(title: str, **further: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **further}
 
 
-def log_axis(title: str) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2 and 5."""
-    return axis(title, type="log", dtick="D2")
+def cost_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
+    """An axis of amounts above 0: logarithmic, with ticks at 1, 2 and 5, where the largest is much larger than the least."""
+    known = [value for value in values if value > 0]
+    if not known or max(known) < WIDE * min(known):
+        return axis(title)
+    decades = range(math.floor(math.log10(min(known))), math.ceil(math.log10(max(known))) + 1)
+    ticks = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+    return axis(title, type="log", tickvals=ticks, ticktext=[f"{tick:g}" if 1e-3 <= tick < 1e6 else f"{tick:.0e}".replace("e+", "e") for tick in ticks])
 
 
-def names_axis(labels: Iterable[str]) -> dict[str, Any]:
+def names_axis(labels: Sequence[str]) -> dict[str, Any]:
     """An axis with a name a line, the first at the top."""
-    return {"type": "category", "categoryorder": "array", "categoryarray": list(labels), "autorange": "reversed", "automargin": True, "showgrid": False, "dtick": 1}
+    shown = {"categoryorder": "array", "categoryarray": list(labels), "range": [len(labels) - 0.4, -0.6]}
+    return {"type": "category", "automargin": True, "showgrid": False, "dtick": 1, **shown}
 
 
 def band(xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str) -> Trace:

@@ -39,6 +39,7 @@ class Section:
         headings, rows: of its table.
         left_out: a line for each reason why methods have no row.
         notes: how the table is read, and what is off.
+        further: what its rows measured beyond its columns.
         figures: that compare its rows.
         methods: with figures of one row each.
         methods_left_out: number of rows of which no such figures are made.
@@ -54,6 +55,7 @@ class Section:
     rows: Sequence[TableRow]
     left_out: Sequence[str]
     notes: Sequence[str]
+    further: Sequence[str]
     figures: Sequence[Figure]
     methods: Sequence[Method]
     methods_left_out: int
@@ -92,7 +94,8 @@ def section_of(number: int, board: pd.DataFrame, recorded: Recorded, methods: in
         headings=headings(clean(first["metric"] or "metric"), corrected),
         rows=[table_row(row, f"{anchor}-{place}", ranks, corrected, recorded) for place, row in enumerate(shown)],
         left_out=_left_out(every),
-        notes=[*_notes(board, every), *further_lines(board)],
+        notes=_notes(board, every),
+        further=list(further_lines(board)),
         figures=[figure for figure in compared if figure is not None],
         methods=[method for method in one_at_a_time if method.figures],
         methods_left_out=len(trained) - len(trained[:methods]),

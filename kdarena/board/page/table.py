@@ -62,7 +62,8 @@ class TableRow:
 
     Attributes:
         anchor: name of the row in the page, made of numbers alone.
-        name, supervision, cells: as they are read.
+        name, cells: as they are read.
+        status: where it is not ``done``, else empty.
         bar: of its rank interval; None where it has none.
         searched: what a filter looks in.
         facts: names and values of what else is known of it.
@@ -72,7 +73,7 @@ class TableRow:
 
     anchor: str
     name: str
-    supervision: str
+    status: str
     cells: Sequence[Cell]
     bar: Bar | None
     searched: str
@@ -92,8 +93,7 @@ def headings(metric: str, corrected: bool) -> list[Heading]:
         Heading("at equal updates", "Difference to the student alone after as many updates of the deployed student."),
         Heading("supervision", "What the method took in addition to labels.", number=False),
         Heading("step cost", "Cost of a step, in steps of the plain student."),
-        Heading("steps", "Steps of a run."),
-        Heading("time of a run", "Device time of a run, in seconds."),
+        Heading("time of a run", "Device time that the steps of a run took."),
         Heading("seeds", "Runs that are done."),
     ]
 
@@ -108,7 +108,7 @@ def table_row(row: Row, anchor: str, ranks: int, corrected: bool, recorded: Reco
     low, high = (row.get(f"delta_student{'_corrected' if corrected else ''}_{end}") for end in ("low", "high"))
     first, last = row.get("rank_low"), row.get("rank_high")
     half = None if row["ci_low"] is None else (row["ci_high"] - row["ci_low"]) / 2
-    supervision = clean(row["supervision"] or "")
+    supervision, status = clean(row["supervision"] or ""), "" if row["status"] == "done" else clean(row["status"])
     cells = [
         Cell(number(row["mean"]), f"± {number(half)}" if half is not None else "", row["mean"]),
         Cell(signed(row["delta_student"]), interval_text(low, high), row["delta_student"]),
@@ -121,7 +121,6 @@ def table_row(row: Row, anchor: str, ranks: int, corrected: bool, recorded: Reco
         ),
         Cell(supervision or NOTHING, "", supervision),
         Cell(number(row["step_cost"]), "", row["step_cost"]),
-        Cell(NOTHING if row["steps"] is None else f"{row['steps']:,.0f}", "", row["steps"]),
         Cell(duration(row["spent_s"]), "", row["spent_s"]),
         Cell(str(row["seeds"]), "", row["seeds"]),
     ]
@@ -129,7 +128,7 @@ def table_row(row: Row, anchor: str, ranks: int, corrected: bool, recorded: Reco
     bar = None if first is None or last is None else Bar(100 * (first - 1) / max(ranks, 1), 100 * (last - first + 1) / max(ranks, 1))
     runs = [_run_line(run, row) for run in recorded.runs_of(row)] or [RunLine(clean(one), "", "", "") for one in row["run_ids"] or ()]
     note = clean(row["status_note"] or "")
-    return TableRow(anchor, name, supervision, cells, bar, f"{name} {supervision} {row['status']}".lower(), facts(row), note, runs)
+    return TableRow(anchor, name, status, cells, bar, f"{name} {supervision} {row['status']}".lower(), facts(row), note, runs)
 
 
 def facts(row: Row) -> list[tuple[str, str]]:
@@ -138,7 +137,9 @@ def facts(row: Row) -> list[tuple[str, str]]:
         "status": row["status"],
         "paper": row["paper"],
         "supervision": row["supervision"],
-        "gain over kd": _with_interval(row["delta_kd"], row.get("delta_kd_corrected_low") or row["delta_kd_low"], row.get("delta_kd_corrected_high") or row["delta_kd_high"]),
+        "gain over kd": _with_interval(
+            row["delta_kd"], row.get("delta_kd_corrected_low") or row["delta_kd_low"], row.get("delta_kd_corrected_high") or row["delta_kd_high"]
+        ),
         "gain at equal updates": _with_interval(row["delta_equal_updates"], row["delta_equal_updates_low"], row["delta_equal_updates_high"]),
         "smallest detectable difference": _maybe(row["detectable"]),
         "seeds that this difference needs": row["seeds_needed"],
@@ -154,6 +155,7 @@ def facts(row: Row) -> list[tuple[str, str]]:
         "validation": _maybe(row["validation"]),
         "calibration error": _maybe(row["ece"]),
         "agreement with the teacher": _maybe(row["agreement"]),
+        "steps": None if row["steps"] is None else f"{row['steps']:,.0f}",
         "tuning": _seconds(row["tuning_s"]),
         "training of teachers": _seconds(row["teacher_s"]),
         "time outside of charged steps": _seconds(row["outside_s"]),

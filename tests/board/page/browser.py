@@ -94,7 +94,6 @@ class Browser:
         tab.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         tab.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         tab.ask("Emulation.setScriptExecutionDisabled", value=not script)
-        self.events.clear()
         tab.ask("Page.navigate", url=address)
         tab.wait_for("document.readyState === 'complete'")
         return tab
@@ -139,9 +138,8 @@ class Tab:
 
     def errors(self) -> list[str]:
         """What the console says of errors and warnings since the page was opened."""
-        self.value("1")  # events that are under way arrive before the answer
         said = []
-        for event in self._browser.events:
+        for event in self._events():
             params = event.get("params", {})
             if event.get("method") == "Runtime.exceptionThrown":
                 said.append(params["exceptionDetails"].get("exception", {}).get("description") or params["exceptionDetails"]["text"])
@@ -153,9 +151,12 @@ class Tab:
 
     def requests(self) -> list[str]:
         """Every address that was asked for since the page was opened, but for those whose content is in them."""
-        self.value("1")
-        asked = [event["params"]["request"]["url"] for event in self._browser.events if event.get("method") == "Network.requestWillBeSent"]
+        asked = [event["params"]["request"]["url"] for event in self._events() if event.get("method") == "Network.requestWillBeSent"]
         return [address for address in asked if not address.startswith("data:")]
+
+    def _events(self) -> list[dict[str, Any]]:
+        self.value("1")  # those that are under way arrive before the answer
+        return [event for event in self._browser.events if event.get("sessionId") == self._session]
 
     def screenshot(self, *, whole: bool = False) -> bytes:
         """A PNG of what is seen, or of the whole page."""

@@ -106,6 +106,17 @@ def browser(tmp_path_factory):
     started.close()
 
 
+@pytest.fixture(scope="session")
+def drawn(browser, made):
+    """The page with every figure drawn, for tests that only look at it."""
+    opened = browser.open(made.address)
+    opened.value(
+        "(async () => { for (const one of document.querySelectorAll('figure')) { one.scrollIntoView(); await new Promise(requestAnimationFrame); } })()"
+    )
+    opened.wait_for("[...document.querySelectorAll('figure')].every(one => one.closest('[hidden]') || one.querySelector('.main-svg'))")
+    return opened
+
+
 @pytest.fixture
 def tab(browser, made):
     """The page in a window of 1280 by 900 pixels."""
