@@ -32,12 +32,17 @@ def split(row: Row, runs: Sequence[RecordedRun]) -> tuple[float | None, ...]:
     finished = [run for run in runs if run.result.status in COMPLETE and run.result.steps]
     spent = mean_of(finished, lambda run: run.result.spent_s)
     cost = row["cost_spent"] or row["step_cost"]
-    build, evaluation, total = (mean_of(finished, lambda run, name=name: run.result.system.get(name)) for name in ("build_s", "evaluation_s", "total_s"))  # type: ignore[misc]
     if spent is None:
         return (None,) * len(PARTS)
+    build, evaluation, total = (_measured(finished, name) for name in ("build_s", "evaluation_s", "total_s"))
     student = spent / max(cost, 1.0) if cost else None
-    rest = None if None in (build, evaluation, total) else max(total - spent - build - evaluation, 0.0)
+    rest = None if build is None or evaluation is None or total is None else max(total - spent - build - evaluation, 0.0)
     return student, spent - student if student is not None else None, build, evaluation, rest
+
+
+def _measured(runs: Sequence[RecordedRun], name: str) -> float | None:
+    """Mean over runs of what a worker measured."""
+    return mean_of(runs, lambda run: run.result.system.get(name))
 
 
 def cost_split(rows: Sequence[Row], recorded: Recorded) -> Figure | None:

@@ -31,10 +31,9 @@ def forest(rows: Sequence[Row]) -> Figure | None:
         return None
     names = [label(name_of(row)) for row in shown]
     least, largest = _shown_range(shown, columns)
-    above, below, open_ = [], [], []
-    for row in shown:
-        low, high = (row.get(column) for column in columns)
-        (open_ if low is None or high is None or low <= 0 <= high else above if low > 0 else below).append(row)
+    above = [row for row in shown if _ends(row, columns)[0] > 0 and _is_known(row, columns)]
+    below = [row for row in shown if _ends(row, columns)[1] < 0 and _is_known(row, columns)]
+    open_ = [row for row in shown if row not in above and row not in below]
     groups = (("above the student", "@good", above), ("not told apart", "@muted", open_), ("below the student", "@bad", below))
     drawn = [(name, colour, [row for row in group if row["delta_student"] >= least]) for name, colour, group in groups]
     traces = [_intervals(name, colour, group, columns) for name, colour, group in drawn if group]
@@ -61,7 +60,7 @@ def forest(rows: Sequence[Row]) -> Figure | None:
 def _shown_range(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[float, float]:
     """The differences that are shown at once: those of all rows, or of the better half where the others would press these together."""
     count = max(len(rows) // 2, FEWEST_SHOWN)
-    lows, highs = ([row.get(column) if row.get(column) is not None else row["delta_student"] for row in rows] for column in columns)
+    lows, highs = zip(*(_ends(row, columns) for row in rows), strict=True)
     least, near, largest = min(*lows, 0.0), min(*lows[:count], 0.0), max(*highs, 0.0)
     if largest - least < 2 * (largest - near):
         near = least
@@ -85,10 +84,18 @@ def _beyond(rows: Sequence[Row], columns: tuple[str, str], edge: float) -> Trace
     }
 
 
+def _is_known(row: Row, columns: tuple[str, str]) -> bool:
+    return row.get(columns[0]) is not None and row.get(columns[1]) is not None
+
+
+def _ends(row: Row, columns: tuple[str, str]) -> tuple[float, float]:
+    """Both ends of a difference's interval; without one the difference itself."""
+    return (row[columns[0]], row[columns[1]]) if _is_known(row, columns) else (row["delta_student"], row["delta_student"])
+
+
 def _intervals(name: str, colour: str, rows: Sequence[Row], columns: tuple[str, str]) -> Trace:
-    ends = [(row.get(columns[0]), row.get(columns[1])) for row in rows]
-    low = [row["delta_student"] - end[0] if end[0] is not None else 0.0 for row, end in zip(rows, ends, strict=True)]
-    high = [end[1] - row["delta_student"] if end[1] is not None else 0.0 for row, end in zip(rows, ends, strict=True)]
+    low = [row["delta_student"] - _ends(row, columns)[0] for row in rows]
+    high = [_ends(row, columns)[1] - row["delta_student"] for row in rows]
     return {
         "type": "scatter",
         "mode": "markers",
