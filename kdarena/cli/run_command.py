@@ -72,13 +72,15 @@ def print_boards(record: Record, out: Path, plugins: Sequence[Plugin], asked: Ma
         asked: by the keys of the command's runs; what else the directory has is on ``kdarena leaderboard``.
     """
     from kdarena.board.cells import failed_rows
+    from kdarena.board.page import write_page
     from kdarena.board.publish import publish
     from kdarena.cli.listings import boards_of
     from kdarena.cli.listings import print_boards as print_tables
 
-    frame = boards_of(record, out, plugins, asked=asked)
+    runs = record.runs()
+    frame = boards_of(record, out, plugins, asked=asked, runs=runs)
     print_tables(frame)
-    for path in publish(frame, out / "leaderboards"):
+    for path in (*publish(frame, out / "leaderboards"), write_page(frame, out / "leaderboards", record, runs=runs)):
         print(f"written: {path}", file=sys.stderr)
     return failed_rows(frame)
 

@@ -21,11 +21,13 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
     @contextmanager
     def session(request):
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
-        yield SimpleNamespace(arena=lambda request, started: arena, record=None, recorder=SimpleNamespace(asked={}))
+        record = SimpleNamespace(runs=lambda: runs, curves=lambda run_id: {})
+        yield SimpleNamespace(arena=lambda request, started: arena, record=record, recorder=SimpleNamespace(asked={}))
 
     monkeypatch.setattr(run_command, "open_session", session)
     monkeypatch.setattr(run_command, "keep_declarations", lambda *given: None)
     monkeypatch.setattr(listings, "boards_of", lambda *given, **named: leaderboard_frame(runs, {}))
     assert run_command.run("kd", {"tasks": "digits", "out": tmp_path}, dry_run=False, fresh=False) == status
+    assert ("underpriced" in (tmp_path / "leaderboards" / "index.html").read_text()) is (status == 1)
     said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
     assert (said in capsys.readouterr().err) is (status == 1)

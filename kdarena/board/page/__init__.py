@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,11 +18,15 @@ from kdarena.board.cells import rows, split_boards
 from kdarena.board.page.plot import plotly_script, script_digest
 from kdarena.board.page.recorded import Recorded, even_limit
 from kdarena.board.page.section import Section, section_of, with_figures
+from kdarena.errors import UserError
+from kdarena.files import write_atomically
 from kdarena.record.recorded import RecordedRun
 
 if TYPE_CHECKING:
     from kdarena.record.runs import Record
 
+FILE = "index.html"
+"""Name of the page in a folder of boards."""
 MOST_METHODS = 60
 """Rows of a page whose curves and trials are shown, the first ones of each board: of each the file of a run is read, and Optuna draws."""
 MOST_CURVES = 300
@@ -44,6 +49,20 @@ def page(frame: pd.DataFrame, record: Record | None = None, *, runs: Sequence[Re
     return _filled([section_of(number, board, recorded, methods, seeds) for number, board in enumerate(boards, 1)])
 
 
+def write_page(frame: pd.DataFrame, directory: Path, record: Record | None = None, *, runs: Sequence[RecordedRun] | None = None) -> Path:
+    """Write the page of a frame to a folder, as :data:`FILE`; returns it.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    path = directory / FILE
+    try:
+        write_atomically(path, page(frame, record, runs=runs))
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror or error}); make space, or: kdarena leaderboard --format html > FILE") from error
+    return path
+
+
 def _filled(sections: Sequence[Section]) -> str:
     """The template with the values in it."""
     from jinja2 import Environment, StrictUndefined
@@ -53,7 +72,7 @@ def _filled(sections: Sequence[Section]) -> str:
         return Markup(files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
     script = of_ours("page.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["data"] = lambda value: Markup(_data(value))
     return environment.from_string(of_ours("page.html")).render(
         sections=sections, style=of_ours("page.css"), script=script, script_digest=script_digest(script), plotly=plotly_script()
