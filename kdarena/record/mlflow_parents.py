@@ -131,8 +131,8 @@ class Parents:
         """The ids of the parents of a task's experiment, by the keys of their families."""
         if task not in self._known:
             experiment = self._experiments.of(task)
-            found: Iterable[Run] = store.pages(
+            parents: Iterable[Run] = store.pages(
                 lambda token: self._client.search_runs([experiment], "tags.`kdarena.role` = 'method'", max_results=500, page_token=token)
             )
-            self._known[task] = {run.data.tags[FAMILY]: run.info.run_id for run in found if FAMILY in run.data.tags}
+            self._known[task] = {parent.data.tags[FAMILY]: parent.info.run_id for parent in parents if FAMILY in parent.data.tags}
         return self._known[task]

@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 
 from kdarena.errors import UserError
-from kdarena.method.declaration import REFERENCE
-from kdarena.plan.spec import Budget
 from kdarena.record import runs, sqlite
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.mlflow_parents import family
@@ -83,73 +81,34 @@ def test_a_parent_has_a_setting_its_parameters_and_the_means_of_its_seeds_under_
     assert found["kd tuned"].data.tags["kdarena.purpose"] == "final"
 
 
-def test_a_later_seed_changes_the_mean_of_its_parent(output, log):
-    for seed, value in enumerate((90.0, 92.0)):
-        log(output, "kd", seed, value=value)
-        MlflowCopy(output).write_missing()
-    assert parents(output)["kd"].data.metrics["test/top1"] == 91.0
-
-
-def test_what_a_command_wrote_while_it_went_on_is_in_the_means_at_its_end(output, log):
+def test_the_mean_of_a_parent_waits_for_the_end_of_a_command_and_follows_later_seeds(output, log):
     log(output, "kd", 0, value=90.0)
-    copy = MlflowCopy(output)
-    copy.write_missing(60.0)
+    MlflowCopy(output).write_missing(60.0)
     assert "test/top1" not in parents(output)["kd"].data.metrics
     MlflowCopy(output).write_missing()
     assert parents(output)["kd"].data.metrics["test/top1"] == 90.0
-
-
-def test_trials_ladders_and_teachers_have_parents_of_their_own_without_means(output, log):
-    log(output, "kd", 7, "trial", spec={"purpose": "tune", "params": {"tau": 2.0}})
-    log(output, "kd", 7, "trial", spec={"purpose": "tune", "params": {"tau": 3.0}})
-    log(output, "student", 0, "ladder:0.5", spec={"purpose": "control", "budget": Budget(30.0, "s")})
-    log(output, "student", 0, "ladder:0.25", spec={"purpose": "control", "budget": Budget(15.0, "s")})
-    log(output, "student", 0, "teacher", spec={"purpose": "teacher", "trains": REFERENCE})
+    log(output, "kd", 1, value=92.0)
     MlflowCopy(output).write_missing()
-    found = parents(output)
-    assert set(found) == {"kd trials", "student ladder", "teachers"}
-    assert [run.data.metrics for run in found.values()] == [{}, {}, {}]
+    assert parents(output)["kd"].data.metrics["test/top1"] == 91.0
 
 
-def test_a_run_is_named_by_method_setting_and_seed(output, log, runs_in_mlflow):
-    log(output, "kd", 0)
-    log(output, "kd", 1, "tuned", spec={"params": {"tau": 4.0}})
-    log(output, "kd", 2, spec={"params": {"tau": 2.0}})
-    log(output, "student", 3, "ladder:0.5", spec={"purpose": "control"})
-    MlflowCopy(output).write_missing()
-    names = {run.info.run_name for run in runs_in_mlflow(output).values()}
-    assert names == {"kd seed 0", "kd tuned seed 1", "kd tau=2.0 seed 2", "student ladder:0.5 seed 3"}
-
-
-def test_runs_of_another_budget_or_code_have_another_parent(output, log, runs_in_mlflow):
-    log(output, "kd", 0)
-    log(output, "kd", 1, spec={"budget": Budget(30.0, "s")})
-    log(output, "kd", 2, spec={"code": "other"})
-    MlflowCopy(output).write_missing()
-    assert len({run.data.tags["mlflow.parentRunId"] for run in runs_in_mlflow(output).values()}) == 3
-
-
-def test_the_page_of_the_boards_is_an_artifact_and_the_one_that_was_written_last(output, log):
+def test_the_page_that_was_written_last_is_an_artifact_and_all_is_written_again_when_it_is_asked_for(output, log):
+    page = output / "leaderboards" / "index.html"
+    page.parent.mkdir()
     for seed in range(2):
-        log(output, "kd", seed)
-        (output / "leaderboards").mkdir(exist_ok=True)
-        (output / "leaderboards" / "index.html").write_text(f"page {seed}")
+        log(output, "kd", seed, value=90.0)
+        page.write_text(f"page {seed}")
         MlflowCopy(output).write_missing()
     (run,) = MlflowCopy(output)._search("tags.`kdarena.role` = 'page'")
-    assert (artifacts(output, run) / "index.html").read_text() == "page 1"
-
-
-def test_means_and_page_are_written_again_when_it_is_asked_for(output, log):
-    log(output, "kd", 0, value=90.0)
-    MlflowCopy(output).write_missing()
-    (output / "leaderboards").mkdir()
-    (output / "leaderboards" / "index.html").write_text("page")
+    shown = artifacts(output, run) / "index.html"
+    assert shown.read_text() == "page 1"
+    shown.unlink()
     copy = MlflowCopy(output)
     copy._client.log_metric(parents(output)["kd"].info.run_id, "test/top1", 1.0, step=6000)
-    assert copy.check() == 1
-    copy.write_missing()
+    assert copy.check() == 2
+    assert copy.write_missing() == 0
     assert parents(output)["kd"].data.metrics["test/top1"] == 90.0
-    assert list(MlflowCopy(output)._search("tags.`kdarena.role` = 'page'"))
+    assert shown.read_text() == "page 1"
 
 
 def test_spec_result_and_weights_are_artifacts(output, log, runs_in_mlflow):
@@ -445,7 +404,7 @@ def test_a_shared_store_keeps_the_running_runs_of_others(output, log, tmp_path, 
     monkeypatch.chdir(tmp_path)
     copy = MlflowCopy(output, f"sqlite:///{other}")
     tags = {"kdarena.role": "training", "kdarena.run_id": "f" * 32}
-    theirs = copy._client.create_run(copy._experiment("digits"), tags=tags).info.run_id
+    theirs = copy._client.create_run(copy._experiments.of("digits"), tags=tags).info.run_id
     log(output)
     copy.check()
     copy.write_missing()

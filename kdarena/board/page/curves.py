@@ -24,12 +24,12 @@ def learning_curves(row: Row, recorded: Recorded, seeds: int) -> Figure | None:
     """
     runs = [run for run in recorded.runs_of(row) if run.result.status in COMPLETE][:seeds]
     curves = [recorded.curves_of(run) for run in runs]
-    names = list(dict.fromkeys(name for one in curves for name in one if name.startswith(("train/", "validation/"))))
+    names = list(dict.fromkeys(name for by_name in curves for name in by_name if name.startswith(("train/", "validation/"))))
     # what validation says comes first: a method may have many terms
     names = sorted(names, key=lambda name: not name.startswith("validation/"))
     traces: list[Trace] = []
     for number, name in enumerate(names[:MOST_TERMS]):
-        traces += _traces(name, [one[name] for one in curves if name in one], number)
+        traces += _traces(name, [by_name[name] for by_name in curves if name in by_name], number)
     if not traces:
         return None
     left_out = f" {len(names) - MOST_TERMS} further curves are in the record." if len(names) > MOST_TERMS else ""
@@ -68,8 +68,8 @@ def _traces(name: str, curves: Sequence[Curve], number: int) -> list[Trace]:
 def over_seeds(curves: Sequence[Curve]) -> tuple[list[int], list[float], list[float], list[float]]:
     """Steps that all curves share, at most :data:`MOST_POINTS` of them, with mean, lowest and highest value; a value that is not finite leaves its step out."""
     values: list[Mapping[int, float]] = [{step: value for step, value in curve if math.isfinite(value)} for curve in curves]
-    shared = sorted(set.intersection(*(set(one) for one in values))) if values else []
+    shared = sorted(set.intersection(*(set(by_step) for by_step in values))) if values else []
     if len(shared) > MOST_POINTS:
         shared = [shared[round(place * (len(shared) - 1) / (MOST_POINTS - 1))] for place in range(MOST_POINTS)]
-    columns = [[one[step] for one in values] for step in shared]
+    columns = [[by_step[step] for by_step in values] for step in shared]
     return shared, [sum(column) / len(column) for column in columns], [min(column) for column in columns], [max(column) for column in columns]

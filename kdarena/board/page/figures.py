@@ -34,7 +34,7 @@ def forest(rows: Sequence[Row]) -> Figure | None:
     above = [row for row in shown if _ends(row, columns)[0] > 0 and _is_known(row, columns)]
     below = [row for row in shown if _ends(row, columns)[1] < 0 and _is_known(row, columns)]
     open_ = [row for row in shown if row not in above and row not in below]
-    groups = (("above the student", "@good", above), ("not told apart", "@muted", open_), ("below the student", "@bad", below))
+    groups = (("above the student", "@good", above), ("no clear difference", "@muted", open_), ("below the student", "@bad", below))
     drawn = [(name, colour, [row for row in group if row["delta_student"] >= least]) for name, colour, group in groups]
     traces = [_intervals(name, colour, group, columns) for name, colour, group in drawn if group]
     beyond = [row for row in shown if row["delta_student"] < least]
@@ -44,8 +44,8 @@ def forest(rows: Sequence[Row]) -> Figure | None:
     return Figure(
         "forest",
         "Difference to the plain student at the same budget",
-        f"Points are means over seeds, paired by seed; lines are 95 % intervals, {how}. An interval over 0 leaves open which one is better.",
-        f"{len(shown)} rows: {len(above)} intervals above 0, {len(below)} below, {len(open_)} over 0. The largest mean is that of {name_of(shown[0])}.",
+        f"Points are means over seeds, paired by seed; lines are 95 % intervals, {how}. An interval that holds 0 leaves open which is better.",
+        f"{len(shown)} rows: {len(above)} intervals above 0, {len(below)} below, {len(open_)} with 0 inside. The largest mean is that of {name_of(shown[0])}.",
         traces,
         {
             "xaxis": axis(f"{shown[0]['metric']}: method − student", zeroline=False, range=[least, largest]),
@@ -174,14 +174,14 @@ def _points(row: Row, recorded: Recorded) -> list[Point]:
         value = run.result.metrics.get(f"test/{row['metric']}")
         if value is not None and run.spec.budget.amount < amount_of(run):
             values.setdefault(run.spec.budget.amount, []).append(value)
-    points = [(amount, mean_interval(found)) for amount, found in sorted(values.items())]
-    line = [(amount, one.mean, one.low, one.high, one.count) for amount, one in points if one is not None]
+    means = [(amount, mean_interval(of_seeds)) for amount, of_seeds in sorted(values.items())]
+    line = [(amount, mean.mean, mean.low, mean.high, mean.count) for amount, mean in means if mean is not None]
     own = (row["budget"], row["mean"], row["ci_low"], row["ci_high"], row["seeds"])
     return [*line, own] if line and row["mean"] is not None else []  # type: ignore[list-item]
 
 
 def trade_off(rows: Sequence[Row], column: str, unit: str) -> Figure | None:
-    """The metric against what the deployed student costs, with the rows that no other one beats in both."""
+    """The metric against what the deployed student costs, with the rows that no other row beats in both."""
     shown = [row for row in rows if row["mean"] is not None and row.get(column)]
     if not shown:
         return None
@@ -228,7 +228,7 @@ def _measured(column: str) -> str:
 
 
 def front(points: Iterable[tuple[float, float]]) -> set[tuple[float, float]]:
-    """The points that no other one beats: none costs as little and is better, or is as good and costs less."""
+    """The points that no other beats: none costs as little and is better, or is as good and costs less."""
     best: set[tuple[float, float]] = set()
     highest = float("-inf")
     for cost, value in sorted(set(points), key=lambda point: (point[0], -point[1])):

@@ -86,9 +86,9 @@ function colour(name) {
 }
 
 function coloured(value, key = "") {
-  if (Array.isArray(value)) return value.map((one) => coloured(one, key));
+  if (Array.isArray(value)) return value.map((part) => coloured(part, key));
   if (value !== null && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, coloured(one, name)]));
+    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, coloured(part, name)]));
   }
   return /color$/i.test(key) && typeof value === "string" && value.startsWith("@") ? colour(value) : value;
 }

@@ -22,7 +22,7 @@ LONGEST_LABEL = 60
 WIDE = 5.0
 """The largest of the amounts on an axis over the least, from which on the axis is logarithmic."""
 COLOURS = 8
-"""Colours of lines that are told apart by colour, ``@line0`` to ``@line7``."""
+"""Colours of lines that differ by colour, ``@line0`` to ``@line7``."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: rounded(one) for name, one in value.items()}
+        return {name: rounded(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [rounded(one) for one in value]
+        return [rounded(part) for part in value]
     return value
 
 

@@ -136,4 +136,4 @@ def environment(first: Row, every: Sequence[Row], recorded: Recorded) -> list[tu
         for run in recorded.runs_of(row):
             for name, value in run.result.environment.items():
                 values.setdefault(clean(name), {})[clean(value)] = None
-    return [(name, ", ".join(found)) for name, found in values.items()]
+    return [(name, ", ".join(different)) for name, different in values.items()]

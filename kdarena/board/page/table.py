@@ -126,7 +126,7 @@ def table_row(row: Row, anchor: str, ranks: int, corrected: bool, recorded: Reco
     ]
     name = name_of(row)
     bar = None if first is None or last is None else Bar(100 * (first - 1) / max(ranks, 1), 100 * (last - first + 1) / max(ranks, 1))
-    runs = [_run_line(run, row) for run in recorded.runs_of(row)] or [RunLine(clean(one), "", "", "") for one in row["run_ids"] or ()]
+    runs = [_run_line(run, row) for run in recorded.runs_of(row)] or [RunLine(clean(run_id), "", "", "") for run_id in row["run_ids"] or ()]
     note = clean(row["status_note"] or "")
     return TableRow(anchor, name, status, cells, bar, f"{name} {supervision} {row['status']}".lower(), facts(row), note, runs)
 

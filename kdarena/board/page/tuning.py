@@ -53,7 +53,7 @@ def _importances(name: str, trials: Sequence[RecordedRun], metric: str) -> list[
     import optuna
 
     settings = [_setting(run) for run in trials]
-    names = sorted(set.intersection(*(set(one) for one in settings if one))) if any(settings) else []
+    names = sorted(set.intersection(*(set(setting) for setting in settings if setting))) if any(settings) else []
     drawn = [run for run, setting in zip(trials, settings, strict=True) if setting and score_of(run, metric) is not None]
     numbers = [name for name in names if len({_setting(run)[name] for run in drawn}) > 1]
     if len(drawn) < FEWEST_TRIALS or len(numbers) < 2:
@@ -93,15 +93,15 @@ def _distributions(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) 
     """What the parameters may have been drawn from, as their values show."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    found: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for name in names:
         values = [setting[name] for setting in settings]
         if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
             low, high = float(min(values)), float(max(values))
-            found[name] = FloatDistribution(low, high, log=low > 0 and high > WIDE_RANGE * low)
+            distributions[name] = FloatDistribution(low, high, log=low > 0 and high > WIDE_RANGE * low)
         else:
-            found[name] = CategoricalDistribution(list(dict.fromkeys(values)))
-    return found
+            distributions[name] = CategoricalDistribution(list(dict.fromkeys(values)))
+    return distributions
 
 
 def _study(trials: Sequence[RecordedRun], metric: str, distributions: _Distributions | None = None) -> optuna.Study:
@@ -111,7 +111,7 @@ def _study(trials: Sequence[RecordedRun], metric: str, distributions: _Distribut
     study = optuna.create_study(direction="maximize")
     for run in trials:
         score, setting = score_of(run, metric), _setting(run)
-        params = {name: float(setting[name]) if _is_number(one) else setting[name] for name, one in (distributions or {}).items()}
+        params = {name: float(setting[name]) if _is_number(distribution) else setting[name] for name, distribution in (distributions or {}).items()}
         state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
         study.add_trial(optuna.trial.create_trial(state=state, value=score, params=params, distributions=dict(distributions or {})))
     return study
@@ -128,7 +128,7 @@ def _drawn(figure: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for number, trace in enumerate(traces):
         trace["marker"] = {"color": f"@line{number}"}
         if trace.get("type") == "bar":
-            trace["y"] = [label(one) for one in trace["y"]]
+            trace["y"] = [label(name) for name in trace["y"]]
             trace.pop("hovertext", None)
             trace.pop("hovertemplate", None)
         else:
@@ -146,9 +146,9 @@ def _drawn(figure: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def _plain(value: Any) -> Any:
     """Values of plotly's own classes and numpy's as JSON values."""
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(part) for name, part in value.items()}
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in value]
     return value

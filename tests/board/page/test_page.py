@@ -20,8 +20,8 @@ from kdarena.board.page.recorded import even_limit
 
 def figures(text):
     """The values of every figure by the id of its element."""
-    found = re.findall(r'<figure id="([^"]+)">.*?<script type="application/json">(.*?)</script>', text, re.DOTALL)
-    return {name: json.loads(values) for name, values in found}
+    elements = re.findall(r'<figure id="([^"]+)">.*?<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    return {name: json.loads(values) for name, values in elements}
 
 
 def of_kind(text, kind):
@@ -144,7 +144,7 @@ def test_records_of_two_versions_of_the_code_are_two_boards_that_say_so(syntheti
 
 def test_equal_values_everywhere_make_a_page(synthetic):
     runs = [run for method in ("student", "kd", "crd") for run in synthetic.runs(method, [90.0, 90.0, 90.0])]
-    assert trace(of_kind(page(leaderboard_frame(runs, {}), runs=runs), "forest"), "not told apart")["x"] == [0.0, 0.0]
+    assert trace(of_kind(page(leaderboard_frame(runs, {}), runs=runs), "forest"), "no clear difference")["x"] == [0.0, 0.0]
 
 
 def test_a_page_is_the_same_text_when_it_is_made_again(made):
