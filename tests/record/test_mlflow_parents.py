@@ -5,6 +5,7 @@ import math
 import pytest
 
 from kdarena.method.declaration import REFERENCE
+from kdarena.plan.request import SWEPT
 from kdarena.plan.spec import Budget
 from kdarena.record.mlflow_parents import family, means, name_of_run
 
@@ -19,7 +20,7 @@ HALF = Budget(30.0, "s")
         ("kd", "tuned", {"params": {"tau": 4.0}}, "kd tuned", "kd tuned seed 3"),
         ("kd", "trial", {"purpose": "tune", "params": {"tau": 4.0}}, "kd trials", "kd trial seed 3"),
         ("student", "ladder:0.5", {"purpose": "control", "budget": HALF}, "student ladder", "student ladder:0.5 seed 3"),
-        ("kd", "swept", {"purpose": "control", "params": {"tau": 1.0}}, "kd tau=1.0", "kd tau=1.0 seed 3"),
+        ("kd", SWEPT, {"purpose": "control", "params": {"tau": 1.0}}, "kd tau=1.0", "kd tau=1.0 seed 3"),
         ("student", "teacher", {"purpose": "teacher", "trains": REFERENCE}, "teachers", "teacher teacher seed 3"),
     ],
 )
