@@ -112,7 +112,7 @@ def table_row(row: Row, anchor: str, ranks: int, corrected: bool, recorded: Reco
     cells = [
         Cell(number(row["mean"]), f"± {number(half)}" if half is not None else "", row["mean"]),
         Cell(signed(row["delta_student"]), interval_text(low, high), row["delta_student"]),
-        Cell(NOTHING if first is None else f"{first}" if first == last else f"{first}–{last}", "", first),
+        Cell(NOTHING if first is None else f"{first:.0f}" if first == last else f"{first:.0f}–{last:.0f}", "", first),
         Cell(NOTHING if row["p_holm"] is None else p_text(row["p_holm"]), "", row["p_holm"]),
         Cell(
             signed(row["delta_equal_updates"]),
