@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,8 +149,8 @@ def facts(row: Row) -> list[tuple[str, str]]:
         "reaches the teacher's value after": _seconds(row.get("seconds_to_teacher")),
         "setting": None if row["tuned"] is None else "tuned" if row["tuned"] else "default",
         "settings tried": row["tried"],
-        "parameters changed": _unless_empty(row["params_json"]),
-        "recipe changed": _unless_empty(row["recipe_json"]),
+        "parameters changed": _changed(row["params_json"]),
+        "recipe changed": _changed(row["recipe_json"]),
         "default setting's mean": _maybe(row["mean_default"]),
         "tuned setting's mean": _maybe(row["mean_tuned"]),
         "validation": _maybe(row["validation"]),
@@ -208,5 +209,7 @@ def _seconds(value: float | None) -> str | None:
     return None if value is None else duration(value)
 
 
-def _unless_empty(text: str | None) -> str | None:
-    return None if text in (None, "{}") else text
+def _changed(text: str | None) -> str:
+    """A setting of the frame as it is read, as ``tau = 2.5, lr = 0.1``."""
+    values = json.loads(text) if text else {}
+    return ", ".join(f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}" for name, value in values.items())

@@ -104,6 +104,11 @@ def test_the_history_has_every_trial_of_the_method(made):
     assert values["data"][0]["y"] == [86.0 + number for number in range(6)]
 
 
+def test_a_setting_is_read_with_four_digits(synthetic):
+    text = page(leaderboard_frame([synthetic.run("kd", params={"tau": 3.6262506695032806, "hard": True})], {}))
+    assert "<dd>hard = True, tau = 3.626</dd>" in text
+
+
 def test_what_does_not_apply_is_a_line_and_no_row(made):
     table = made.text[made.text.index("<table>") : made.text.index("</table>")]
     assert ">pid<" not in table
