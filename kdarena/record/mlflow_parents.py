@@ -33,7 +33,8 @@ _NAMES = " :=,"
 
 @dataclass(frozen=True)
 class Family:
-    """Runs that have a parent in common: they differ in their seed alone; trials in their setting too, runs along a ladder in their budget.
+    """Runs that have a parent in common: they differ in their seed alone; trials in their setting too, runs along a ladder in their budget. All teachers of
+    a task have one parent, and all methods that do not apply to it.
 
     Attributes:
         key: 16 hexadecimal digits.
@@ -51,6 +52,8 @@ def family(run: RecordedRun) -> Family:
     spec = replace(run.spec, seed=0)
     if spec.purpose in ("teacher", "given"):
         return Family(digest(["teachers", spec.task, spec.data, spec.code]), "teachers", False)
+    if run.result.status == "skipped":
+        return Family(digest(["skipped", spec.task, spec.data, spec.code]), "does not apply", False)
     if spec.purpose == "tune":
         return Family(digest(replace(spec, params={}, recipe={}, reference=None)), f"{spec.method} trials", False)
     if spec.purpose == "control" and run.setting != SWEPT:

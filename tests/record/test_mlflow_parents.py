@@ -29,6 +29,12 @@ def test_a_run_and_its_parent_are_called_by_method_setting_and_seed(synthetic, m
     assert (family(run).name, name_of_run(run, family(run))) == (parent, child)
 
 
+def test_methods_that_do_not_apply_have_one_parent(synthetic):
+    runs = [synthetic.failed(method, 0, "skipped", "needs attention") for method in ("pid", "sid")]
+    assert {family(run).name for run in runs} == {"does not apply"}
+    assert len(keys(*runs)) == 1
+
+
 def keys(*runs):
     return {family(run).key for run in runs}
 
