@@ -17,6 +17,8 @@ NOTE = (
     "(tags.`kdarena.role` = 'method') and their charts of test metrics. The page of the boards, with intervals and tests, is an artifact of its own run."
 )
 """What MLflow shows above the runs of an experiment."""
+TAGS = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
+"""Of an experiment. By its kind MLflow opens the table and the charts of its runs, not its pages for language models."""
 
 
 class Experiments:
@@ -39,7 +41,7 @@ class Experiments:
             known = self._client.get_experiment_by_name(name)
             if known is None:
                 place = (self._artifacts / safe_name(task)).as_uri() if self._artifacts is not None else None
-                self._known[task] = self._client.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": NOTE})
+                self._known[task] = self._client.create_experiment(name, artifact_location=place, tags=TAGS)
             else:
                 if known.lifecycle_stage != "active":
                     self._client.restore_experiment(known.experiment_id)

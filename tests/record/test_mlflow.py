@@ -57,7 +57,10 @@ def test_an_experiment_is_a_task_and_a_parent_run_a_method(output, log, runs_in_
     found = runs_in_mlflow(output)
     parents = [found[run_id].data.tags["mlflow.parentRunId"] for run_id in ids]
     assert parents[0] == parents[1] != parents[2] == parents[3]
-    assert [one.name for one in MlflowCopy(output)._client.search_experiments(filter_string="name LIKE 'kdarena/%'")] == ["kdarena/digits"]
+    (experiment,) = MlflowCopy(output)._client.search_experiments(filter_string="name LIKE 'kdarena/%'")
+    assert experiment.name == "kdarena/digits"
+    # by its kind MLflow opens its tables and charts of runs
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def parents(output):
