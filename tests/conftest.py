@@ -112,6 +112,12 @@ def synthetic() -> Synthetic:
 
 
 @pytest.fixture(scope="session")
+def synthetic_of_session() -> Synthetic:
+    """For what is made once and read by several tests."""
+    return Synthetic()
+
+
+@pytest.fixture(scope="session")
 def empty_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output directory without a run."""
     directory = tmp_path_factory.mktemp("empty") / "out"

@@ -68,7 +68,8 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Calla
         fresh: whether to move what the output directory has aside.
         show: gets the boards before they are written, which a full disk may prevent.
     """
-    from kdarena.api.boards import boards_of, keep_declarations, write
+    from kdarena.api.boards import boards_of, write
+    from kdarena.api.records import keep_declarations, recorded
 
     request = planned.request
     if fresh:
@@ -78,10 +79,11 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Calla
         keep_declarations(request.out, planned.plugins, {plugin.name for plugin in planned.chosen})
         outcome = session.arena(request, started).run(planned.chosen, planned.cards, named=planned.named)
         session.display.close()
-        boards = boards_of(session.record, request.out, planned.plugins, asked=session.recorder.asked)
+        found = recorded(session.record, request.out, planned.plugins)
+        boards = boards_of(found, asked=session.recorder.asked)
         if show is not None:
             show(boards)
-        write(boards, request.out / "leaderboards", session.record.runs())
+        write(boards, request.out / "leaderboards", found)
     boards.failures = (*outcome.failures, *boards.failures)
     return boards
 

@@ -19,6 +19,9 @@ from kdarena.files import write_atomically
 from kdarena.record.output import safe_name
 from kdarena.record.recorded import RecordedRun
 
+PAGE = "index.html"
+"""Name of the page of all boards."""
+
 
 def publish(frame: pd.DataFrame, directory: Path, runs: Iterable[RecordedRun] = (), page: str | None = None) -> list[Path]:
     """Write each board of a leaderboard frame to ``directory``, with the ids of its runs; returns the files.
@@ -32,7 +35,7 @@ def publish(frame: pd.DataFrame, directory: Path, runs: Iterable[RecordedRun] = 
     """
     texts = _texts(frame, {run.run_id: run.result.environment for run in runs})
     if page is not None:
-        texts["leaderboard.html"] = page
+        texts[PAGE] = page
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

@@ -74,9 +74,10 @@ def runs(
 
 @app.command()
 def leaderboard(
-    format: Annotated[str, typer.Option("--format", help="table, md, csv, json or latex.")] = "table",
+    format: Annotated[str, typer.Option("--format", help="table, md, csv, json, latex or html: one page that opens without a network.")] = "table",
     publish: Annotated[
-        Path | None, typer.Option("--publish", metavar="DIR", help="Also write md, csv, json and the environment of each board to this folder.")
+        Path | None,
+        typer.Option("--publish", metavar="DIR", help="Also write md, csv, json and the environment of each board, and the page of all, to this folder."),
     ] = None,
     merge: Annotated[
         list[Path] | None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-FORMATS = ("table", "md", "csv", "json", "latex")
+FORMATS = ("table", "md", "csv", "json", "latex", "html")
 
 
 def tasks(as_json: bool, data_root: str | None) -> None:
@@ -97,17 +97,22 @@ def _run_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def leaderboard(out: Path, wanted: str, publish_to: Path | None, paths: Sequence[str], merge: Sequence[Path] = (), wide: bool = False) -> None:
     """The boards in one format, of the output directory or of those that are merged."""
-    from kdarena.api.boards import leaderboard as leaderboard_of
+    from kdarena.api.boards import boards_of, page_of, read, write
     from kdarena.board import formats
 
     if wanted not in FORMATS:
         raise UserError(f"--format {wanted!r}: use one of {', '.join(FORMATS)}")
-    frame = leaderboard_of(out, plugin_paths=paths, publish=publish_to, merge=merge)
+    found = read(out, plugin_paths=paths, merge=merge, as_installed=publish_to is not None)
+    frame = boards_of(found)
     if wanted == "table":
         print_boards(frame, wide)
+    elif wanted == "html":
+        sys.stdout.write(page_of(frame, found))
     else:
         text = {"md": formats.markdown, "csv": formats.csv_text, "json": formats.json_text, "latex": formats.latex}[wanted](frame)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    if publish_to is not None:
+        write(frame, publish_to, found)
 
 
 def print_boards(frame: pd.DataFrame, wide: bool = False) -> None:

@@ -1,6 +1,6 @@
 """MLflow, written from the record: a copy for its pages and its search, which may be deleted and written again.
 
-One experiment a task, one parent run a method, one child run a training. Each recorded run is written once: the file
+One experiment a task, one parent run a method and setting, one child run a training; and a run that holds the page of the boards. Each recorded run is written once: the file
 ``mlflow.written`` remembers which were, and how the database was left. Where it is not as it was left, MLflow is asked what
 it has, and what a killed process left half written is written anew.
 """
@@ -16,11 +16,11 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
@@ -28,16 +28,17 @@ from kdarena.errors import Notice
 from kdarena.plan.spec import COMPLETE
 from kdarena.record import checked, index, sqlite
 from kdarena.record import mlflow_store as store
+from kdarena.record.mlflow_experiments import PREFIX, Experiments
+from kdarena.record.mlflow_parents import ALL, Parents, family, name_of_run
 from kdarena.record.mlflow_values import to_metrics, to_params, to_tags
-from kdarena.record.output import safe_name
 from kdarena.record.recorded import Document, RecordedRun, run_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-PREFIX = "kdarena/"
-"""Of the names of experiments."""
+PAGE = Path("leaderboards", "index.html")
+"""The page of the boards in an output directory."""
 CHECKPOINT = "student.safetensors"
 """Artifact with the weights of the student that a run trained."""
 RUN_ID = "kdarena.run_id"
@@ -52,10 +53,12 @@ class _Written:
     Attributes:
         stamp: of the store when it was last written; None while it is.
         runs: the ids of those that are written.
+        stale: the keys of the families whose parents lack runs in their means.
     """
 
     stamp: str | None
     runs: tuple[str, ...]
+    stale: tuple[str, ...] = ()
 
 
 class MlflowCopy:
@@ -73,8 +76,6 @@ class MlflowCopy:
         self._own = uri is None
         self._database = directory / store.DATABASE
         self._written = directory / ("mlflow.written" if uri is None else f"mlflow-{hashlib.sha256(os.fsencode(uri)).hexdigest()[:8]}.written")
-        self._experiments: dict[str, str] = {}
-        self._methods: dict[tuple[str, str], str] = {}
 
     @property
     def uri(self) -> str:
@@ -95,7 +96,7 @@ class MlflowCopy:
         """
         end = time.monotonic() + seconds
         run_ids = index.run_ids(self.directory)
-        done = self._remembered() if run_ids else set()
+        done, stale = self._remembered() if run_ids else (set(), set())
         count = 0
         for run_id in run_ids:
             document = self._load(run_id) if run_id not in done else None
@@ -106,11 +107,16 @@ class MlflowCopy:
             if count == 0:
                 self._client  # noqa: B018 - a new database is made before it is remembered that it is written
                 self._remember(done, None)
-            self._write(document)
+            stale.add(self._write(document))
             done.add(run_id)
             count += 1
-        if count:
-            self._remember(done, self._stamp())
+        summed = bool(stale) and math.isinf(seconds)
+        if summed:
+            runs, _ = index.read(self.directory)
+            self._parents.sum_up(runs, stale)
+            self._write_page({run.spec.task for run in runs})
+        if count or summed:
+            self._remember(done, self._stamp(), frozenset() if summed else stale)
         return count
 
     def check(self, *, removed: bool = False) -> int:
@@ -119,33 +125,35 @@ class MlflowCopy:
         Args:
             removed: count those that a user removed in MLflow, which are not to come back.
         """
-        return len(self._ask(removed))
+        return len(self._ask(removed, {ALL}))
 
     # ---- what is written
 
-    def _remembered(self) -> set[str]:
-        """The runs that MLflow has: as the file says, unless the database was changed since, or its last writer was killed."""
+    def _remembered(self) -> tuple[set[str], set[str]]:
+        """The runs that MLflow has, and the families whose parents lack some: as the file says, unless the database was changed since, or its last writer
+        was killed."""
         written = checked.read(_Written, self._written)
         if self._own and not self._database.exists():
             if written is not None:
                 warnings.warn(f"{self._database}: it was missing; written again from the record", category=Notice, stacklevel=2)
-            return set()
+            return set(), set()
         if written is not None and written.stamp == self._stamp():
-            return set(written.runs)
-        return self._ask(removed=True)
+            return set(written.runs), set(written.stale)
+        stale = {ALL} if written is None or written.stamp is None else set(written.stale)
+        return self._ask(True, stale), stale
 
-    def _ask(self, removed: bool) -> set[str]:
+    def _ask(self, removed: bool, stale: Set[str]) -> set[str]:
         ours = set(index.run_ids(self.directory))
         there = set()
         for run in self._search("tags.`kdarena.role` = 'training'", removed):
             run_id = run.data.tags.get(RUN_ID)
             if run_id in ours and not self._is_half(run):
                 there.add(run_id)
-        self._remember(there, self._stamp())
+        self._remember(there, self._stamp(), stale)
         return there
 
-    def _remember(self, runs: Set[str], stamp: str | None) -> None:
-        checked.write(self._written, dataclasses.asdict(_Written(stamp, tuple(sorted(runs)))))
+    def _remember(self, runs: Set[str], stamp: str | None, stale: Set[str] = frozenset()) -> None:
+        checked.write(self._written, dataclasses.asdict(_Written(stamp, tuple(sorted(runs)), tuple(sorted(stale)))))
 
     def _stamp(self) -> str:
         """Changes with the database; of another store nothing is known."""
@@ -177,16 +185,18 @@ class MlflowCopy:
             return None
         return document
 
-    def _write(self, document: Document) -> None:
+    def _write(self, document: Document) -> str:
+        """Write a run; returns the key of its family."""
         recorded = run_of(document.run)
+        own = family(recorded)
         client, spec, result = self._client, recorded.spec, recorded.result
         at_ms = document.recorded // 1_000_000
         run = client.create_run(
-            self._experiment(spec.task),
+            self._experiments.of(spec.task),
             start_time=round(recorded.started.timestamp() * 1000),
-            run_name=safe_name(f"{spec.method} {recorded.setting} seed {spec.seed}", also=" :"),
+            run_name=name_of_run(recorded, own),
             tags={
-                "mlflow.parentRunId": self._method_run(spec.task, spec.method),
+                "mlflow.parentRunId": self._parents.of(recorded, own),
                 "kdarena.role": "training",
                 "kdarena.directory": store.safe_text(self.directory, store.LONGEST_TAG),
                 RUN_ID: recorded.run_id,
@@ -198,6 +208,7 @@ class MlflowCopy:
         self._write_artifacts(run, document, self._weights(recorded))
         status = "FINISHED" if result.status in (*COMPLETE, "pruned", "skipped") else "FAILED"
         client.set_terminated(run.info.run_id, status, at_ms)
+        return own.key
 
     def _weights(self, run: RecordedRun) -> Path | None:
         path = self.directory / "students" / Path(run.result.checkpoint).name if run.result.checkpoint else None
@@ -216,10 +227,7 @@ class MlflowCopy:
         for name in ("spec", "result"):
             (folder / f"{name}.json").write_text(json.dumps(document.run[name]), encoding="utf-8")
         if weights is not None:
-            try:
-                os.link(weights, folder / CHECKPOINT)  # takes no space
-            except OSError:
-                shutil.copyfile(weights, folder / CHECKPOINT)
+            _link(weights, folder / CHECKPOINT)
 
     def _artifacts(self, run: Run) -> Path:
         """The folder of a run's artifacts, also where the output directory was moved since."""
@@ -236,48 +244,45 @@ class MlflowCopy:
     def _client(self) -> MlflowClient:
         return store.connect(self.directory, self.uri, own=self._own)
 
-    def _experiment(self, task: str) -> str:
-        if task not in self._experiments:
-            name = PREFIX + safe_name(task, also=":")
-            known = self._client.get_experiment_by_name(name)
-            if known is None:
-                place = (self.directory / "artifacts" / safe_name(task)).as_uri() if self._own else None
-                self._experiments[task] = self._client.create_experiment(name, artifact_location=place)
-            else:
-                if known.lifecycle_stage != "active":
-                    self._client.restore_experiment(known.experiment_id)
-                self._experiments[task] = known.experiment_id
-        return self._experiments[task]
+    @cached_property
+    def _experiments(self) -> Experiments:
+        return Experiments(self._client, self.directory / "artifacts" if self._own else None)
 
-    def _method_run(self, task: str, method: str) -> str:
-        place = (task, method)
-        if place not in self._methods:
-            experiment, name = self._experiment(task), safe_name(method)  # the safe name also keeps quotes out of the filter
-            known = self._client.search_runs([experiment], f"tags.`kdarena.role` = 'method' AND tags.`kdarena.method` = '{name}'", max_results=1)
-            if known:
-                self._methods[place] = known[0].info.run_id
+    @cached_property
+    def _parents(self) -> Parents:
+        return Parents(self._client, self._experiments)
+
+    def _write_page(self, tasks: Iterable[str]) -> None:
+        """The page of the directory's boards as an artifact of a run of its own in the experiments of tasks."""
+        page = self.directory / PAGE
+        if not page.is_file():
+            return
+        for task in tasks:
+            experiment = self._experiments.of(task)
+            known = self._client.search_runs([experiment], "tags.`kdarena.role` = 'page'", max_results=1)
+            run = known[0] if known else self._client.create_run(experiment, run_name="the page of the boards", tags={"kdarena.role": "page"})
+            self._client.set_terminated(run.info.run_id)
+            if self._own:
+                folder = self._artifacts(run)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / page.name).unlink(missing_ok=True)
+                _link(page, folder / page.name)
             else:
-                run = self._client.create_run(experiment, run_name=name, tags={"kdarena.role": "method", "kdarena.method": name})
-                self._client.set_terminated(run.info.run_id)
-                self._methods[place] = run.info.run_id
-        return self._methods[place]
+                self._client.log_artifact(run.info.run_id, str(page))
 
     def _search(self, condition: str, removed: bool = False) -> Iterator[Run]:
         from mlflow.entities import ViewType
 
         view = ViewType.ALL if removed else ViewType.ACTIVE_ONLY
         client, named = self._client, f"name LIKE '{PREFIX}%'"
-        experiments = [one.experiment_id for one in pages(lambda token: client.search_experiments(view, filter_string=named, page_token=token))]
+        experiments = [one.experiment_id for one in store.pages(lambda token: client.search_experiments(view, filter_string=named, page_token=token))]
         if experiments:
-            yield from pages(lambda token: client.search_runs(experiments, condition, view, max_results=_PAGE, page_token=token))
+            yield from store.pages(lambda token: client.search_runs(experiments, condition, view, max_results=_PAGE, page_token=token))
 
 
-def pages(ask: Any) -> Iterator[Any]:
-    """All results of a search, page by page."""
-    token = None
-    while True:
-        page = ask(token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name, which takes no space; a copy where that can't be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdarena.plan.spec import RunResult, RunSpec
 from kdarena.record.mlflow_store import MOST_TAGS, json_tags, safe_key, safe_text
+from kdarena.record.output import safe_name
 from kdarena.record.recorded import RecordedRun
 
 
@@ -14,6 +15,7 @@ def to_tags(run: RecordedRun) -> dict[str, str]:
     environment = list(run.result.environment.items())[:MOST_TAGS]
     return {
         "kdarena.key": run.key,
+        "kdarena.method": safe_name(run.spec.method),
         "kdarena.setting": safe_text(run.setting),
         "kdarena.status": run.result.status,
         "kdarena.purpose": run.spec.purpose,

@@ -18,8 +18,9 @@ from urllib.request import url2pathname
 from kdarena.errors import UserError, described
 from kdarena.plan.spec import RunResult, RunSpec
 from kdarena.record import index, output, sqlite
-from kdarena.record.mlflow import PREFIX, RUN_ID, MlflowCopy, pages
-from kdarena.record.mlflow_store import DATABASE, chosen_uri, connect
+from kdarena.record.mlflow import RUN_ID, MlflowCopy
+from kdarena.record.mlflow_experiments import PREFIX
+from kdarena.record.mlflow_store import DATABASE, chosen_uri, connect, pages
 from kdarena.record.recorded import Document, RecordedRun
 
 if TYPE_CHECKING:

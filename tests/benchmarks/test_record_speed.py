@@ -1,4 +1,4 @@
-"""A board from 10,000 recorded runs: reading them, and the whole command from the start of its process."""
+"""Boards and their page from 10,000 recorded runs: reading them, and the whole commands from the start of its process."""
 
 from __future__ import annotations
 
@@ -116,3 +116,15 @@ def test_the_statistics_of_fifty_methods_with_twenty_seeds_take_a_fifth_of_a_sec
         seconds.append(time.perf_counter() - started)
     print(f"\n50 methods with 20 seeds are compared in {min(seconds) * 1e3:.0f} ms")
     assert min(seconds) < 0.2
+
+
+@pytest.mark.benchmark
+def test_the_page_of_ten_thousand_runs_takes_five_seconds_from_the_start_of_the_process_and_five_megabytes(large_record):
+    seconds = []
+    for _ in range(2 if tools.SHORT else 5):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "kdarena", "leaderboard", "--format", "html", "--out", str(large_record)], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - started)
+    print(f"\nthe page of {RUNS} runs in {min(seconds):.2f} s, {len(done.stdout) / 1e6:.2f} MB")
+    assert min(seconds) < 5.0 * (tools.GROSS if tools.SHORT else 1)
+    assert len(done.stdout) < 5e6

@@ -211,7 +211,7 @@ def test_the_environment_of_a_board_has_every_value_of_its_runs_once(synthetic, 
 
 
 def test_a_page_is_published_where_there_is_one(frame, tmp_path):
-    assert "leaderboard.html" not in [path.name for path in publish(frame, tmp_path)]
+    assert "index.html" not in [path.name for path in publish(frame, tmp_path)]
     assert publish(frame, tmp_path, page="<p>")[-1].read_text() == "<p>"
 
 

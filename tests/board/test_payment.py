@@ -3,6 +3,7 @@
 import pytest
 
 from kdarena.api.boards import boards_of
+from kdarena.api.records import recorded
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.payment import FLOOR_S
 from kdarena.board.rows import name_of
@@ -91,5 +92,5 @@ def test_supervision_is_what_was_taken(synthetic, teachers, taken, expected):
 def test_an_unpaid_row_is_a_failure_of_the_command(record, synthetic, tmp_path):
     spec = synthetic.spec("kd", 0)
     record.log(spec, synthetic.result(spec, outside={"prepare": 30.0}), setting="default", facts={})
-    (line,) = boards_of(record, tmp_path / "out", []).failures
+    (line,) = boards_of(recorded(record, tmp_path / "out", [])).failures
     assert line == "digits kd: unpaid: prepare took 30 s outside the charged steps, 50% of the budget; do the work in a phase's process"

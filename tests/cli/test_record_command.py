@@ -56,3 +56,20 @@ def test_a_run_file_that_cant_be_read_is_one_line_and_the_board_is_made_of_the_o
     assert ids[1] in done.stdout and ids[0] not in done.stdout
     (line,) = done.stderr.strip().splitlines()
     assert f"{ids[0]}.json: left out" in line
+
+
+def test_the_page_is_html_on_standard_output_and_nothing_else(kdarena, out, synthetic):
+    record = Record.open(out)
+    spec = synthetic.spec("student")
+    run_id = record.log(spec, synthetic.result(spec), setting="default", facts={"metric": "top1", "track": "classification"})
+    record.__exit__(KeyboardInterrupt, None, None)
+    done = kdarena("leaderboard", "--format", "html", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("<!doctype html>") and done.stdout.endswith("</html>\n")
+    assert run_id in done.stdout
+
+
+def test_the_page_of_an_empty_record_says_what_to_run(kdarena, out):
+    done = kdarena("leaderboard", "--format", "html", "--out", out)
+    assert done.returncode == 0
+    assert "kdarena run --plugins all" in done.stdout

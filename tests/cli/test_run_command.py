@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdarena.api import boards, run
+from kdarena.api import boards, records, run
 from kdarena.arena.arena import Outcome
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.cli import run_command
@@ -26,16 +26,17 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
         arena = SimpleNamespace(run=lambda *given, **named: Outcome((), 4, ()))
         yield SimpleNamespace(
             arena=lambda request, started: arena,
-            record=SimpleNamespace(runs=lambda: runs),
+            record=SimpleNamespace(runs=lambda: runs, curves=lambda run_id: {}),
             recorder=SimpleNamespace(asked={}),
             display=SimpleNamespace(close=lambda: print(CLOSED)),
         )
 
     monkeypatch.setattr(run, "open_session", session)
-    monkeypatch.setattr(boards, "keep_declarations", lambda *given: None)
+    monkeypatch.setattr(records, "keep_declarations", lambda *given: {})
     monkeypatch.setattr(boards, "boards_of", lambda *given, **named: boards.boards_from(leaderboard_frame(runs, {})))
     assert run_command.run("kd", {"tasks": "digits", "out": tmp_path}, dry_run=False, fresh=False) == status
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{CLOSED}\ndigits: top1 on test")  # a table of what runs would be drawn over the board
+    assert ("underpriced" in (tmp_path / "leaderboards" / "index.html").read_text()) is (status == 1)
     said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
     assert (said in printed.err) is (status == 1)

@@ -18,6 +18,7 @@ import pytest
 from kdarena.errors import UserError
 from kdarena.record import runs, sqlite
 from kdarena.record.mlflow import MlflowCopy
+from kdarena.record.mlflow_parents import family
 from kdarena.record.runs import Record
 
 HOSTILE = "../../etc/passwd'; DROP TABLE runs;--<script>alert(1)</script>\n\x1b[31m"
@@ -56,7 +57,61 @@ def test_an_experiment_is_a_task_and_a_parent_run_a_method(output, log, runs_in_
     found = runs_in_mlflow(output)
     parents = [found[run_id].data.tags["mlflow.parentRunId"] for run_id in ids]
     assert parents[0] == parents[1] != parents[2] == parents[3]
-    assert [one.name for one in MlflowCopy(output)._client.search_experiments(filter_string="name LIKE 'kdarena/%'")] == ["kdarena/digits"]
+    (experiment,) = MlflowCopy(output)._client.search_experiments(filter_string="name LIKE 'kdarena/%'")
+    assert experiment.name == "kdarena/digits"
+    # by its kind MLflow opens its tables and charts of runs
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def parents(output):
+    """The parents that MLflow has, by their names."""
+    found = MlflowCopy(output)._search("tags.`kdarena.role` = 'method'")
+    return {run.info.run_name: run for run in found}
+
+
+def test_a_parent_has_a_setting_its_parameters_and_the_means_of_its_seeds_under_the_same_names(output, log):
+    for seed, value in enumerate((90.0, 92.0)):
+        log(output, "kd", seed, value=value)
+        log(output, "kd", seed, "tuned", value=value + 5, spec={"params": {"tau": 4.0}})
+    log(output, "kd", 2, status="diverged", metrics={})
+    MlflowCopy(output).write_missing()
+    found = parents(output)
+    assert set(found) == {"kd", "kd tuned"}
+    assert {name: run.data.metrics["test/top1"] for name, run in found.items()} == {"kd": 91.0, "kd tuned": 96.0}
+    assert found["kd"].data.metrics["seeds"] == 2
+    assert found["kd tuned"].data.params["param.tau"] == "4.0"
+    assert "seed" not in found["kd"].data.params
+    assert found["kd tuned"].data.tags["kdarena.purpose"] == "final"
+
+
+def test_the_mean_of_a_parent_waits_for_the_end_of_a_command_and_follows_later_seeds(output, log):
+    log(output, "kd", 0, value=90.0)
+    MlflowCopy(output).write_missing(60.0)
+    assert "test/top1" not in parents(output)["kd"].data.metrics
+    MlflowCopy(output).write_missing()
+    assert parents(output)["kd"].data.metrics["test/top1"] == 90.0
+    log(output, "kd", 1, value=92.0)
+    MlflowCopy(output).write_missing()
+    assert parents(output)["kd"].data.metrics["test/top1"] == 91.0
+
+
+def test_the_page_that_was_written_last_is_an_artifact_and_all_is_written_again_when_it_is_asked_for(output, log):
+    page = output / "leaderboards" / "index.html"
+    page.parent.mkdir()
+    for seed in range(2):
+        log(output, "kd", seed, value=90.0)
+        page.write_text(f"page {seed}")
+        MlflowCopy(output).write_missing()
+    (run,) = MlflowCopy(output)._search("tags.`kdarena.role` = 'page'")
+    shown = artifacts(output, run) / "index.html"
+    assert shown.read_text() == "page 1"
+    shown.unlink()
+    copy = MlflowCopy(output)
+    copy._client.log_metric(parents(output)["kd"].info.run_id, "test/top1", 1.0, step=6000)
+    assert copy.check() == 2
+    assert copy.write_missing() == 0
+    assert parents(output)["kd"].data.metrics["test/top1"] == 90.0
+    assert shown.read_text() == "page 1"
 
 
 def test_spec_result_and_weights_are_artifacts(output, log, runs_in_mlflow):
@@ -135,7 +190,7 @@ def test_an_experiment_deleted_in_mlflow_is_used_again(output, log, runs_in_mlfl
     log(output, seed=0)
     first = MlflowCopy(output)
     first.write_missing()
-    first._client.delete_experiment(first._experiment("digits"))
+    first._client.delete_experiment(first._experiments.of("digits"))
     log(output, seed=1)
     MlflowCopy(output).write_missing()
     assert len(runs_in_mlflow(output)) == 2
@@ -149,7 +204,7 @@ copy = MlflowCopy(Path(sys.argv[1]))
 kill = lambda *arguments, **named: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "written":
     remember = copy._remember
-    copy._remember = lambda runs, stamp: kill() if stamp and runs else remember(runs, stamp)
+    copy._remember = lambda runs, stamp, stale=(): kill() if stamp and runs else remember(runs, stamp)
 else:
     setattr(copy._client, sys.argv[2], kill)
 copy.write_missing()
@@ -159,8 +214,9 @@ copy.write_missing()
 @pytest.mark.parametrize("moment", ["log_batch", "set_terminated", "written"])
 def test_what_a_killed_process_left_half_written_is_written_whole_and_once(output, log, runs_in_mlflow, moment):
     ids = {log(output, seed=seed) for seed in range(2)}
-    # the parent of the method is written before, since its end is the first that is set
-    MlflowCopy(output)._method_run("digits", "kd")
+    # the parent of the runs is written before, since its end is the first that is set
+    run = Record.open(output, create=False).runs()[0]
+    MlflowCopy(output)._parents.of(run, family(run))
     done = subprocess.run([sys.executable, "-c", KILLED, str(output), moment], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     MlflowCopy(output).write_missing()
@@ -351,7 +407,7 @@ def test_a_shared_store_keeps_the_running_runs_of_others(output, log, tmp_path, 
     monkeypatch.chdir(tmp_path)
     copy = MlflowCopy(output, f"sqlite:///{other}")
     tags = {"kdarena.role": "training", "kdarena.run_id": "f" * 32}
-    theirs = copy._client.create_run(copy._experiment("digits"), tags=tags).info.run_id
+    theirs = copy._client.create_run(copy._experiments.of("digits"), tags=tags).info.run_id
     log(output)
     copy.check()
     copy.write_missing()

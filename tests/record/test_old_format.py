@@ -15,7 +15,7 @@ from kdarena.record.runs import Record
 def old(output, synthetic):
     """The directory, and MLflow's ids of a run that is done, one underspent, one whose tags were changed, and one half written."""
     copy = MlflowCopy(output)
-    client, experiment = copy._client, copy._experiment("digits")
+    client, experiment = copy._client, copy._experiments.of("digits")
     ids = []
     for seed, status in enumerate(("done", "under", "done", "done")):
         spec = synthetic.spec(seed=seed)
