@@ -82,7 +82,7 @@ class Race:
 
     def _candidates(self) -> dict[Contender, Candidate]:
         """The settings of every method: its defaults, and others spread over its space."""
-        candidates = {}
+        candidates: dict[Contender, Candidate] = {}
         for name, runs in self.runs.items():
             search = runs.search
             settings = search.spread(self.plan.settings) if search.space and self.plan.settings > 1 else [search.base]
@@ -97,7 +97,7 @@ class Race:
 
     def _rung(self, rung: Rung, going: Mapping[Contender, Candidate]) -> Scores:
         """The scores of all contenders in a rung."""
-        scores: dict[Contender, Sequence[float]] = {one: () for one in going}
+        scores: dict[Contender, Sequence[float]] = dict.fromkeys(going, ())
 
         def contest(one: Contender, candidate: Candidate) -> Work:
             runs = self.runs[one.method]
@@ -188,7 +188,7 @@ class Race:
 
     def _say_selection(self, rung: Rung, scores: Scores, selection: Selection) -> None:
         names = list(dict.fromkeys(one.method for one in selection.contenders))
-        what = f"runs of {rung.share:g} of the budget: {len(selection.contenders)} of {len(scores)} settings go on"
+        what = f"after runs of {rung.part} of the budget {len(selection.contenders)} of {len(scores)} settings go on"
         if selection.final:
             self._say(f"{what}, to final runs: {', '.join(names)}{f' ({selection.why})' if selection.why else ''}")
         else:

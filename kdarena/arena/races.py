@@ -174,7 +174,7 @@ def announcement(runs: Mapping[str, MethodRuns], plan: RacePlan) -> list[str]:
     return [
         f"{len(runs)} methods with at most {plan.settings} settings each; budget of a final run {amount}{stated}",
         *(
-            f"rung {number}: at most {rung.entering} settings, {rung.share:g} of the budget, {len(rung.seeds)} trial seeds"
+            f"rung {number}: at most {rung.entering} settings, runs of {rung.part} of the budget, {len(rung.seeds)} trial seeds"
             for number, rung in enumerate(rungs, 1)
         ),
         f"then final runs of at most {least_survivors(len(runs))} methods, the controls among them, on {plan.seeds} fresh seeds, which alone decide",

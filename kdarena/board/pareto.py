@@ -33,5 +33,5 @@ def preferred(rows: Sequence[Row], prefer: Prefer) -> Row:
 
 
 def _dominates(other: Row, row: Row, cost: str) -> bool:
-    at_least = other["mean"] >= row["mean"] and other[cost] <= row[cost]
-    return at_least and (other["mean"] > row["mean"] or other[cost] < row[cost])
+    gains: list[float] = [other["mean"] - row["mean"], row[cost] - other[cost]]
+    return min(gains) >= 0 and max(gains) > 0

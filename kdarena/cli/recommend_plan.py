@@ -41,7 +41,7 @@ def describe(request: Request, settings: int | None, chosen: Sequence[Plugin], c
 
 def _rungs(methods: int, settings: int) -> list[str]:
     return [
-        f"rung {number}: at most {rung.entering} settings, runs of {rung.share:g} of the budget, {len(rung.seeds)} trial seeds"
+        f"rung {number}: at most {rung.entering} settings, runs of {rung.part} of the budget, {len(rung.seeds)} trial seeds"
         for number, rung in enumerate(rungs_of(methods, settings), 1)
     ]
 

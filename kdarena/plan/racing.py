@@ -70,6 +70,11 @@ class Rung:
     keep: int
     most: int
 
+    @property
+    def part(self) -> str:
+        """Its share of a final run's budget as it is read: ``1/8``."""
+        return f"1/{1 / self.share:g}"
+
 
 @dataclass(frozen=True)
 class Selection:
