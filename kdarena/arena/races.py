@@ -9,7 +9,7 @@ from functools import partial
 from kdarena.arena.admission import admit, record_broken, record_skipped
 from kdarena.arena.arena import LATE, Outcome
 from kdarena.arena.comparison import Comparison
-from kdarena.arena.forecast import A_DAY, measure, number_of_methods
+from kdarena.arena.forecast import A_DAY, CERTAINLY, measure, number_of_methods
 from kdarena.arena.method_runs import MethodRuns
 from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
 from kdarena.arena.race import Pace, Race
@@ -24,7 +24,7 @@ from kdarena.plan.amounts import Amount
 from kdarena.plan.comparison import request_digest
 from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.entrants import Entrant, entrants_of
-from kdarena.plan.estimate import END_S, on_workers, set_up_seconds, spoken, too_short
+from kdarena.plan.estimate import END_S, declared_work, on_workers, set_up_seconds, spoken, too_short
 from kdarena.plan.machine import Machine
 from kdarena.plan.planner import share_of_time
 from kdarena.plan.race_plan import (
@@ -97,6 +97,8 @@ class Races:
         request, workers = self.request, self.recorder.capacity
         if request.budget is None and request.total is None:
             return
+        if request.total is not None:
+            self._check_declared(entered, conditions)
         works = measure(self.teachers, entered, conditions)
         if request.budget is not None:
             seconds = stated_race_seconds(works, request.budget, self.levels[0], workers)
@@ -110,6 +112,14 @@ class Races:
             raise UserError(too_short(request.total, needed, number_of_methods(entered), len(works)))
         teachers = spoken(set_up_seconds(works, workers))
         self.recorder.display.say(f"--total {Amount(request.total, 's')} holds everything: training the teachers takes about {teachers} of it")
+
+    def _check_declared(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> None:
+        """Refuse a total time that is far too short before anything is measured."""
+        assert self.request.total is not None
+        works = [declared_work(self.request, entrants, given.card) for entrants, given in zip(entered, conditions, strict=True)]
+        needed = needed_seconds(works, self.levels[-1], self.recorder.capacity)
+        if needed > CERTAINLY * self.request.total:
+            raise UserError(too_short(self.request.total, needed, number_of_methods(entered), len(works)))
 
     def _end(self, begun: float, tasks: Sequence[ProfiledTask]) -> float:
         """When all races should have ended, by ``time.monotonic``."""

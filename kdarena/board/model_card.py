@@ -122,7 +122,7 @@ from kdarena.tracks import find_card, load_task
 from kdarena.tracks.values import Setting
 
 task = load_task(find_card({task!r}), Setting())  # Setting(data_root=...) where the data are not embedded
-network = task.new_network("student")
+network = task.new_network(task.card.student)
 network.load_state_dict(weights)
 network.eval()
 """

@@ -161,8 +161,8 @@ def _carry_out(command: Command, started: float) -> tuple[Outcome, pd.DataFrame]
         keep_declarations(request.out, command.plugins, {plugin.name for plugin in command.chosen})
         races = Races(request, command.settings, session.recorder, session.machine, started)
         outcome = races.run(command.chosen, command.cards, named=command.named)
-        frame = _conclude(command, session)
-    return outcome, frame
+    # after the table of what runs is gone from the terminal
+    return outcome, _conclude(command, session)
 
 
 def _conclude(command: Command, session: Session) -> pd.DataFrame:
