@@ -3,7 +3,9 @@ from hypothesis import strategies as st
 
 from kdarena.board.pareto import front, preferred
 
-ROWS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)).map(lambda pair: {"mean": float(pair[0]), "latency_ms": float(pair[1]), "params": pair[1]}), min_size=1)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(1, 20)).map(lambda pair: {"mean": float(pair[0]), "latency_ms": float(pair[1]), "params": pair[1]}), min_size=1
+)
 
 
 @given(ROWS)

@@ -67,7 +67,9 @@ def test_it_ends_with_one_student_that_is_exported_with_its_card(done):
     assert f"take {card['method']}:" in taken
     assert card["seeds"] == 3
     assert digest_of(out / "recommended" / "digits.safetensors") == card["weights"]
-    assert card["parameters"] == sum(tensor.numel() for name, tensor in load_file(out / "recommended" / "digits.safetensors").items() if "running" not in name and "num_batches" not in name)
+    assert card["parameters"] == sum(
+        tensor.numel() for name, tensor in load_file(out / "recommended" / "digits.safetensors").items() if "running" not in name and "num_batches" not in name
+    )
 
 
 def test_the_exported_student_is_the_runs_of_its_card(done):
