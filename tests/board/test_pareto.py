@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def test_every_row_off_the_front_has_one_on_it_that_is_as_good_in_both(rows):
 @given(ROWS)
 def test_along_the_front_a_higher_cost_buys_a_better_metric(rows):
     on = front(rows, "params")
-    for cheaper, further in zip(on, on[1:], strict=False):
+    for cheaper, further in pairwise(on):
         assert (cheaper["params"], cheaper["mean"]) == (further["params"], further["mean"]) or (
             cheaper["params"] < further["params"] and cheaper["mean"] < further["mean"]
         )

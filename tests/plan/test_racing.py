@@ -1,6 +1,7 @@
 """Who goes on in a race: pure rules, on made-up scores."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ def made(**values):
 def test_rungs_get_longer_and_fewer_enter_each(contenders, least):
     planned = rungs(contenders, least)
     assert [rung.share for rung in planned] == list(SHARES)
-    for rung, following in zip(planned, planned[1:], strict=False):
+    for rung, following in pairwise(planned):
         assert rung.share < following.share
         assert following.entering == rung.most
     for rung in planned:
