@@ -15,7 +15,7 @@ from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.budget import share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.race_plan import rung_amount
+from kdarena.plan.race_plan import racing_amount
 from kdarena.plan.racing import Rung
 from kdarena.plan.request import RUNG, SWEPT
 from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec
@@ -101,7 +101,7 @@ class MethodRuns:
 
     def rung_jobs(self, candidate: Candidate, rung: Rung) -> list[Job]:
         """The runs of a candidate in one round of a race, which are trials of the rung's length."""
-        amount = rung_amount(self.costs, self.allocation.amount, rung.share)
+        amount = racing_amount(self.costs, self.allocation.amount, rung.share)
         return [self._short(candidate, amount, number, f"{RUNG}{rung.share:g}") for number in rung.seeds]
 
     def fresh_jobs(self, candidate: Candidate, seeds: Iterable[int]) -> list[Job]:

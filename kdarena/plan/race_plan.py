@@ -54,7 +54,7 @@ class RacePlan:
         return Allocation(self.amount, self.unit, self.seeds, self.settings * SEEDS[0] * SHARES[0] * self.amount, self.stated)
 
 
-def rung_amount(costs: Sequence[PhaseCost], amount: float, share: float) -> float:
+def racing_amount(costs: Sequence[PhaseCost], amount: float, share: float) -> float:
     """The budget of a run in a rung, in the unit of the costs: a part of a final run's, but no less than the method needs.
 
     Args:
@@ -82,7 +82,7 @@ def rung_seconds(costs: Costs, amount: float, rung: Rung, contenders: int, overh
         contenders: that run; it is not asked of which methods.
         overhead: seconds that a final run takes in addition to its training; a shorter one, which is scored on validation alone, takes half of it.
     """
-    each = sum(rung_amount(cost, amount, rung.share) for cost in costs.values()) / max(1, len(costs))
+    each = sum(racing_amount(cost, amount, rung.share) for cost in costs.values()) / max(1, len(costs))
     return contenders * len(rung.seeds) * (each + TRIAL_OVERHEAD * overhead)
 
 

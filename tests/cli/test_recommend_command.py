@@ -10,7 +10,9 @@ import time
 import pytest
 from safetensors.torch import load_file
 
+from kdarena.cli.recommend import COLUMNS, recommend
 from kdarena.files import digest_of
+from kdarena.plan.amounts import parse_amount
 
 RECOMMEND = ("recommend", "--tasks", "digits", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", 2)
 SMALL = (*RECOMMEND, "--plugins", "dml", "--budget", "8epochs", "--settings", 1, "--seeds", 3)
@@ -18,7 +20,7 @@ WRONG = [
     (["--budget", "5e9flop", "--total", "6m"], "--budget 5e+09flop and --total exclude each other"),
     (["--tasks", "digits,scenes"], "--tasks names several data sets (digits, scenes)"),
     (["--tasks", "nowhere"], "unknown task 'nowhere'"),
-    (["--seeds", "2"], "--seeds 2: a recommendation needs 3 seeds at least"),
+    (["--seeds", "2"], "--seeds 2: a recommendation needs at least 3 seeds"),
     (["--prefer", "beauty"], "--prefer 'beauty': use accuracy, latency or params"),
     (["--plugins", "nothing"], "unknown plugin 'nothing'"),
     (["--to", "student.pt"], "--to student.pt: the file's name has to end with .safetensors"),
@@ -84,17 +86,25 @@ def test_its_runs_are_ordinary_runs_with_the_names_of_their_rungs(done):
     assert {"rung:0.125", "rung:0.25", "rung:0.5", "teacher"} <= settings <= {"rung:0.125", "rung:0.25", "rung:0.5", "teacher", "default", "tuned"}
 
 
-def test_repeated_it_trains_nothing_and_recommends_the_same(done):
+def test_repeated_it_trains_nothing_and_recommends_the_same_and_with_one_task_there_is_no_network_to_choose(done):
     out, first = done
     before = keys(out)
-    again = in_its_own_process(*SMALL, "--out", out)
-    assert again.stdout == first.stdout
+    again = in_its_own_process(*SMALL, "--prefer", "latency", "--out", out)
+    *same, last = again.stdout.splitlines()
+    assert same == first.stdout.splitlines()
+    assert last.startswith("--prefer latency has nothing to trade: every method of digits deploys the same network, digits-student")
     assert keys(out) == before
 
 
-def test_with_one_task_there_is_no_network_to_choose(done):
-    again = in_its_own_process(*SMALL, "--prefer", "latency", "--out", done[0])
-    assert "--prefer latency has nothing to trade: every method of digits deploys the same network, digits-student" in again.stdout
+def test_in_python_it_gives_a_frame_with_a_row_a_task(done):
+    out, _ = done
+    options = {"device": "cpu", "workers": 2, "teacher_budget": parse_amount("8epochs")}
+    frame = recommend("digits", budget="8epochs", plugins="dml", settings=1, seeds=3, out=out, **options)
+    assert tuple(frame.columns) == COLUMNS
+    (row,) = frame.to_dict("records")
+    card = json.loads((out / "recommended" / "digits.json").read_text())
+    assert (row["method"], row["run_id"], row["chosen"]) == (card["method"], card["run_id"], True)
+    assert row["answer"].startswith(f"digits: take {card['method']}:")
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdarena.plan.amounts import Amount
-from kdarena.plan.race_plan import RaceLevel, as_stated, fitted, race_levels, race_seconds, rung_amount
+from kdarena.plan.race_plan import RaceLevel, as_stated, fitted, race_levels, race_seconds, racing_amount
 from kdarena.plan.spec import PhaseCost
 
 
@@ -48,8 +48,8 @@ def test_settings_that_the_user_stated_are_not_changed():
 
 def test_a_run_of_a_rung_has_its_part_of_the_budget_but_no_less_than_the_method_needs():
     (cost,) = costs(0.01).values()
-    assert rung_amount(cost, 8.0, 1 / 8) == 1.0
-    assert rung_amount(cost, 2.0, 1 / 8) == 0.5
+    assert racing_amount(cost, 8.0, 1 / 8) == 1.0
+    assert racing_amount(cost, 2.0, 1 / 8) == 0.5
 
 
 def test_a_stated_budget_is_kept_in_its_unit():
