@@ -16,7 +16,6 @@ from kdarena.plan.budget import share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.race_plan import racing_amount
-from kdarena.plan.racing import Rung
 from kdarena.plan.request import RUNG, SWEPT
 from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
@@ -99,10 +98,15 @@ class MethodRuns:
         """
         return self._short(candidate, trial_amount(self.costs, self.allocation.amount), number, "trial")
 
-    def rung_jobs(self, candidate: Candidate, rung: Rung) -> list[Job]:
-        """The runs of a candidate in one round of a race, which are trials of the rung's length."""
-        amount = racing_amount(self.costs, self.allocation.amount, rung.share)
-        return [self._short(candidate, amount, number, f"{RUNG}{rung.share:g}") for number in rung.seeds]
+    def rung_jobs(self, candidate: Candidate, share: float, numbers: Iterable[int]) -> list[Job]:
+        """The runs of a candidate in a rung of a race, which are trials of another length.
+
+        Args:
+            share: of a final run's budget.
+            numbers: of the trial seeds.
+        """
+        amount = racing_amount(self.costs, self.allocation.amount, share)
+        return [self._short(candidate, amount, number, f"{RUNG}{share:g}") for number in numbers]
 
     def fresh_jobs(self, candidate: Candidate, seeds: Iterable[int]) -> list[Job]:
         """Final runs of a candidate that a race chose."""

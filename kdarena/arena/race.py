@@ -68,11 +68,12 @@ class Race:
         rungs = rungs_of(len(self.runs), self.plan.settings)
         made = list(self.recorder.store.selections(self.key))
         for number, rung in enumerate(rungs):
-            scores = self._rung(rung, {one: candidates[one] for one in going if one in candidates})
-            planned += self._planned(rung, len(going))
-            if number == len(made):
+            known = made[number].seeds if number < len(made) else None
+            scores, seeds = self._rung(rung, {one: candidates[one] for one in going if one in candidates}, known)
+            planned += self._planned(rung, len(going)) * seeds / len(rung.seeds)
+            if known is None:
                 slower = max(1.0, (time.monotonic() - begun) / planned) if planned else 1.0
-                made.append(self._select(rungs[number:], scores, slower))
+                made.append(self._select(rungs[number:], scores, seeds, slower))
                 self.recorder.store.keep_selections(self.key, made)
             self._say_selection(rung, scores, made[number])
             going = made[number].contenders
@@ -95,45 +96,58 @@ class Race:
 
     # ---- rungs
 
-    def _rung(self, rung: Rung, going: Mapping[Contender, Candidate]) -> Scores:
-        """The scores of all contenders in a rung."""
-        scores: dict[Contender, Sequence[float]] = dict.fromkeys(going, ())
+    def _rung(self, rung: Rung, going: Mapping[Contender, Candidate], known: int | None) -> tuple[Scores, int]:
+        """The scores of all contenders in a rung, and on how many seeds they are.
 
-        def contest(one: Contender, candidate: Candidate) -> Work:
+        Args:
+            known: the seeds that the rung had, where it was done before. Else it has all, as far as the time allows: the first in any case.
+        """
+        scores: dict[Contender, list[float]] = {one: [] for one in going}
+
+        def contest(one: Contender, candidate: Candidate, numbers: Sequence[int]) -> Work:
             runs = self.runs[one.method]
-            results = yield runs.rung_jobs(candidate, rung)
-            scores[one] = [score_of(result, runs.conditions.card.metric) for result in results if isinstance(result, RunResult)]
+            results = yield runs.rung_jobs(candidate, rung.share, numbers)
+            scores[one] += [score_of(result, runs.conditions.card.metric) for result in results if isinstance(result, RunResult)]
 
-        self.recorder.display.expect(len(going) * len(rung.seeds))
-        self.recorder.schedule([contest(one, candidate) for one, candidate in going.items()])
-        return scores
+        count = len(rung.seeds) if known is None else known
+        self.recorder.display.expect(len(going) * count)
+        if self.pace is None or known is not None:
+            self.recorder.schedule([contest(one, candidate, rung.seeds[:count]) for one, candidate in going.items()])
+            return scores, count
+        for done, number in enumerate(rung.seeds, 1):
+            begun = time.monotonic()
+            self.recorder.schedule([contest(one, candidate, (number,)) for one, candidate in going.items()])
+            if done < count and self._left(self._least_final_seconds) < time.monotonic() - begun:
+                return scores, done
+        return scores, count
 
-    def _select(self, rungs: Sequence[Rung], scores: Scores, slower: float) -> Selection:
+    def _select(self, rungs: Sequence[Rung], scores: Scores, seeds: int, slower: float) -> Selection:
         """Who goes on after the first of the rungs that are left.
 
         Args:
+            seeds: that the rung had.
             slower: so many times as long as planned the race took so far.
         """
         rung, controls = rungs[0], self._controls
         if len(rungs) == 1:
-            return self._final(scores, slower)
+            return self._final(scores, seeds, slower)
         if rung.share >= EARLIEST_END and settled(scores, controls):
-            return self._final(scores, slower, "one method is clearly ahead of all others" if len(self.runs) > len(controls) else "")
+            return self._final(scores, seeds, slower, "one method is clearly ahead of all others" if len(self.runs) > len(controls) else "")
         keep, most = rung.keep, rung.most
         if self.pace is not None:
             least = least_survivors(len(self.runs))
             if self._places(rungs[1:], 0, FEWEST_SEEDS, slower) < least:
-                return self._final(scores, slower, "the time is too short for a further rung")
+                return self._final(scores, seeds, slower, "the time is too short for a further rung")
             most = max(least, min(most, self._places(rungs[1:], least, self.plan.seeds, slower)))
-        return Selection(survivors(scores, min(keep, most), most, controls))
+        return Selection(survivors(scores, min(keep, most), most, controls), seeds)
 
-    def _final(self, scores: Scores, slower: float, why: str = "") -> Selection:
+    def _final(self, scores: Scores, seeds: int, slower: float, why: str = "") -> Selection:
         """Who gets final runs: fewer methods where the time holds no more of them."""
         most = FINALISTS
         if self.pace is not None:
             each = slower * final_seconds(self.plan.amount, 1, FEWEST_SEEDS, self.pace.overhead) / self.pace.workers
             most = min(most, max(1, int(self._left(0.0) / each) - len(self._controls)))
-        return Selection(finalists(scores, self._controls, most), final=True, why=why)
+        return Selection(finalists(scores, self._controls, most), seeds, final=True, why=why)
 
     def _places(self, rungs: Sequence[Rung], later: int, seeds: int, slower: float) -> int:
         """Contenders for which the first of some rungs has time.
@@ -146,6 +160,12 @@ class Race:
         kept = sum(self._planned(rung, later) for rung in rungs[1:])
         kept += final_seconds(self.plan.amount, least_survivors(len(self.runs)), seeds, self.pace.overhead) / self.pace.workers
         return math.floor(max(0.0, self._left(slower * kept)) / (slower * self._planned(rungs[0], 1)))
+
+    @property
+    def _least_final_seconds(self) -> float:
+        """What the controls and one more method take at least in the end, as planned."""
+        assert self.pace is not None
+        return final_seconds(self.plan.amount, len(self._controls) + 1, FEWEST_SEEDS, self.pace.overhead) / self.pace.workers
 
     def _left(self, kept: float) -> float:
         assert self.pace is not None

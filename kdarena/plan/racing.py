@@ -82,11 +82,13 @@ class Selection:
 
     Attributes:
         contenders: the best first.
+        seeds: of the rung, fewer than planned where the time ran out.
         final: whether they get final runs, and no further rung.
         why: why the race ended before its last rung; empty where it did not.
     """
 
     contenders: tuple[Contender, ...]
+    seeds: int
     final: bool = False
     why: str = ""
 
@@ -149,7 +151,7 @@ def rivals(scores: Scores, controls: Collection[str], within: float) -> list[Con
 
 
 def noise(scores: Scores, confidence: float = CONFIDENCE) -> float:
-    """Half the interval of the difference of two contenders' means; 0 where it is not seen how far seeds differ.
+    """Half the interval of the difference of two contenders' means; infinite where it is not seen how far seeds differ.
 
     The variance over seeds is that of the better half, less what is common to all contenders of a seed: the worse are also less even, and nobody
     asks by how much.
@@ -158,7 +160,7 @@ def noise(scores: Scores, confidence: float = CONFIDENCE) -> float:
     better = better[: max(2, math.ceil(len(better) / 2))]
     values = np.array([scores[one] for one in better], dtype=np.float64)
     if len(better) < 2 or values.shape[1] < 2:
-        return 0.0
+        return math.inf
     contenders, seeds = values.shape
     rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     freedom = (contenders - 1) * (seeds - 1)

@@ -164,6 +164,13 @@ def test_who_went_on_for_want_of_time_is_not_decided_anew(command):
     assert {method for method, _, _ in finals(longer)} == {method for method, _, _ in finals(short)}
 
 
+def test_a_rung_that_takes_too_long_has_fewer_seeds_and_a_repeated_command_the_same(command):
+    short = command(MadeUpWorker(seconds=0.002), end=time.monotonic() + 0.01)
+    again = command(end=time.monotonic() + 1e6)
+    for done in (short, again):
+        assert len({run.spec.seed for run in done.asked if run.setting == "rung:0.125"}) == 1
+
+
 def test_where_the_time_is_too_short_the_best_and_the_controls_get_three_seeds(command):
     done = command(MadeUpWorker(seconds=0.002), end=time.monotonic() + 0.01)
     assert {method for method, _, _ in finals(done)} == {"student", "kd", "f"}

@@ -15,7 +15,7 @@ from kdarena.files import digest_of
 from kdarena.plan.amounts import parse_amount
 
 RECOMMEND = ("recommend", "--tasks", "digits", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", 2)
-SMALL = (*RECOMMEND, "--plugins", "dml", "--budget", "8epochs", "--settings", 1, "--seeds", 3)
+SMALL = (*RECOMMEND, "--plugins", "kd", "--budget", "8epochs", "--settings", 1, "--seeds", 3)
 WRONG = [
     (["--budget", "5e9flop", "--total", "6m"], "--budget 5e+09flop and --total exclude each other"),
     (["--tasks", "digits,scenes"], "--tasks names several data sets (digits, scenes)"),
@@ -99,7 +99,7 @@ def test_repeated_it_trains_nothing_and_recommends_the_same_and_with_one_task_th
 def test_in_python_it_gives_a_frame_with_a_row_a_task(done):
     out, _ = done
     options = {"device": "cpu", "workers": 2, "teacher_budget": parse_amount("8epochs")}
-    frame = recommend("digits", budget="8epochs", plugins="dml", settings=1, seeds=3, out=out, **options)
+    frame = recommend("digits", budget="8epochs", plugins="kd", settings=1, seeds=3, out=out, **options)
     assert tuple(frame.columns) == COLUMNS
     (row,) = frame.to_dict("records")
     card = json.loads((out / "recommended" / "digits.json").read_text())

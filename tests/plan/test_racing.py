@@ -101,7 +101,10 @@ def test_what_is_common_to_all_of_a_seed_is_no_noise():
 
 
 def test_with_one_seed_nobody_knows_how_far_seeds_differ():
-    assert noise(made(a=(90,), b=(80,))) == 0.0
+    one_seed = made(student=(70,), kd=(60,), a=(90,), b=(80,))
+    assert noise(one_seed) == math.inf
+    assert not settled(one_seed, CONTROLS)
+    assert [one.method for one in finalists(one_seed, CONTROLS)] == ["a", "b", "student", "kd"]
 
 
 def test_a_race_is_settled_where_one_method_is_far_ahead_and_not_where_two_are_close():
