@@ -68,7 +68,7 @@ class Recommended:
         board: the boards of its final runs.
         answer: the recommendation in words, a line each.
         written: the student and its card.
-        failures: a line for each run that failed.
+        failures: a line for each run that failed and each row that can't be compared.
     """
 
     frame: pd.DataFrame
@@ -169,6 +169,7 @@ def carry_out(planned: Plan, started: float) -> Recommended:
         started: when the command started, by ``time.monotonic``.
     """
     from kdarena.arena.races import Races
+    from kdarena.board.cells import failed_rows
     from kdarena.board.frame import frame_of
     from kdarena.board.pareto import preferred
     from kdarena.board.recommendation import recommended, rows_of_task, sentences
@@ -179,6 +180,7 @@ def carry_out(planned: Plan, started: float) -> Recommended:
         races = Races(request, planned.settings, session.recorder, session.machine, started)
         outcome = races.run(planned.chosen, planned.cards, named=planned.named)
         board = boards_of(session.record, request.out, planned.plugins, asked=session.recorder.asked)
+        failures = (*outcome.failures, *failed_rows(board))
         choices: dict[str, Recommendation] = {}
         answers: dict[str, list[str]] = {}
         for card in planned.cards:
@@ -188,12 +190,12 @@ def carry_out(planned: Plan, started: float) -> Recommended:
                 choices[card.name], answers[card.name] = choice, sentences(choice, rows)
         if not choices:
             nothing = "nothing can be recommended: no method has a result of every seed"
-            return Recommended(frame_of([], COLUMNS), board, (), (), (*outcome.failures, nothing))
+            return Recommended(frame_of([], COLUMNS), board, (), (), (*failures, nothing))
         chosen = preferred([choice.row for choice in choices.values()], planned.prefer)["task"]
         run_id, written = _export(planned, session.record, choices[chosen], answers[chosen])
     frame = frame_of([_row(choice, answers[task], (run_id, written[0]) if task == chosen else None) for task, choice in choices.items()], COLUMNS)
     answer = [*(line for lines in answers.values() for line in lines), *_trade(planned, choices, chosen)]
-    return Recommended(frame, board, answer, written, outcome.failures)
+    return Recommended(frame, board, answer, written, failures)
 
 
 def _row(choice: Recommendation, answer: Sequence[str], exported: tuple[str, Path] | None) -> Mapping[str, Any]:
