@@ -139,9 +139,9 @@ def finalists(scores: Scores, controls: Collection[str], most: int = FINALISTS) 
 
 
 def settled(scores: Scores, controls: Collection[str]) -> bool:
-    """Whether one method is clearly the best of those that are no controls, or there is none: then further rungs can only repeat it."""
+    """Whether one method is clearly the best of several that are no controls, so that further rungs can only repeat it."""
     others = len({one.method for one in scores} - {*controls}) - 1
-    return others < 0 or (others > 0 and len(rivals(scores, controls, noise(scores, 1 - (1 - SURE) / others))) == 1)
+    return others > 0 and len(rivals(scores, controls, noise(scores, 1 - (1 - SURE) / others))) == 1
 
 
 def rivals(scores: Scores, controls: Collection[str], within: float) -> list[Contender]:

@@ -115,6 +115,7 @@ def test_a_race_is_settled_where_one_method_is_far_ahead_and_not_where_two_are_c
 
 def test_one_method_in_addition_to_the_controls_is_not_settled_by_itself():
     assert not settled(made(student=(80, 81), kd=(80, 80.5), a=(90, 91)), CONTROLS)
+    assert not settled(made(student=(80, 81), kd=(70, 70.5)), CONTROLS)
 
 
 def test_settings_of_one_method_are_no_rivals_of_each_other():
