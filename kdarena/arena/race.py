@@ -69,7 +69,7 @@ class Race:
         made = list(self.recorder.store.selections(self.key))
         for number, rung in enumerate(rungs):
             known = made[number].seeds if number < len(made) else None
-            scores, seeds = self._rung(rung, {one: candidates[one] for one in going if one in candidates}, known)
+            scores, seeds = self._rung(rung, {contender: candidates[contender] for contender in going if contender in candidates}, known)
             planned += self._planned(rung, len(going)) * seeds / len(rung.seeds)
             if known is None:
                 slower = max(1.0, (time.monotonic() - begun) / planned) if planned else 1.0
@@ -79,7 +79,7 @@ class Race:
             going = made[number].contenders
             if made[number].final:
                 break
-        self._finals({one: candidates[one] for one in going if one in candidates})
+        self._finals({contender: candidates[contender] for contender in going if contender in candidates})
 
     def _candidates(self) -> dict[Contender, Candidate]:
         """The settings of every method: its defaults, and others spread over its space."""
@@ -102,21 +102,21 @@ class Race:
         Args:
             known: the seeds that the rung had, where it was done before. Else it has all, as far as the time allows: the first in any case.
         """
-        scores: dict[Contender, list[float]] = {one: [] for one in going}
+        scores: dict[Contender, list[float]] = {contender: [] for contender in going}
 
-        def contest(one: Contender, candidate: Candidate, numbers: Sequence[int]) -> Work:
-            runs = self.runs[one.method]
+        def contest(contender: Contender, candidate: Candidate, numbers: Sequence[int]) -> Work:
+            runs = self.runs[contender.method]
             results = yield runs.rung_jobs(candidate, rung.share, numbers)
-            scores[one] += [score_of(result, runs.conditions.card.metric) for result in results if isinstance(result, RunResult)]
+            scores[contender] += [score_of(result, runs.conditions.card.metric) for result in results if isinstance(result, RunResult)]
 
         count = len(rung.seeds) if known is None else known
         self.recorder.display.expect(len(going) * count)
         if self.pace is None or known is not None:
-            self.recorder.schedule([contest(one, candidate, rung.seeds[:count]) for one, candidate in going.items()])
+            self.recorder.schedule([contest(contender, candidate, rung.seeds[:count]) for contender, candidate in going.items()])
             return scores, count
         for done, number in enumerate(rung.seeds, 1):
             begun = time.monotonic()
-            self.recorder.schedule([contest(one, candidate, (number,)) for one, candidate in going.items()])
+            self.recorder.schedule([contest(contender, candidate, (number,)) for contender, candidate in going.items()])
             if done < count and self._left(self._least_final_seconds) < time.monotonic() - begun:
                 return scores, done
         return scores, count
@@ -183,14 +183,14 @@ class Race:
     def _finals(self, going: Mapping[Contender, Candidate]) -> None:
         """Final runs on fresh seeds: as many seeds as a claim needs at least, then one after another until they are all done or nothing more can change."""
 
-        def finals(one: Contender, seeds: range) -> Work:
-            yield self.runs[one.method].fresh_jobs(going[one], seeds)
+        def finals(contender: Contender, seeds: range) -> Work:
+            yield self.runs[contender.method].fresh_jobs(going[contender], seeds)
 
         clock = SeedClock(self.pace.end) if self.pace is not None else None
         done = 0
         self.recorder.display.expect(len(going) * self.plan.seeds)
         for seeds in range(min(FEWEST_SEEDS, self.plan.seeds), self.plan.seeds + 1):
-            self.recorder.schedule([finals(one, range(done, seeds)) for one in going], clock)
+            self.recorder.schedule([finals(contender, range(done, seeds)) for contender in going], clock)
             if clock is not None and clock.left_out:
                 self._say(f"the time ran out: {done} of {self.plan.seeds} fresh seeds are done; the same command does the others")
                 return
@@ -207,7 +207,7 @@ class Race:
         self.recorder.display.say(f"{card.name}: {text}")
 
     def _say_selection(self, rung: Rung, scores: Scores, selection: Selection) -> None:
-        names = list(dict.fromkeys(one.method for one in selection.contenders))
+        names = list(dict.fromkeys(contender.method for contender in selection.contenders))
         what = f"after runs of {rung.part} of the budget {len(selection.contenders)} of {len(scores)} settings go on"
         if selection.final:
             self._say(f"{what}, to final runs: {', '.join(names)}{f' ({selection.why})' if selection.why else ''}")

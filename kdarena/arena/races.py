@@ -164,7 +164,7 @@ class Races:
         running, refused = admit(comparison, self.teachers, comparison.too_small(named), named)
         record_broken(comparison, recorder)
         record_skipped(comparison, refused, recorder)
-        runs = {one.entrant.method.name: one for one in running}
+        runs = {method.entrant.method.name: method for method in running}
         for line in announcement(runs, plan):
             recorder.display.say(f"{card.name}: {line}")
         pace = Pace(end, task.overhead, recorder.capacity) if end is not None else None

@@ -1,7 +1,7 @@
 """Which student to take, from the rows of a board: the choice, how sure it is, and when further seeds would change nothing.
 
 The leader is the method with the best mean. It is recommended where it is established above the plain student; else the cheapest method of those
-that can't be told from the leader, which in most cases is the plain student itself.
+that can't be distinguished from the leader, which in most cases is the plain student itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Recommendation:
         row: of the recommended method.
         leader: the row with the best mean.
         established: whether the leader is a method that is established above the plain student.
-        group: the methods that can't be told from the leader, the best first.
+        group: the methods that can't be distinguished from the leader, the best first.
     """
 
     row: Row
@@ -122,7 +122,7 @@ def sentences(choice: Recommendation, board: Sequence[Row]) -> list[str]:
         ahead = f": the best of them, {name_of(leader)}, has {_gain(leader, STUDENT, board)}" if leader["delta_student"] is not None else ""
         lines.append(f"Nothing is established: no method is shown to be better than {STUDENT} at this budget{ahead}.")
         if len(choice.group) > 1:
-            lines.append(f"{name_of(row)} is the cheapest of those that can't be told apart: {', '.join(choice.group)}.")
+            lines.append(f"{name_of(row)} is the cheapest of those that can't be distinguished: {', '.join(choice.group)}.")
     if not choice.established and leader["seeds_needed"] is not None and (leader["delta_student"] or 0) > 0:
         lines.append(f"About {leader['seeds_needed']} seeds would settle whether {name_of(leader)} is better, if its gain is what was seen.")
     lines.append("Not known: how settings and methods that the race left behind, on shorter runs, would end at this budget.")

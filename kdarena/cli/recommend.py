@@ -41,7 +41,7 @@ class Plan:
     """What a command will do, checked, before anything is opened.
 
     Attributes:
-        plugins: all that were found.
+        plugins: all that are installed or were named by a path.
         chosen: those that race, the controls first.
         named: whether the methods were named one by one.
         settings: of each method; None: what fits.

@@ -135,7 +135,7 @@ def fitted(
     amount = _longest(lambda amount: race_seconds(costs, amount, level, overhead) <= seconds, least, full)
     if amount >= full and level == levels[0]:
         further = (RaceLevel(count, level.seeds) for count in more)
-        level = next((one for one in further if race_seconds(costs, full, one, overhead) <= seconds), level)
+        level = next((richer for richer in further if race_seconds(costs, full, richer, overhead) <= seconds), level)
     notes = [f"the budget of a run was cut from {full_epochs:g} student-epochs to {amount / epoch_s:.3g}"] if amount < full else []
     if level.settings < levels[0].settings:
         notes.append(f"{level.settings} settings of each method instead of {levels[0].settings}: the time holds no more")

@@ -1,7 +1,7 @@
 """A race over methods and settings: who runs in which rung, and who goes on after it.
 
 Every setting of every method is a contender. In a rung each contender is trained with the same part of a final run's budget, on the same trial seeds. The
-better part by its mean on validation goes on, together with those that are so close to the cut that the rung can't tell, as far as there is time
+better part by its mean on validation goes on, together with those that are so close to the cut that the rung can't distinguish them, as far as there is time
 for them. The controls are never out. The last rung leaves a few methods, each with its best setting: they and the controls get final runs on fresh seeds, which
 alone decide. So what a race finds by luck is not claimed.
 
@@ -29,7 +29,7 @@ CLOSE = 1 / 2
 FINALISTS = 4
 """Methods in addition to the controls that get final runs, at most."""
 CONFIDENCE = 0.8
-"""Of the interval of a difference within which two contenders are not told apart."""
+"""Of the interval of a difference within which two contenders are not distinguished."""
 SURE = 0.95
 """The same where it ends a race early, over all other methods together."""
 EARLIEST_END = 1 / 4
@@ -119,15 +119,15 @@ def survivors(scores: Scores, keep: int, most: int, controls: Collection[str]) -
         most: so many go on where further ones are close to the cut. Each control goes on with its best setting, also beyond that, and also where all its runs failed.
     """
     order = _by_mean(scores)
-    able = [one for one in order if math.isfinite(_mean(scores[one]))]
+    able = [contender for contender in order if math.isfinite(_mean(scores[contender]))]
     cut = _mean(scores[able[:keep][-1]]) - noise(scores) if able and keep else math.inf
-    chosen = able[:keep] + [one for one in able[keep:most] if _mean(scores[one]) >= cut]
-    chosen += [best for best in _best_of_each(order) if best.method in controls and best.method not in {one.method for one in chosen}]
+    chosen = able[:keep] + [contender for contender in able[keep:most] if _mean(scores[contender]) >= cut]
+    chosen += [best for best in _best_of_each(order) if best.method in controls and best.method not in {contender.method for contender in chosen}]
     return tuple(sorted(chosen, key=order.index))
 
 
 def finalists(scores: Scores, controls: Collection[str], most: int = FINALISTS) -> tuple[Contender, ...]:
-    """Who gets final runs: each control and each method that can't be told from the best of them, with its best setting, the best first.
+    """Who gets final runs: each control and each method that can't be distinguished from the best of them, with its best setting, the best first.
 
     Args:
         scores: of the last rung.
@@ -135,19 +135,19 @@ def finalists(scores: Scores, controls: Collection[str], most: int = FINALISTS) 
     """
     order = _best_of_each(_by_mean(scores))
     close = rivals(scores, controls, noise(scores))[:most]
-    return tuple(one for one in order if one.method in controls or one in close)
+    return tuple(contender for contender in order if contender.method in controls or contender in close)
 
 
 def settled(scores: Scores, controls: Collection[str]) -> bool:
     """Whether one method is clearly the best of several that are no controls, so that further rungs can only repeat it."""
-    others = len({one.method for one in scores} - {*controls}) - 1
+    others = len({contender.method for contender in scores} - {*controls}) - 1
     return others > 0 and len(rivals(scores, controls, noise(scores, 1 - (1 - SURE) / others))) == 1
 
 
 def rivals(scores: Scores, controls: Collection[str], within: float) -> list[Contender]:
     """The best setting of each method that is no control and at most so much worse than the best of them, the best first."""
-    best = [one for one in _best_of_each(_by_mean(scores)) if one.method not in controls and math.isfinite(_mean(scores[one]))]
-    return [one for one in best if _mean(scores[one]) >= _mean(scores[best[0]]) - within]
+    best = [contender for contender in _best_of_each(_by_mean(scores)) if contender.method not in controls and math.isfinite(_mean(scores[contender]))]
+    return [contender for contender in best if _mean(scores[contender]) >= _mean(scores[best[0]]) - within]
 
 
 def noise(scores: Scores, confidence: float = CONFIDENCE) -> float:
@@ -156,9 +156,9 @@ def noise(scores: Scores, confidence: float = CONFIDENCE) -> float:
     The variance over seeds is that of the better half, less what is common to all contenders of a seed: the worse are also less even, and nobody
     asks by how much.
     """
-    better = [one for one in _by_mean(scores) if np.isfinite(scores[one]).all()]
+    better = [contender for contender in _by_mean(scores) if np.isfinite(scores[contender]).all()]
     better = better[: max(2, math.ceil(len(better) / 2))]
-    values = np.array([scores[one] for one in better], dtype=np.float64)
+    values = np.array([scores[contender] for contender in better], dtype=np.float64)
     if len(better) < 2 or values.shape[1] < 2:
         return math.inf
     contenders, seeds = values.shape
@@ -169,15 +169,15 @@ def noise(scores: Scores, confidence: float = CONFIDENCE) -> float:
 
 def _by_mean(scores: Scores) -> list[Contender]:
     """The best first; of equal ones that with the lower number, so that the default setting goes before others."""
-    place = {one: number for number, one in enumerate(scores)}
-    return sorted(scores, key=lambda one: (-_mean(scores[one]), one.setting, place[one]))
+    place = {contender: number for number, contender in enumerate(scores)}
+    return sorted(scores, key=lambda contender: (-_mean(scores[contender]), contender.setting, place[contender]))
 
 
 def _best_of_each(order: Sequence[Contender]) -> list[Contender]:
     """The first contender of each method."""
     first: dict[str, Contender] = {}
-    for one in order:
-        first.setdefault(one.method, one)
+    for contender in order:
+        first.setdefault(contender.method, contender)
     return list(first.values())
 
 

@@ -132,9 +132,9 @@ def test_ending_final_seeds_early_keeps_the_level_of_the_claim():
         seen = differences[:, :, :seeds]
         t = seen.mean(2) / (seen.std(2, ddof=1) / math.sqrt(seeds))
         level = LEVEL if seeds == DEFAULT_SEEDS else EARLY_LEVEL
-        found = (methods * 2 * stdtr(seeds - 1, -np.abs(t)) <= level).any(1)
-        claimed[True] |= found
-        claimed[False] = found
+        claims = (methods * 2 * stdtr(seeds - 1, -np.abs(t)) <= level).any(1)
+        claimed[True] |= claims
+        claimed[False] = claims
     shares = {early: float(values.mean()) for early, values in claimed.items()}
     print(f"\nboards of {methods} equal methods with a claim: {shares[False]:.4f}, with looks after three and four seeds {shares[True]:.4f}")
     assert shares[True] <= LEVEL

@@ -90,7 +90,7 @@ def test_seeds_end_early_where_the_leader_is_established_far_below_the_level(syn
     assert reason_to_stop(nearly, 5) is None
 
 
-def test_seeds_go_on_where_the_leader_is_not_told_from_kd(synthetic):
+def test_seeds_go_on_where_the_leader_can_not_be_distinguished_from_kd(synthetic):
     board = [{**row, "p_holm": 1e-5, "p_kd_holm": 0.3} for row in rows(synthetic, 3, kd=shifted(STUDENT, 4.0), dkd=shifted(STUDENT, 5.0))]
     assert reason_to_stop(board, 5) is None
 
