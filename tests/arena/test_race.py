@@ -62,7 +62,9 @@ class MadeUpWorker:
         if spec.method in self.failing:
             return [Event(spec, RunResult(spec.key, "error", error="it can't"))]
         score = self.apart * METHODS.index(spec.method) + random.Random(spec.key).uniform(0, 8)
-        return [Event(spec, RunResult(spec.key, "done", {"validation/top1": score, "test/top1": score}, committed=spec.budget.amount))]
+        return [
+            Event(spec, RunResult(spec.key, "done", {"validation/top1": score, "test/top1": score}, committed=spec.budget.amount, spent_s=spec.budget.amount))
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -221,5 +223,5 @@ def test_trials_of_a_race_belong_to_the_row_that_they_chose_the_setting_of(comma
     done = command()
     rows = {row["method"]: row for row in leaderboard_frame(done.asked, {}).to_dict("records")}
     assert len(rows) == len({method for method, _, _ in finals(done)}), "a row a method"
-    assert rows["f"]["tuning_s"] is not None
+    assert rows["f"]["tuning_s"] == pytest.approx(sum(run.result.spent_s for run in done.asked if (run.spec.method, run.spec.purpose) == ("f", "tune")))
     assert rows["f"]["tried"] == 2
