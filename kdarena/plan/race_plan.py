@@ -97,6 +97,13 @@ def race_seconds(costs: Costs, amount: float, level: RaceLevel, overhead: float)
     return racing + final_seconds(amount, least_survivors(len(costs)), level.seeds, overhead)
 
 
+def shortest_race_seconds(costs: Costs, amount: float, level: RaceLevel, overhead: float) -> float:
+    """Device seconds of a race that ends as early as it can: after one seed of its first rung, with final runs of one method and the controls."""
+    first = rungs_of(len(costs), level.settings)[0]
+    racing = rung_seconds(costs, amount, first, first.entering, overhead) / len(first.seeds)
+    return racing + final_seconds(amount, min(len(costs), 1 + len(CONTROLS)), min(level.seeds, FEWEST_SEEDS), overhead)
+
+
 def race_levels(settings: int | None, seeds: int | None) -> tuple[RaceLevel, ...]:
     """What a race may have where time is short, the most wanted first: settings give way before seeds.
 

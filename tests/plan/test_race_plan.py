@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdarena.plan.amounts import Amount
-from kdarena.plan.race_plan import RaceLevel, as_stated, fitted, race_levels, race_seconds, racing_amount
+from kdarena.plan.race_plan import RaceLevel, as_stated, fitted, race_levels, race_seconds, racing_amount, shortest_race_seconds
 from kdarena.plan.spec import PhaseCost
 
 
@@ -55,3 +55,8 @@ def test_a_run_of_a_rung_has_its_part_of_the_budget_but_no_less_than_the_method_
 def test_a_stated_budget_is_kept_in_its_unit():
     plan = as_stated(Amount(3e10, "flop"), None, None, None, 8)
     assert (plan.amount, plan.unit, plan.stated, plan.settings, plan.seeds) == (3e10, "flop", "3e+10flop", 4, 5)
+
+
+@pytest.mark.parametrize("level", race_levels(None, None))
+def test_the_shortest_race_takes_less_than_the_planned(level):
+    assert 0 < shortest_race_seconds(STEPS, 1.0, level, 0.1) < race_seconds(STEPS, 1.0, level, 0.1) / 2
