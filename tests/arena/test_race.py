@@ -1,5 +1,6 @@
 """A race under commands that are killed or have too little time, on made-up results."""
 
+import os
 import random
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from kdarena import Float, Params
 from kdarena.arena.method_runs import MethodRuns
 from kdarena.arena.race import Pace, Race
 from kdarena.arena.recorder import Recorder
+from kdarena.arena.trials import Search
 from kdarena.engines.engine import Event
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import Plugin
@@ -67,9 +69,21 @@ class MadeUpWorker:
         ]
 
 
+SPREAD, KNOWN = Search.spread, {}
+
+
 @pytest.fixture(autouse=True)
-def _without_mlflow(monkeypatch):
+def _quick(monkeypatch):
+    """Without MLflow, without waiting for the disk, and with each method's settings drawn once."""
+
+    def spread(search, count):
+        if (search.name, count) not in KNOWN:
+            KNOWN[search.name, count] = SPREAD(search, count)
+        return KNOWN[search.name, count]
+
     monkeypatch.setattr(MlflowCopy, "write_missing", lambda copy, seconds=0.0: 0)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(Search, "spread", spread)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from kdarena.cli.recommend import COLUMNS, recommend
 from kdarena.files import digest_of
 from kdarena.plan.amounts import parse_amount
+from kdarena.record.runs import Record
 
 RECOMMEND = ("recommend", "--tasks", "digits", "--teacher-budget", "8epochs", "--device", "cpu", "--workers", 2)
 SMALL = (*RECOMMEND, "--plugins", "kd", "--budget", "8epochs", "--settings", 1, "--seeds", 3)
@@ -34,8 +35,7 @@ def in_its_own_process(*arguments):
 
 
 def keys(out):
-    listed = json.loads(in_its_own_process("runs", "--json", "--out", out).stdout)
-    return {(run["key"], run["setting"], run["status"], run["value"]) for run in listed}
+    return {(run.key, run.setting, run.result.status, run.result.weights) for run in Record.open(out, create=False).runs()}
 
 
 @pytest.mark.parametrize(("options", "line"), WRONG, ids=[" ".join(options) for options, _ in WRONG])
@@ -77,8 +77,8 @@ def test_it_ends_with_one_student_that_is_exported_with_its_card(done):
 def test_the_exported_student_is_the_runs_of_its_card(done):
     out, _ = done
     card = json.loads((out / "recommended" / "digits.json").read_text())
-    (run,) = [run for run in json.loads(in_its_own_process("runs", "--json", "--out", out).stdout) if run["run_id"] == card["run_id"]]
-    assert (run["method"], run["purpose"], run["value"]) == (card["method"], "final", card["own"])
+    run = Record.open(out, create=False).find(card["run_id"])
+    assert (run.spec.method, run.spec.purpose, run.result.metrics["test/top1"]) == (card["method"], "final", card["own"])
 
 
 def test_its_runs_are_ordinary_runs_with_the_names_of_their_rungs(done):
@@ -86,10 +86,10 @@ def test_its_runs_are_ordinary_runs_with_the_names_of_their_rungs(done):
     assert {"rung:0.125", "rung:0.25", "rung:0.5", "teacher"} <= settings <= {"rung:0.125", "rung:0.25", "rung:0.5", "teacher", "default", "tuned"}
 
 
-def test_repeated_it_trains_nothing_and_recommends_the_same_and_with_one_task_there_is_no_network_to_choose(done):
+def test_repeated_it_trains_nothing_and_recommends_the_same_and_with_one_task_there_is_no_network_to_choose(kdarena, done):
     out, first = done
     before = keys(out)
-    again = in_its_own_process(*SMALL, "--prefer", "latency", "--out", out)
+    again = kdarena(*SMALL, "--prefer", "latency", "--out", out)
     *same, last = again.stdout.splitlines()
     assert same == first.stdout.splitlines()
     assert last.startswith("--prefer latency has nothing to trade: every method of digits deploys the same network, digits-student")
