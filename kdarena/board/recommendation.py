@@ -113,6 +113,8 @@ def sentences(choice: Recommendation, board: Sequence[Row]) -> list[str]:
     lines = [
         f"{clean(row['task'])}: take {name_of(row)}: {unit} {_mean(row)} over {seeds} fresh seed{'s' if seeds > 1 else ''} at {_budget(row)} a run ({_supervision(row)})."
     ]
+    if len(board) == 1:
+        return [*lines, "Nothing is established: no other method has a result of every seed here, so there is nothing to compare it with."]
     if choice.established:
         lines.append(f"It is established above {STUDENT}: {_gain(leader, STUDENT, board)}.")
         if leader["method"] != KD and leader["delta_kd"] is not None:

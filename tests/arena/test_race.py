@@ -219,6 +219,10 @@ def test_a_race_ends_before_its_last_rung_where_one_method_is_clearly_ahead(comm
     assert any("one method is clearly ahead of all others" in line for line in done.said)
 
 
+def test_where_no_other_method_applies_the_student_is_trained_alone(command):
+    assert {method for method, _, _ in finals(command(methods=("student",)))} == {"student"}
+
+
 def test_with_the_controls_alone_their_settings_race(command):
     done = command(methods=("student", "kd"), plan=replace(PLAN, settings=3))
     assert {method for method, _, _ in finals(done)} == {"student", "kd"}

@@ -64,6 +64,13 @@ def test_a_method_with_a_failed_seed_is_not_taken(synthetic):
     assert [row["method"] for row in board] == ["student"]
 
 
+def test_where_one_method_alone_has_a_result_it_is_taken_and_that_nothing_was_compared_is_said(synthetic):
+    board = rows(synthetic)
+    choice = recommended(board)
+    assert choice.row["method"] == "student"
+    assert sentences(choice, board)[1:] == ["Nothing is established: no other method has a result of every seed here, so there is nothing to compare it with."]
+
+
 def test_of_no_result_nothing_is_recommended():
     assert recommended([]) is None
 
