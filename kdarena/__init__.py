@@ -1,6 +1,6 @@
 """kdarena: knowledge-distillation methods compared under identical budgets, each paper a plugin.
 
-:func:`run` and :func:`leaderboard` do what the commands of these names do. The rest is everything a plugin imports, in addition to
+:func:`run`, :func:`recommend` and :func:`leaderboard` do what the commands of these names do. The rest is everything a plugin imports, in addition to
 :mod:`kdarena.losses`, :mod:`kdarena.schedules` and, in its tests, :mod:`kdarena.testing`. Each name is loaded where it is first asked for,
 so that importing the package costs nothing.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdarena.api.boards import leaderboard
+    from kdarena.api.recommend import recommend
     from kdarena.api.run import run
     from kdarena.errors import NotApplicable
     from kdarena.method.contract import Curve, Phase, Terms, Update, hookimpl
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "api.boards": ("leaderboard",),
+    "api.recommend": ("recommend",),
     "api.run": ("run",),
 }
 _HOME = {
@@ -92,6 +94,7 @@ __all__ = [  # noqa: RUF022 - the names above
     "leaderboard",
     "masked_layer",
     "no_teachers",
+    "recommend",
     "reference_teacher",
     "run",
     "teacher_pool",

@@ -7,10 +7,11 @@ device), trials, final runs and controls.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from kdarena.arena.admission import admit, record_broken, record_skipped
 from kdarena.arena.comparison import Comparison
 from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, measure, number_of_methods, say_held
 from kdarena.arena.method_runs import MethodRuns, Tuned, tune, work
@@ -20,7 +21,7 @@ from kdarena.arena.reuse import recorded_runs, said_of_reuse
 from kdarena.arena.scheduler import Work
 from kdarena.arena.seed_clock import SeedClock
 from kdarena.arena.teachers import Teachers
-from kdarena.errors import BudgetTooSmall, UserError
+from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_TOTAL, Allocation, leave_out
 from kdarena.plan.comparison import family_digest, request_digest
@@ -176,14 +177,14 @@ class Arena:
         comparison, refused = self._plan(share, named)
         for line in comparison.announcement(refused):
             self.recorder.display.say(line)
-        running, refused = self._admit(comparison, refused, named)
+        running, refused = admit(comparison, self.teachers, refused, named)
         allocation = comparison.allocation
         if new:
             self._say_reuse(comparison, running)
         if share.pace is not None and self.request.budget is not None and allocation.unit != "s":
             self._say_time(task, running, comparison, share.pace)
-        self._record_broken(comparison)
-        self._record_skipped(comparison, refused)
+        record_broken(comparison, self.recorder)
+        record_skipped(comparison, refused, self.recorder)
         self.recorder.display.expect(comparison.expected_jobs(running))
         if self.request.budget is None and self.request.total is not None:
             self._run_until(end, running, task.conditions.card.name)
@@ -255,37 +256,3 @@ class Arena:
             kept = sum(recorded_runs(work(runs), self.recorder.recorded) for runs in running)
             line = said_of_reuse(*before, comparison.allocation, kept)
             self.recorder.display.say(f"{comparison.task.conditions.card.name}: {line}")
-
-    def _admit(self, comparison: Comparison, refused: Mapping[str, str], named: bool) -> tuple[list[MethodRuns], dict[str, str]]:
-        """The methods that run, and the reasons against those that the budget, less what their teachers cost, is too small for."""
-        running, reasons = [], dict(refused)
-        for entrant in comparison.task.runnable:
-            try:
-                runs = comparison.runs_of(entrant, self.teachers)
-            except BudgetTooSmall as error:
-                if named:
-                    raise
-                reasons.setdefault(entrant.method.name, str(error))
-            else:
-                if entrant.method.name not in reasons:
-                    running.append(runs)
-        return running, reasons
-
-    def _record_broken(self, comparison: Comparison) -> None:
-        """A method whose declaration raises or whose step cost could not be measured has a row that says so."""
-        for entrant in comparison.task.entrants:
-            if entrant.method.name in comparison.task.broken:
-                status, error = comparison.task.broken[entrant.method.name]
-                self.recorder.log_without_run(comparison.broken_row(entrant), status, error, comparison.facts(entrant))
-
-    def _record_skipped(self, comparison: Comparison, refused: Mapping[str, str]) -> None:
-        """A method that does not apply, or that the budget is too small for, has a row that says why."""
-        task = comparison.task
-        reasons: dict[str, list[str]] = {}
-        for entrant in task.entrants:
-            reason = refused.get(entrant.method.name, entrant.skip)
-            if reason:
-                reasons.setdefault(reason, []).append(entrant.method.name)
-                self.recorder.log_without_run(comparison.skipped_row(entrant), "skipped", reason, comparison.facts(entrant))
-        for reason, names in reasons.items():
-            self.recorder.display.say(f"{task.conditions.card.name}: {', '.join(names)} {'is' if len(names) == 1 else 'are'} skipped: {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdarena.arena.profiles import STUDENT
@@ -15,7 +15,8 @@ from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.budget import share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.request import SWEPT
+from kdarena.plan.race_plan import racing_amount
+from kdarena.plan.request import RUNG, SWEPT
 from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
 from kdarena.plan.tuning import Scheme, scheme_of, trial_amount, why_untuned
@@ -95,9 +96,29 @@ class MethodRuns:
         Args:
             number: of the trial seed: 0 in stage one, from 1 in stage two. No final run has any of them.
         """
-        budget = Budget(trial_amount(self.costs, self.allocation.amount), self.allocation.unit)
+        return self._short(candidate, trial_amount(self.costs, self.allocation.amount), number, "trial")
+
+    def rung_jobs(self, candidate: Candidate, share: float, numbers: Iterable[int]) -> list[Job]:
+        """The runs of a candidate in a rung of a race, which are trials of another length.
+
+        Args:
+            share: of a final run's budget.
+            numbers: of the trial seeds.
+        """
+        amount = racing_amount(self.costs, self.allocation.amount, share)
+        return [self._short(candidate, amount, number, f"{RUNG}{share:g}") for number in numbers]
+
+    def fresh_jobs(self, candidate: Candidate, seeds: Iterable[int]) -> list[Job]:
+        """Final runs of a candidate that a race chose."""
+        final = self.final
+        setting = "default" if candidate == Candidate(final.params, final.recipe) else "tuned"
+        chosen = replace(final, params=candidate.params, recipe=candidate.recipe)
+        return [Job(replace(chosen, seed=seed), setting, self._facts | self._tuning, self.latency_ms) for seed in seeds]
+
+    def _short(self, candidate: Candidate, amount: float, number: int, setting: str) -> Job:
+        budget = Budget(amount, self.allocation.unit)
         short = replace(self.final, purpose="tune", seed=TRIAL_SEED + number, budget=budget, reference=None, metric_groups=())
-        return Job(replace(short, params=candidate.params, recipe=candidate.recipe), "trial", self._facts | self._tuning)
+        return Job(replace(short, params=candidate.params, recipe=candidate.recipe), setting, self._facts | self._tuning)
 
     def final_jobs(self, tuned: Tuned | None) -> list[Job]:
         """All final runs: of the setting that won the trials, or of both, and the plain student's shorter ones."""

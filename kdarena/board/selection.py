@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from kdarena.board.variants import amount_of, setting_key
-from kdarena.plan.request import SWEPT
+from kdarena.plan.request import RUNG, SWEPT
 from kdarena.plan.spec import COMPLETE, digest
 from kdarena.record.recorded import RecordedRun
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 TUNED = ("tuned", "trial")
-"""Settings of runs whose parameters a tuner chose."""
+"""Settings of runs whose parameters a tuner chose; a race's too (:data:`kdarena.plan.request.RUNG`)."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,18 @@ def entries(finals: Sequence[RecordedRun], sources: Mapping[str, str]) -> dict[E
 
 def named_of(run: RecordedRun) -> str:
     """What the user fixed of a run's method; of a tuned run that is not all in which it differs from the defaults."""
-    if run.setting in TUNED:
+    if _is_tuned(run):
         return run.facts.get("named", "")
     return ", ".join(f"{name}={value}" for name, value in sorted({**run.spec.params, **run.spec.recipe}.items()))
 
 
 def tuning_of(run: RecordedRun) -> float:
     """The tuning budget of a trial or a tuned run, 0 for any other and where it was not recorded."""
-    return float(run.facts.get("tuning", 0.0)) if run.setting in TUNED else 0.0
+    return float(run.facts.get("tuning", 0.0)) if _is_tuned(run) else 0.0
+
+
+def _is_tuned(run: RecordedRun) -> bool:
+    return run.setting in TUNED or run.setting.startswith(RUNG)
 
 
 def _setting_of(run: RecordedRun) -> tuple[str, bool]:
@@ -112,8 +116,8 @@ def _by_price(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry
 
 def _by_tuning(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
     """One row, or one for each setting that a tuner found with another budget."""
-    asked = [run for run in runs if run.setting not in TUNED]
-    tuned = list(_grouped([run for run in runs if run.setting in TUNED], setting_key).values())
+    asked = [run for run in runs if not _is_tuned(run)]
+    tuned = list(_grouped([run for run in runs if _is_tuned(run)], setting_key).values())
     for same in tuned or [[]]:
         yield replace(entry, tuning=min(map(tuning_of, same)) if len(tuned) > 1 else 0.0), [*asked, *same]
 

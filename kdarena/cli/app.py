@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdarena.cli.options import OUT, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
+from kdarena.cli.options import OUT, PREFER, RECOMMEND, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
 
 app = typer.Typer(
@@ -37,6 +37,24 @@ def run(
     from kdarena.cli import run_command
 
     raise typer.Exit(run_command.run(plugins, typed, dry_run=dry_run, fresh=fresh, wide=wide))
+
+
+@app.command()
+@request_options(only=RECOMMEND, tasks="digits")
+def recommend(
+    *,
+    plugins: Annotated[str, typer.Option("--plugins", metavar="all|A,B", help="Methods that race; the controls student and kd always do.")] = "all",
+    typed: Typed,
+    settings: Annotated[int | None, typer.Option("--settings", min=1, metavar="N", help="Settings of each method; default 4, or what the time holds.")] = None,
+    prefer: PREFER = "accuracy",
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where to write the student; default: recommended/ in the output directory.")] = None,
+    wide: Wide = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Race over methods and settings, compare the best on fresh seeds, and export the student to take. Repeated, it resumes."""
+    from kdarena.cli import recommend_command
+
+    raise typer.Exit(recommend_command.run(plugins, typed, settings=settings, prefer=prefer, to=to, wide=wide, dry_run=dry_run))  # type: ignore[arg-type]
 
 
 @app.command()

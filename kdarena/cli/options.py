@@ -96,6 +96,9 @@ REQUEST: Mapping[str, Any] = {
 
 SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics", "out")
 """Those that a sweep has."""
+RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
+"""Those that a recommendation has."""
+PREFER = _choice("--prefer", ("accuracy", "latency", "params"), "What decides between the students of several tasks.")
 
 
 def request_options(*, only: Collection[str] = tuple(REQUEST), tasks: str = "all") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -14,6 +14,8 @@ CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
 SWEPT = "sweep"
 """Setting of the runs of a sweep, in the record."""
+RUNG = "rung:"
+"""Setting of a race's runs, in the record, with the rung's part of a final budget behind it: ``rung:0.125``."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kdarena.plan.allocation import Allocation
 from kdarena.plan.cost import CostProfile, StudentStep
+from kdarena.plan.race_plan import RacePlan
+from kdarena.plan.racing import Selection
 from kdarena.record import checked
 
 _T = TypeVar("_T")
@@ -50,6 +53,22 @@ class Store:
 
     def _totals(self, family: str) -> dict[str, str]:
         return self._read(dict[str, str], "plans", f"{family}-totals") or {}
+
+    def race_plan(self, key: str) -> RacePlan | None:
+        """What was chosen for a race."""
+        return self._read(RacePlan, "plans", key)
+
+    def keep_race_plan(self, key: str, plan: RacePlan) -> None:
+        """Record what was chosen for a race."""
+        self._write("plans", key, dataclasses.asdict(plan))
+
+    def selections(self, key: str) -> tuple[Selection, ...]:
+        """Who went on after each rung of a race so far."""
+        return self._read(tuple[Selection, ...], "plans", f"{key}-rungs") or ()
+
+    def keep_selections(self, key: str, made: Sequence[Selection]) -> None:
+        """Record who went on after each rung of a race: what depended on the time that was left is not decided anew."""
+        self._write("plans", f"{key}-rungs", [dataclasses.asdict(selection) for selection in made])
 
     def student_step(self, key: str) -> StudentStep | None:
         """What a step of the plain student takes, once that was decided."""
