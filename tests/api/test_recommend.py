@@ -37,7 +37,8 @@ def carried_out(record, synthetic, monkeypatch, tmp_path):
 
         @contextmanager
         def session(request):
-            yield SimpleNamespace(record=record, recorder=SimpleNamespace(asked=asked), machine=None)
+            display = SimpleNamespace(close=lambda: None)
+            yield SimpleNamespace(record=record, recorder=SimpleNamespace(asked=asked), machine=None, display=display)
 
         monkeypatch.setattr(module, "open_session", session)
         monkeypatch.setattr(Races, "__init__", lambda *arguments: None)

@@ -3,7 +3,7 @@
 import pytest
 
 from kdarena.board.leaderboard import leaderboard_frame
-from kdarena.board.recommendation import EARLY_LEVEL, corrected_p, is_above, reason_to_stop, recommended, rows_of_task, sentences
+from kdarena.board.recommendation import EARLY_LEVEL, is_above, reason_to_stop, recommended, rows_of_task, sentences
 
 STUDENT = [90.0, 90.4, 89.6, 90.2, 89.8]
 
@@ -75,10 +75,9 @@ def test_of_no_result_nothing_is_recommended():
     assert recommended([]) is None
 
 
-def test_the_boards_own_corrected_p_goes_before_the_plain_test(synthetic):
+def test_the_boards_own_corrected_p_decides(synthetic):
     board = [{**row, "p_holm": 0.2, "p_kd_holm": 0.01} for row in rows(synthetic, kd=shifted(STUDENT, 0.0), dkd=shifted(STUDENT, 3.0))]
     leader = board[0]
-    assert corrected_p(leader, "student", board) == 0.2
     assert not is_above(leader, "student", board)
     assert is_above(leader, "kd", board)
 
@@ -86,7 +85,7 @@ def test_the_boards_own_corrected_p_goes_before_the_plain_test(synthetic):
 def test_a_method_below_the_student_is_never_above_it_however_sure_that_is(synthetic):
     board = rows(synthetic, dkd=shifted(STUDENT, -3.0, (0.2, -0.2, 0.0, 0.1, -0.1)))
     worse = board[-1]
-    assert corrected_p(worse, "student", board) < 0.001
+    assert worse["p_holm"] < 0.001
     assert not is_above(worse, "student", board)
 
 
