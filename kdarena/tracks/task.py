@@ -21,10 +21,11 @@ from kdarena.tracks.at_work import hook_at_work
 from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.evaluation import Evaluation, Scores, counted_rows, detection, joined
+from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.modes import evaluating, probing
 from kdarena.tracks.parts import Parts, generator, samples_a_pass
+from kdarena.tracks.samples import classified
 from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Part, Setting, Shapes, Split
 
 
@@ -244,8 +245,14 @@ class Task(abc.ABC):
         Raises:
             ValueError: the part is empty.
         """
+        return self.measured(network, part, split, reference, teacher_inputs=teacher_inputs).metrics
+
+    def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
+        """As :meth:`evaluate`, together with what the ranked metric is made of, sample by sample."""
         logits = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits
-        return self.metrics(logits, self.part_targets(part, split), self.reference_logits(reference, part, split))
+        targets = self.part_targets(part, split)
+        samples = classified(self.card.metric, logits.argmax(dim=1).numpy(), targets.numpy(), self.classes)
+        return Measured(self.metrics(logits, targets, self.reference_logits(reference, part, split)), samples)
 
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
         """Metrics of rows [P, C] on the CPU, by their labels [P] and a reference teacher's logits [P, C]."""
