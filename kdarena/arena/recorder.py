@@ -151,9 +151,9 @@ class Recorder:
             result = replace(result, system={**result.system, "latency_ms": job.latency_ms})
         if spec.purpose == "teacher" and result.checkpoint is not None and result.weights is not None:
             (self.record.checkpoints / result.checkpoint).replace(self._teacher_file(result.weights))
-        if result.samples is not None:
-            samples.keep(self.record.checkpoints, spec.key, result.samples)
-        result = replace(result, samples=None, environment={**result.environment, **environment.of_arena()})
+        if result.test_samples is not None:
+            samples.keep(self.record.checkpoints, spec.key, result.test_samples)
+        result = replace(result, test_samples=None, environment={**result.environment, **environment.of_arena()})
         self.record.log(spec, result, setting=job.setting, facts=job.facts)
         self._tried[spec.key] = result
         self.trained += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdarena.board.curve_lines import curve_lines
 from kdarena.board.leaderboard import BOARD_COLUMNS
 from kdarena.board.ranks import AGAINST_THE_RULES
 from kdarena.plan.budget import TARGET_ERROR
@@ -105,6 +106,7 @@ def caption(board: pd.DataFrame) -> list[str]:
         *_unfinished(first),
         *_overlap(board_rows),
         *_exactness(board_rows),
+        *(clean(line) for line in curve_lines(board_rows, name_of)),
         *_shared((name_of(row), row["status_note"]) for row in board_rows if row["status_note"]),
     ]
 

@@ -112,7 +112,7 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
             in the output directory, and for a method that is not kept there all plugins are imported.
     """
     from kdarena.board.leaderboard import leaderboard_frame
-    from kdarena.record import declarations
+    from kdarena.record import declarations, samples
     from kdarena.tracks import cards
 
     runs = record.runs()
@@ -121,7 +121,7 @@ def boards_of(record: Record, out: Path, plugins: Sequence[Plugin] | None = None
 
         plugins = discover()
     methods = keep_declarations(out, plugins or ())
-    return leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()})
+    return leaderboard_frame(runs, methods, asked=asked, cards={card.name: card for card in cards()}, samples=samples.reader(out / "students"))
 
 
 def keep_declarations(out: Path, plugins: Sequence[Plugin], run: Collection[str] = ()) -> dict[str, Declaration]:

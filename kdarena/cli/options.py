@@ -17,6 +17,8 @@ from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_amount, parse_duration
 from kdarena.plan.request import Request
 
+LARGEST_FACTOR = 1000
+"""Of a budget that a ladder reaches."""
 Typed = Mapping[str, Any]
 """What was typed for a request, by the names of its fields; what was not typed is missing. Tasks and parameters are text."""
 
@@ -53,6 +55,17 @@ def _optional_choice(option: str, choices: Sequence[str], help: str) -> Any:
 def names(text: str) -> tuple[str, ...]:
     """What was typed with commas: each name once, without spaces around it, in the order in which they were typed."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def factors(text: str) -> tuple[float, ...]:
+    """Multiples of a budget as they are typed with commas; raises ``UserError`` where one is no number above zero."""
+    try:
+        typed = tuple(float(factor) for factor in text.split(","))
+    except ValueError:
+        typed = ()
+    if not typed or not all(0 < factor <= LARGEST_FACTOR for factor in typed):
+        raise UserError(f"--ladder {text!r}: expected multiples of the budget between 0 and {LARGEST_FACTOR}, with commas, as 0.25,0.5,1,2")
+    return typed
 
 
 def _absolute(text: str) -> str:
@@ -101,6 +114,15 @@ REQUEST: Mapping[str, Any] = {
     "metrics": Annotated[
         str | None,
         typer.Option("--metrics", parser=names, metavar="A,B", help="Further metrics of every final run: gap, uncertainty, robustness."),
+    ],
+    "ladder": Annotated[
+        str | None,
+        typer.Option(
+            "--ladder",
+            parser=factors,
+            metavar="A,B,C",
+            help="Further budgets as multiples of a run's, as 0.25,0.5,1,2: of the methods named, else of the controls and the leading group.",
+        ),
     ],
     "out": Out,
 }

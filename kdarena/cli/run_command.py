@@ -16,8 +16,9 @@ from kdarena.cli.options import Typed, names
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
+from kdarena.plan.ladder import LEADERS, Ladder, ladder_of
 from kdarena.plan.machine import find_machine
-from kdarena.plan.request import Request
+from kdarena.plan.request import CONTROLS, Request
 from kdarena.record import output
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
     cards = choose_tasks(typed["tasks"], typed.get("data_root"))
     named = wanted != ("all",)
-    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"))
+    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named))
     _name_broken(plugins, request, named)
     if dry_run:
         describe(request, chosen, cards)
@@ -55,6 +56,11 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
         return replace(outcome, failures=(*outcome.failures, *failed))
 
     return interruptible(work)
+
+
+def _ladder(typed: Typed, named: bool) -> Ladder:
+    """The ladder that was typed: of the methods named, or else of the controls and the best of the leading group."""
+    return ladder_of(typed.get("ladder", ()), None if named else len(CONTROLS) + LEADERS)
 
 
 def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> None:

@@ -99,7 +99,7 @@ class _Execution:
                 status = "underspent"
             student = self._deployed(run)
             checkpoint, weights = (None, None) if spec.purpose == "tune" else self._save(student)
-            metrics, samples = self._evaluate(run, student)
+            metrics, test_samples = self._evaluate(run, student)
             curve = self._learning_curve(student, training)
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
@@ -128,7 +128,7 @@ class _Execution:
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
             checkpoint=checkpoint,
             weights=weights,
-            samples=samples,
+            test_samples=test_samples,
         )
 
     def outside(self) -> dict[str, float]:

@@ -179,7 +179,7 @@ class RunResult:
         environment: versions, device, threads, precision.
         checkpoint: file name of the exported student, relative to the directory that the engine was given, or None.
         weights: digest of that file, by which a teacher is addressed and a student is verified, or None.
-        samples: what the ranked metric is made of on each test sample; recorded in a file of its own (:mod:`kdarena.record.samples`), and None here
+        test_samples: what the ranked metric is made of on each test sample; recorded in a file of its own (:mod:`kdarena.record.samples`), and None here
             once it is.
         notes: what a reader of its row has to know, one line each.
         error: the last line of what went wrong, or None.
@@ -203,7 +203,7 @@ class RunResult:
     environment: Mapping[str, str] = field(default_factory=dict)
     checkpoint: str | None = None
     weights: str | None = None
-    samples: PackedSamples | None = None
+    test_samples: PackedSamples | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 

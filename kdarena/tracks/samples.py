@@ -110,16 +110,19 @@ def metric_of(form: Form, sums: NDArray[Any]) -> NDArray[np.float64]:
         [...].
     """
     sums = np.asarray(sums, dtype=np.float64)
+    metric: NDArray[np.float64]
     with np.errstate(divide="ignore", invalid="ignore"):
         if form == "share":
-            return 100 * sums[..., 0] / sums[..., 1]  # type: ignore[no-any-return]
+            metric = sums[..., 0] / sums[..., 1]
+            return 100 * metric
         hits, labels, predictions = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
         if form == "iou":
-            return 100 * np.nanmean(hits / (labels + predictions - hits), axis=-1)  # type: ignore[no-any-return]
-        if form == "f1":
-            f1 = 2 * hits[..., POSITIVE] / (labels[..., POSITIVE] + predictions[..., POSITIVE])
-            return 100 * np.nan_to_num(f1, nan=0.0)
-        every = labels.sum(axis=-1)
-        covariance = hits.sum(axis=-1) * every - (labels * predictions).sum(axis=-1)
-        spread = np.sqrt((every**2 - (labels**2).sum(axis=-1)) * (every**2 - (predictions**2).sum(axis=-1)))
-        return 100 * np.where(spread > 0, covariance / spread, 0.0)
+            metric = np.nanmean(hits / (labels + predictions - hits), axis=-1)
+        elif form == "f1":
+            metric = np.nan_to_num(2 * hits[..., POSITIVE] / (labels[..., POSITIVE] + predictions[..., POSITIVE]), nan=0.0)
+        else:
+            every = labels.sum(axis=-1)
+            covariance = hits.sum(axis=-1) * every - (labels * predictions).sum(axis=-1)
+            spread = np.sqrt((every**2 - (labels**2).sum(axis=-1)) * (every**2 - (predictions**2).sum(axis=-1)))
+            metric = np.where(spread > 0, covariance / spread, 0.0)
+        return 100 * metric

@@ -121,11 +121,7 @@ class Task(abc.ABC):
         return rows
 
     def part_batches(self, part: Part, split: Split) -> Iterator[Batch]:
-        """A part's samples in order, unaugmented.
-
-        Raises:
-            ValueError: the part is empty.
-        """
+        """A part's samples in order, unaugmented; raises ``ValueError`` where the part is empty."""
         rows = self.parts.rows(part, split)
         if not len(rows):
             raise ValueError(f"protocol {split.protocol!r} trains on all of train, so it has no {part} part")
@@ -249,10 +245,9 @@ class Task(abc.ABC):
 
     def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
         """As :meth:`evaluate`, together with what the ranked metric is made of, sample by sample."""
-        logits = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits
-        targets = self.part_targets(part, split)
-        samples = classified(self.card.metric, logits.argmax(dim=1).numpy(), targets.numpy(), self.classes)
-        return Measured(self.metrics(logits, targets, self.reference_logits(reference, part, split)), samples)
+        logits, targets = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits, self.part_targets(part, split)
+        metrics = self.metrics(logits, targets, self.reference_logits(reference, part, split))
+        return Measured(metrics, classified(self.card.metric, logits.argmax(dim=1), targets, self.classes))
 
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
         """Metrics of rows [P, C] on the CPU, by their labels [P] and a reference teacher's logits [P, C]."""
