@@ -47,15 +47,19 @@ class Comparison:
         allocation = _charged(entrant, task, self.allocation, self.costs[name], teachers) if teachers.request.charge_teacher else self.allocation
         latency_ms = task.profiles[name].latency_ms
         amount, both, swept = self.allocation.amount, teachers.request.both, self.swept
-        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, swept, both, self.curve)
+        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, swept, both, self.curve(name))
 
-    @property
-    def curve(self) -> CurvePlan | None:
-        """Where the learning curves of all final runs are measured; none of a sweep's."""
+    def curve(self, name: str) -> CurvePlan | None:
+        """Where the learning curves of a method's final runs are measured; none of a sweep's.
+
+        A budget of time holds as many steps of the plain student whatever the method. In operations and epochs a method's steps are taken to last as
+        long as the student's.
+        """
         if self.swept is not None:
             return None
+        student, own = (sum(share_out(self.costs[method], self.allocation.amount)) for method in (STUDENT, name))
         conditions = self.task.conditions
-        return curve_plan(conditions.card, conditions.protocol, sum(share_out(self.costs[STUDENT], self.allocation.amount)))
+        return curve_plan(conditions.card, conditions.protocol, student if self.allocation.unit == "s" else min(student, own))
 
     def broken_row(self, entrant: Entrant) -> RunSpec:
         """The spec under which the board says that a method is broken."""

@@ -70,8 +70,9 @@ def climb(recorder: Recorder, ladder: Ladder, running: Sequence[MethodRuns], don
     climbing, said = _climbing(recorder, ladder, running, card)
     names = {runs.entrant.method.name: runs.rungs(done.tuned[runs.entrant.method.name], ladder.factors, done.seeds) for runs in climbing}
     count = sum(map(len, names.values()))
-    recorder.display.say(f"{card.name}: ladder of {', '.join(f'{factor:g}' for factor in ladder.factors)} budgets: {count} runs of {', '.join(names)}", *said)
-    recorder.display.say(*_too_short(card, climbing, names))
+    factors = ", ".join(f"{factor:g}" for factor in ladder.factors)
+    for line in (f"{card.name}: ladder of {factors} budgets: {count} runs of {', '.join(names)}", *said, *_too_short(card, climbing, names)):
+        recorder.display.say(line)
     recorder.display.expect(count)
     clock = None if end is None else SeedClock(end)
     recorder.schedule([_asked(jobs) for jobs in names.values()], clock)

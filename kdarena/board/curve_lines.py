@@ -6,7 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kdarena.board.reference_rows import TEACHER
+from kdarena.plan.request import CONTROLS
+
 Row = Mapping[str, Any]
+STUDENT = CONTROLS[0]
 
 
 def curve_lines(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[str]:
@@ -24,20 +28,23 @@ def curve_lines(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[
 
 
 def _times(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[str]:
-    climbed = {name_of(row): (row, points) for row in rows if len(points := json.loads(row.get("time_curve_json") or "[]")) > 1}
-    for column, whose in (("seconds_to_student", "the plain student's final value"), ("seconds_to_teacher", "the teacher's value")):
-        texts = [f"{name} {_time(row, row.get(column), points)}" for name, (row, points) in climbed.items()]
-        if any(row.get(column) is not None for row, _ in climbed.values()):
-            yield f"Device time of a run to {whose}: {', '.join(texts)}."
-        elif climbed and any(row["method"] == "teacher" for row in rows) == (column == "seconds_to_teacher"):
-            longest = max(points[-1][0] for _, points in climbed.values())
-            yield f"Device time of a run to {whose}: none within {longest:.4g} {rows[0]['unit']}."
+    """The device time of a run to the plain student's value and to the teacher's, of the rows that have several points."""
+    climbed = [(row, points) for row in rows if len(points := json.loads(row.get("time_curve_json") or "[]")) > 1]
+    for column, whose, what in (("seconds_to_student", STUDENT, "the plain student's final value"), ("seconds_to_teacher", TEACHER, "the teacher's value")):
+        target = next((row["mean"] for row in rows if row["method"] == whose), None)
+        others = [(row, points) for row, points in climbed if row["method"] != whose]
+        if target is None or not others:
+            continue
+        times = {name_of(row): _time(row[column], points, target, row["unit"]) for row, points in others}
+        reached = ", ".join(f"{name} {time}" for name, time in times.items())
+        yield f"Device time of a run to {what} of {target:.2f}: {reached}."
 
 
-def _time(row: Row, seconds: float | None, points: Sequence[Sequence[Any]]) -> str:
+def _time(seconds: float | None, points: Sequence[Sequence[Any]], target: float, unit: str) -> str:
+    """A time; what no run reached is censored at the longest one, and what the shortest one reached at that."""
     if seconds is None:
-        return f"not within {points[-1][0]:.4g} {row['unit']}"
-    return f"{seconds:.3g} s"
+        return f"not within {points[-1][0]:.4g} {unit}"
+    return f"{'at most ' if points[0][1] >= target else ''}{seconds:.3g} s"
 
 
 def _below_the_error(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[str]:

@@ -18,10 +18,10 @@ DECODING = 2.0
 
 
 def curve_plan(card: TaskCard, protocol: str, student_steps: int) -> CurvePlan | None:
-    """The curve of every final run under one budget, whatever its method; None where the budget is too short for one, or there is no validation part.
+    """The learning curve of a final run; None where the budget is too short for one, or there is no validation part.
 
     Args:
-        student_steps: of the plain student under the same budget.
+        student_steps: of the plain student that last as long as the run.
     """
     validation = card.validation if protocol == "validated" else 0
     a_sample = FORWARD * (DECODING if card.decodes else 1.0) / card.recipe.batch_size  # in steps of the plain student

@@ -70,7 +70,7 @@ class CurvePlan:
 
     Attributes:
         places: parts of the budget, in ascending order.
-        samples: of the validation part, the same at every place and for every method of a seed.
+        samples: of the validation part at every place; those of a smaller number are among those of a larger one.
     """
 
     places: tuple[float, ...]
