@@ -32,7 +32,7 @@ class SamplingError:
 
     def __init__(self, read: ReadSamples | None, student: Sequence[Variant]):
         self._read, self._student = read, student[0] if student else None
-        self._resampled: dict[str, NDArray[np.float64] | None] = {}
+        self._resampled: dict[str, tuple[int, NDArray[np.float64]] | None] = {}
 
     def error(self, variant: Variant, metric: str) -> float | None:
         """Standard error of a variant's mean difference to the student, in the unit of the metric; None where it is the student, or a run that
@@ -47,16 +47,16 @@ class SamplingError:
         for seed in sorted(variant.values(metric).keys() & self._student.values(metric).keys()):
             alone = self._metric(self._student.runs[seed])
             own = None if alone is None else self._metric(variant.runs[seed])
-            if alone is None or own is None or len(own) != len(alone):
+            if alone is None or own is None or own[0] != alone[0]:
                 return None
-            differences.append(own - alone)
+            differences.append(own[1] - alone[1])
         return float(np.std(np.mean(differences, axis=0), ddof=1)) if differences else None
 
-    def _metric(self, run: RecordedRun) -> NDArray[np.float64] | None:
-        """A run's metric on each resampled test set [RESAMPLES]."""
+    def _metric(self, run: RecordedRun) -> tuple[int, NDArray[np.float64]] | None:
+        """The number of test samples, and a run's metric on each resampled set [RESAMPLES]."""
         if run.key not in self._resampled:
             samples = self._read(run) if self._read is not None else None
-            self._resampled[run.key] = None if samples is None else metric_of(samples.form, resampled_sums(samples.counts))
+            self._resampled[run.key] = None if samples is None else (len(samples.counts), metric_of(samples.form, resampled_sums(samples.counts)))
         return self._resampled[run.key]
 
 

@@ -134,7 +134,10 @@ def crossed(budgets: Sequence[float], differences: Sequence[float], low: int, hi
     from scipy.optimize import brentq
 
     places = [math.log(budget) for budget in budgets]
-    return float(math.exp(brentq(PchipInterpolator(places, differences), places[low], places[high])))
+    difference = PchipInterpolator(places, differences)
+    if difference(places[low]) * difference(places[high]) >= 0:  # zero at one of them, but for rounding
+        return budgets[low if abs(differences[low]) < abs(differences[high]) else high]
+    return float(math.exp(brentq(difference, places[low], places[high])))
 
 
 def curve_columns(

@@ -40,7 +40,7 @@ COMMON = [
     "--device",
     "cpu",
 ]
-IGNORED = {"spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "step_cost_error", "started"}
+IGNORED = {"seconds_to_student", "seconds_to_teacher", "spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "step_cost_error", "started"}
 
 
 def kdarena(*arguments, check=True, **settings):

@@ -1,6 +1,7 @@
 """The learning curve of a run: where it is measured, what of, and that it changes nothing."""
 
 import dataclasses
+from typing import ClassVar
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ class Spied:
     """Keeps the state of the student before each step."""
 
     method = Method("spied", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
-    states = []
+    states: ClassVar[list] = []
 
     @hookimpl
     def loss(self, step):
