@@ -128,7 +128,7 @@ def _board_rows(
     trials = [run for run in others if run.spec.purpose == "tune" and board_matches(board, run)]
     spent_on = {run.result.weights or run.key: run.result.spent_s for run in teachers if run.result.steps}
     targets = {"seconds_to_student": student[0].mean(f"test/{metric}") if student else None, "seconds_to_teacher": teacher_value(board, teachers, metric)}
-    noise = SamplingError(samples, student)
+    noise = SamplingError(samples, student, [best for best, *_ in variants_of.values()], f"test/{metric}")
     rows, references = [], []
     for entry, (best, *further) in variants_of.items():
         name = entry.method
@@ -146,7 +146,7 @@ def _board_rows(
             **_scores(best, metric),
             **_differences(best, student, reference, metric),
             **equal_updates_columns(best, student, ladder, metric),
-            "test_set_error": noise.error(best, f"test/{metric}"),
+            "test_set_error": noise.error(best),
             **curve_columns(best, rungs, own_trials, board, metric, targets),
             **_costs(board, best, own_trials, spent_on),
             **spent(board, best, student),

@@ -15,6 +15,7 @@ import typer
 
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_amount, parse_duration
+from kdarena.plan.ladder import Ladder, ladder_of
 from kdarena.plan.request import Request
 
 LARGEST_FACTOR = 1000
@@ -57,15 +58,15 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def factors(text: str) -> tuple[float, ...]:
+def ladder(text: str) -> Ladder:
     """Multiples of a budget as they are typed with commas; raises ``UserError`` where one is no number above zero."""
     try:
-        typed = tuple(float(factor) for factor in text.split(","))
+        typed = [float(factor) for factor in text.split(",")]
     except ValueError:
-        typed = ()
+        typed = []
     if not typed or not all(0 < factor <= LARGEST_FACTOR for factor in typed):
-        raise UserError(f"--ladder {text!r}: expected multiples of the budget between 0 and {LARGEST_FACTOR}, with commas, as 0.25,0.5,1,2")
-    return typed
+        raise UserError(f"--ladder {text!r}: expected multiples of the budget, up to {LARGEST_FACTOR}, with commas, as 0.25,0.5,1,2")
+    return ladder_of(typed)
 
 
 def _absolute(text: str) -> str:
@@ -119,7 +120,7 @@ REQUEST: Mapping[str, Any] = {
         str | None,
         typer.Option(
             "--ladder",
-            parser=factors,
+            parser=ladder,
             metavar="A,B,C",
             help="Further budgets as multiples of a run's, as 0.25,0.5,1,2: of the methods named, else of the controls and the leading group.",
         ),

@@ -16,7 +16,7 @@ from kdarena.cli.options import Typed, names
 from kdarena.cli.session import choose_tasks, interruptible, open_session, request_from, with_controls
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
-from kdarena.plan.ladder import LEADERS, Ladder, ladder_of
+from kdarena.plan.ladder import LEADERS, Ladder
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import CONTROLS, Request
 from kdarena.record import output
@@ -60,7 +60,8 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool) -> int:
 
 def _ladder(typed: Typed, named: bool) -> Ladder:
     """The ladder that was typed: of the methods named, or else of the controls and the best of the leading group."""
-    return ladder_of(typed.get("ladder", ()), None if named else len(CONTROLS) + LEADERS)
+    ladder: Ladder = typed.get("ladder", Ladder())
+    return replace(ladder, most=None if named else len(CONTROLS) + LEADERS)
 
 
 def _name_broken(plugins: Sequence[Plugin], request: Request, named: bool) -> None:

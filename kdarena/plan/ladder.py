@@ -34,9 +34,9 @@ class Ladder:
         return count * sum(self.factors), count * len(self.factors)
 
 
-def ladder_of(factors: Sequence[float], most: int | None = None) -> Ladder:
-    """The ladder of what was typed: a final run is its rung of 1."""
-    return Ladder(tuple(sorted({factor for factor in factors if factor != 1.0})), most)
+def ladder_of(factors: Sequence[float]) -> Ladder:
+    """The ladder of some multiples of the budget, of all methods: a final run is its rung of 1."""
+    return Ladder(tuple(sorted({factor for factor in factors if factor != 1.0})))
 
 
 def setting_of(factor: float) -> str:
