@@ -15,7 +15,7 @@ from kdarena.board.payment import outside_seconds, unpaid
 from kdarena.board.ranks import with_ranks
 from kdarena.board.reference_rows import further_json, reference_rows, teacher_row, teacher_value
 from kdarena.board.sampling_error import SamplingError
-from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
+from kdarena.board.selection import Asked, asked_for, entries, grouped, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import detectable_difference, mean_interval, paired_difference, seeds_needed
 from kdarena.board.supervision import supervision
@@ -125,14 +125,14 @@ def _board_rows(
     student, reference = (next((variants_of[entry] for entry in sorted(variants_of) if entry.method == name), []) for name in controls)
     rungs = [run for run in others if run.setting.startswith(LADDER) and (run.spec.reference or "") == board.reference]
     ladder = [run for run in rungs if run.spec.method == controls[0]]
-    trials = [run for run in others if run.spec.purpose == "tune" and board_matches(board, run)]
+    trials = grouped([run for run in others if run.spec.purpose == "tune" and board_matches(board, run)], lambda run: (run.spec.method, run.spec.source))
     spent_on = {run.result.weights or run.key: run.result.spent_s for run in teachers if run.result.steps}
     targets = {"seconds_to_student": student[0].mean(f"test/{metric}") if student else None, "seconds_to_teacher": teacher_value(board, teachers, metric)}
     noise = SamplingError(samples, student, [best for best, *_ in variants_of.values()], f"test/{metric}")
     rows, references = [], []
     for entry, (best, *further) in variants_of.items():
         name = entry.method
-        own_trials = [run for run in trials if run.spec.source == best.first.spec.source and entry.tuned_by(run)]
+        own_trials = [run for run in trials.get((name, best.first.spec.source), ()) if entry.tuned_by(run)]
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),

@@ -6,6 +6,7 @@ the same resampled samples for a method, the student and all seeds (Efron and Ti
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -84,6 +85,7 @@ def resampled_sums(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.concatenate(parts).reshape(RESAMPLES, *counts.shape[1:])
 
 
+@functools.lru_cache(maxsize=4)
 def weights(samples: int, start: int, count: int) -> NDArray[np.float32]:
     """How often each sample is drawn in each of the resampled sets from ``start`` on [count, N]."""
     drawn = np.random.default_rng((samples, start)).integers(samples, size=(count, samples))
