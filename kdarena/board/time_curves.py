@@ -181,9 +181,9 @@ def crossings(curves: Mapping[str, TimeCurve], unit: str) -> str | None:
     if not pairs:
         return None
     count = sum(map(len, pairs.values()))
-    found = [text for pair, common in pairs.items() if (text := _crossing(pair, common, 1 - LEVEL / count, unit))]
-    if found:
-        return f"{'; '.join(found)} (differences paired by seed, {count} simultaneous 95 % intervals)"
+    established = [text for pair, common in pairs.items() if (text := _crossing(pair, common, 1 - LEVEL / count, unit))]
+    if established:
+        return f"{'; '.join(established)} (differences paired by seed, {count} simultaneous 95 % intervals)"
     ends = [budget for common in pairs.values() for budget, _ in common]
     names = ", ".join(dict.fromkeys(name for pair in pairs for name in pair))
     return (

@@ -91,9 +91,9 @@ def classified(metric: str, predicted: Any, targets: Any, classes: int) -> Sampl
     if metric not in ("f1", "matthews"):
         return None
     names = np.arange(classes)
-    labelled, found = truth[:, None] == names, guess[:, None] == names
+    labelled, predictions = truth[:, None] == names, guess[:, None] == names
     form: Form = "f1" if metric == "f1" else "matthews"
-    return Samples(form, np.stack([labelled & found, labelled, found], axis=1).astype(np.int64))
+    return Samples(form, np.stack([labelled & predictions, labelled, predictions], axis=1).astype(np.int64))
 
 
 def metric_of(form: Form, sums: NDArray[Any]) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ SCORES = {"student": 90.0, "kd": 91.0}
 
 
 class MadeUpWorker:
-    """Scores each method as it is told, or the same."""
+    """Gives a method the score that it was made with, or 50."""
 
     capacity = 1
 
