@@ -8,7 +8,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_amount, parse_duration
+from kdarena.plan.ladder import Ladder, ladder_of
 from kdarena.plan.request import Request
+
+LARGEST_FACTOR = 1000
+"""Of a budget that a ladder reaches."""
 
 Typed = Mapping[str, Any]
 """What was typed for a request, by the names of its fields; what was not typed is missing. Tasks and parameters are text."""
@@ -33,6 +37,21 @@ def choice(text: str, option: str, choices: Sequence[str]) -> str:
     if text not in choices:
         raise UserError(f"{option} {text!r}: use {', '.join(choices[:-1])} or {choices[-1]}")
     return text
+
+
+def ladder(text: str) -> Ladder:
+    """Multiples of a budget as they are typed with commas.
+
+    Raises:
+        UserError: one is no number above zero.
+    """
+    try:
+        typed = [float(factor) for factor in text.split(",")]
+    except ValueError:
+        typed = []
+    if not typed or not all(0 < factor <= LARGEST_FACTOR for factor in typed):
+        raise UserError(f"--ladder {text!r}: expected multiples of the budget, up to {LARGEST_FACTOR}, with commas, as 0.25,0.5,1,2")
+    return ladder_of(typed)
 
 
 def absolute(text: str) -> str:
@@ -98,6 +117,7 @@ _READ: Mapping[str, Callable[[Any, str], Any]] = {
     "plugin_paths": lambda value, option: _several(value, "--plugin-path"),
     "params": _assignments,
     "total": _seconds,
+    "ladder": lambda value, option: ladder(",".join(map(str, [value] if isinstance(value, (int, float)) else value))) if value else Ladder(),
     "data_root": lambda value, option: absolute(str(value)),
     "out": lambda value, option: Path(value),
 }

@@ -100,7 +100,7 @@ def boards_of(found: Recorded, *, asked: Mapping[str, Asked] | None = None) -> B
     Args:
         asked: by the keys of the runs that a command asked for; None: all runs.
     """
-    return boards_from(leaderboard_frame(found.runs, found.methods, asked=asked, cards={card.name: card for card in cards()}))
+    return boards_from(leaderboard_frame(found.runs, found.methods, asked=asked, cards={card.name: card for card in cards()}, samples=found.samples))
 
 
 def page_of(boards: pd.DataFrame, found: Recorded) -> str:

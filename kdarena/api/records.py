@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from kdarena.board.merge import Part, merge
 from kdarena.errors import UserError
-from kdarena.record import declarations
+from kdarena.record import declarations, samples
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun
 from kdarena.record.runs import Record
+from kdarena.tracks.samples import Samples
 
 if TYPE_CHECKING:
     from kdarena.method.plugin import Plugin
@@ -38,6 +39,10 @@ class Recorded:
             with contextlib.suppress(UserError):
                 return record.curves(run_id)
         return self.records[-1].curves(run_id)
+
+    def samples(self, run: RecordedRun) -> Samples | None:
+        """What a run scored on each test sample; None where it is not recorded."""
+        return next((found for record in self.records if (found := samples.reader(record.checkpoints)(run)) is not None), None)
 
 
 def recorded(record: Record, out: Path, plugins: Sequence[Plugin] | None = None) -> Recorded:

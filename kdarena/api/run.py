@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from kdarena.api.session import choose_tasks, open_session, request_from, with_c
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
+from kdarena.plan.ladder import LEADERS, Ladder
 from kdarena.plan.machine import find_machine
-from kdarena.plan.request import Request
+from kdarena.plan.request import CONTROLS, Request
 from kdarena.record import output
 from kdarena.tracks.card import TaskCard
 
@@ -55,9 +56,15 @@ def plan(methods: str, typed: Typed) -> Plan:
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
     cards = choose_tasks(typed["tasks"], typed.get("data_root"))
     named = wanted != ("all",)
-    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"))
+    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named))
     _name_broken(plugins, request, named)
     return Plan(request, plugins, chosen, cards, named)
+
+
+def _ladder(typed: Typed, named: bool) -> Ladder:
+    """The ladder that was typed: of the methods named, or else of the controls and the best of the leading group."""
+    ladder: Ladder = typed.get("ladder", Ladder())
+    return replace(ladder, most=None if named else len(CONTROLS) + LEADERS)
 
 
 def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Callable[[Boards], None] | None = None) -> Boards:
@@ -111,6 +118,7 @@ def run(
     plugin_paths: str | Path | Sequence[str | Path] = (),
     charge_teacher: bool = False,
     metrics: str | Sequence[str] = (),
+    ladder: Sequence[float] = (),
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:
@@ -124,6 +132,7 @@ def run(
         budget, tuning_budget, teacher_budget: as ``"10m"``, ``"60se"``, ``"3e15flop"`` or ``"60epochs"``.
         total: as ``"10m"``, or seconds.
         params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
+        ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         fresh: move what ``out`` has aside, and start anew.
 
     Returns:

@@ -13,13 +13,12 @@ from functools import partial
 
 from kdarena.arena.admission import admit, record_broken, record_skipped
 from kdarena.arena.comparison import Comparison
+from kdarena.arena.finals import climb, trials_and_finals
 from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, measure, number_of_methods, say_held
-from kdarena.arena.method_runs import MethodRuns, Tuned, tune, work
+from kdarena.arena.method_runs import MethodRuns, work
 from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.reuse import recorded_runs, said_of_reuse
-from kdarena.arena.scheduler import Work
-from kdarena.arena.seed_clock import SeedClock
 from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
@@ -186,34 +185,26 @@ class Arena:
         record_broken(comparison, self.recorder)
         record_skipped(comparison, refused, self.recorder)
         self.recorder.display.expect(comparison.expected_jobs(running))
-        if self.request.budget is None and self.request.total is not None:
-            self._run_until(end, running, task.conditions.card.name)
-        else:
-            self.recorder.schedule([work(runs) for runs in running])
+        self._run(comparison, running, end if self.request.budget is None and self.request.total is not None else None)
         return allocation
+
+    def _run(self, comparison: Comparison, running: Sequence[MethodRuns], end: float | None) -> None:
+        """All runs of a task, the ladder of the command last.
+
+        Args:
+            end: when they should have ended, where a total time is stated.
+        """
+        card, ladder = comparison.task.conditions.card, self.request.ladder
+        for_ladder = comparison.ladder_seconds(ladder, len(running), self.request.both, self.recorder.capacity)
+        done = trials_and_finals(self.recorder, running, card.name, None if end is None else end - for_ladder)
+        climb(self.recorder, ladder, running, done, card, end)
 
     def _say_time(self, task: ProfiledTask, running: Sequence[MethodRuns], comparison: Comparison, pace: Pace) -> None:
         """Say what a task's runs take, now that the operations of each method are counted."""
         allocation, workers = comparison.allocation, self.recorder.capacity
         costs = {runs.entrant.method.name: runs.costs for runs in running}
-        seconds = profiled_seconds(costs, allocation, pace, workers, both=self.request.both)
+        seconds = profiled_seconds(costs, allocation, pace, workers, both=self.request.both, ladder=self.request.ladder)
         self.recorder.display.say(check_profiled(self.request, seconds, workers, task.conditions.card.name))
-
-    def _run_until(self, end: float, running: Sequence[MethodRuns], name: str) -> None:
-        """All trials, then the final runs seed by seed, as many seeds as can be done in time."""
-        tuned: dict[str, Tuned | None] = {}
-
-        def trials(runs: MethodRuns) -> Work:
-            tuned[runs.entrant.method.name] = yield from tune(runs)
-
-        def finals(runs: MethodRuns) -> Work:
-            yield runs.final_jobs(tuned[runs.entrant.method.name])
-
-        self.recorder.schedule([trials(runs) for runs in running])
-        clock = SeedClock(end)
-        self.recorder.schedule([finals(runs) for runs in running], clock)
-        if clock.left_out:
-            self.recorder.display.say(f"{name}: {clock.report()}")
 
     def _key(self, task: ProfiledTask) -> str:
         """Names the command on a task."""

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdarena.arena.method_runs import MethodRuns, purpose_of
-from kdarena.arena.profiles import ProfiledTask
+from kdarena.arena.profiles import STUDENT, ProfiledTask
 from kdarena.arena.teachers import Teachers
 from kdarena.errors import BudgetTooSmall
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.plan.allocation import LADDER, Allocation, check_budget, enough_for_all, final_runs
-from kdarena.plan.budget import minimum_amount
+from kdarena.plan.budget import minimum_amount, share_out
+from kdarena.plan.curve import curve_plan
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
-from kdarena.plan.spec import Budget, PhaseCost, RunSpec
+from kdarena.plan.spec import Budget, CurvePlan, PhaseCost, RunSpec
 from kdarena.plan.specs import run_spec
 from kdarena.plan.tuning import scheme_of, trial_amount, why_untuned
 
@@ -44,8 +46,20 @@ class Comparison:
         name, task = entrant.method.name, self.task
         allocation = _charged(entrant, task, self.allocation, self.costs[name], teachers) if teachers.request.charge_teacher else self.allocation
         latency_ms = task.profiles[name].latency_ms
-        amount, both = self.allocation.amount, teachers.request.both
-        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, self.swept, both)
+        amount, both, swept = self.allocation.amount, teachers.request.both, self.swept
+        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, swept, both, self.curve(name))
+
+    def curve(self, name: str) -> CurvePlan | None:
+        """Where the learning curves of a method's final runs are measured; none of a sweep's.
+
+        A budget of time holds as many steps of the plain student whatever the method. In operations and epochs a method's steps are taken to last as
+        long as the student's.
+        """
+        if self.swept is not None:
+            return None
+        student, own = (sum(share_out(self.costs[method], self.allocation.amount)) for method in (STUDENT, name))
+        conditions = self.task.conditions
+        return curve_plan(conditions.card, conditions.protocol, student if self.allocation.unit == "s" else min(student, own))
 
     def broken_row(self, entrant: Entrant) -> RunSpec:
         """The spec under which the board says that a method is broken."""
@@ -71,6 +85,17 @@ class Comparison:
         stated = "" if f"{allocation.amount:g}{allocation.unit}" == allocation.stated else f" ({allocation.stated})"
         plan = f"{len(running)} methods; budget of a run {amount}{stated}; {allocation.seeds} seeds"
         return [f"{name}: {line}" for line in (plan, *_tuning(running, allocation), *allocation.notes, *can_show(allocation.seeds))]
+
+    def ladder_seconds(self, ladder: Ladder, methods: int, both: bool, workers: int) -> float:
+        """Seconds that a ladder takes at most, where the budget is one of time.
+
+        Args:
+            methods: that run.
+            both: whether the defaults and the tuned setting both have final runs.
+        """
+        budgets, jobs = ladder.of_a_seed(methods)
+        settings = self.allocation.seeds * (2 if both else 1)
+        return settings * (budgets * self.allocation.amount + jobs * self.task.overhead) / workers
 
     def expected_jobs(self, running: Sequence[MethodRuns]) -> int:
         """About how many runs methods make together with the student's shorter ones."""

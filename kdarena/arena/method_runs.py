@@ -12,12 +12,12 @@ from kdarena.arena.trials import Candidate, Scored, Search, Study, best_of, scor
 from kdarena.engines.engine import Result
 from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.allocation import LADDER, Allocation
-from kdarena.plan.budget import share_out, spend
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.ladder import rung_amount, setting_of
 from kdarena.plan.race_plan import racing_amount
 from kdarena.plan.request import RUNG, SWEPT
-from kdarena.plan.spec import Budget, PhaseCost, Purpose, RunResult, RunSpec
+from kdarena.plan.spec import Budget, CurvePlan, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
 from kdarena.plan.tuning import Scheme, scheme_of, trial_amount, why_untuned
 
@@ -58,6 +58,7 @@ class MethodRuns:
         latency_ms: of its deployed student.
         swept: the method that the command sweeps, or None.
         both: whether the defaults and the tuned setting both get final runs.
+        curve: where the learning curves of its final runs are measured.
     """
 
     entrant: Entrant
@@ -69,6 +70,7 @@ class MethodRuns:
     latency_ms: float
     swept: str | None = None
     both: bool = False
+    curve: CurvePlan | None = None
 
     @property
     def final(self) -> RunSpec:
@@ -113,7 +115,7 @@ class MethodRuns:
         final = self.final
         setting = "default" if candidate == Candidate(final.params, final.recipe) else "tuned"
         chosen = replace(final, params=candidate.params, recipe=candidate.recipe)
-        return [Job(replace(chosen, seed=seed), setting, self._facts | self._tuning, self.latency_ms) for seed in seeds]
+        return [Job(replace(chosen, seed=seed, curve=self.curve), setting, self._facts | self._tuning, self.latency_ms) for seed in seeds]
 
     def _short(self, candidate: Candidate, amount: float, number: int, setting: str) -> Job:
         budget = Budget(amount, self.allocation.unit)
@@ -122,26 +124,36 @@ class MethodRuns:
 
     def final_jobs(self, tuned: Tuned | None) -> list[Job]:
         """All final runs: of the setting that won the trials, or of both, and the plain student's shorter ones."""
-        final, seeds = self.final, range(self.allocation.seeds)
+        settings, seeds = self._settings(tuned), range(self.allocation.seeds)
+        jobs = [self._job(replace(spec, seed=seed, curve=self.curve), setting) for setting, spec in settings.items() for seed in seeds]
+        if self.entrant.method.name == STUDENT and self.swept is None:
+            jobs += self.rungs(tuned, LADDER, seeds)
+        return jobs
+
+    def rungs(self, tuned: Tuned | None, factors: Sequence[float], seeds: Sequence[int]) -> list[Job]:
+        """Runs of other budgets, of each setting that has final runs: which of two is ranked, only those say. One that holds no step is left out.
+
+        Args:
+            factors: of the board's budget, from which charged teachers are paid first.
+        """
+        jobs = []
+        for final in self._settings(tuned).values():
+            for factor in factors:
+                amount = rung_amount(self.costs, factor * self.board_budget - (self.board_budget - self.allocation.amount))
+                if amount is not None:
+                    rung = replace(final, budget=replace(final.budget, amount=amount), purpose="control", metric_groups=())
+                    jobs += [self._job(replace(rung, seed=seed), setting_of(factor)) for seed in seeds]
+        return jobs
+
+    def _settings(self, tuned: Tuned | None) -> dict[str, RunSpec]:
+        """The final run of seed 0 in each setting that has final runs, by the setting's name in the record."""
+        final = self.final
         settings = {}
         if tuned is None or not tuned.better or self.both:
             settings[SWEPT if final.purpose == "control" else "default"] = final
         if tuned is not None and (tuned.better or self.both):
             settings["tuned"] = replace(final, params=tuned.setting.params, recipe=tuned.setting.recipe)
-        jobs = [self._job(replace(spec, seed=seed), setting) for setting, spec in settings.items() for seed in seeds]
-        if self.entrant.method.name == STUDENT and self.swept is None:
-            jobs += [job for spec in settings.values() for job in self._ladder(spec)]
-        return jobs
-
-    def _ladder(self, final: RunSpec) -> list[Job]:
-        """The shorter runs of a setting that has final runs: which of two is ranked, only those say."""
-        jobs = []
-        for share in LADDER:
-            # whole steps, or a short rung would leave more of its budget unspent than a run may
-            amount = spend(self.costs, share_out(self.costs, share * final.budget.amount))
-            rung = replace(final, budget=replace(final.budget, amount=amount), purpose="control", metric_groups=())
-            jobs += [self._job(replace(rung, seed=seed), f"ladder:{share:g}") for seed in range(self.allocation.seeds)]
-        return jobs
+        return settings
 
     def _job(self, spec: RunSpec, setting: str) -> Job:
         further = {"tuned": self._tuning, "default": self._untuned}.get(setting, {})

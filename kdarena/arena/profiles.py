@@ -12,10 +12,11 @@ from kdarena.arena.teachers import Teachers
 from kdarena.errors import UserError
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
-from kdarena.plan.allocation import RUN_OVERHEAD, least_amount, run_seconds
+from kdarena.plan.allocation import NO_LADDER, RUN_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import FEWEST_PARTS, CostProfile, StudentStep, student_step_key
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
@@ -38,6 +39,7 @@ class ProfiledTask:
         broken: status and error of methods whose declaration raises or whose step cost could not be measured.
         timed: whether seconds were measured, and not operations alone.
         overhead: seconds that a run is expected to take in addition to its training.
+        ladder: what is trained after the final runs.
         set_up_s: seconds that teachers took whose length the recipe fixes, and which do not count into a total time that is to be shared out.
     """
 
@@ -51,6 +53,7 @@ class ProfiledTask:
     timed: bool
     overhead: float
     set_up_s: float
+    ladder: Ladder = NO_LADDER
 
     def costs(self, unit: Unit) -> dict[str, tuple[PhaseCost, ...]]:
         """What a step of each method costs in a unit, by method."""
@@ -59,7 +62,7 @@ class ProfiledTask:
     def least_seconds(self, level: Level, workers: int) -> float:
         """Seconds that the task's runs need at least."""
         costs = self.costs("s")
-        return run_seconds(costs, least_amount(costs), level, self.overhead) / workers
+        return run_seconds(costs, least_amount(costs), level, self.overhead, ladder=self.ladder) / workers
 
 
 def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Conditions) -> ProfiledTask:
@@ -95,6 +98,7 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Co
         timed=timed,
         overhead=_overhead(teachers.results[teacher_keys[REFERENCE]]),
         set_up_s=set_up_s,
+        ladder=request.ladder,
     )
 
 

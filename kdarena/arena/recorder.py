@@ -17,6 +17,7 @@ from kdarena.execute import environment
 from kdarena.files import digest_of
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import COMPLETE, LASTING, RunResult, RunSpec, Status
+from kdarena.record import samples
 from kdarena.record.runs import Record
 from kdarena.record.store import Store
 
@@ -150,7 +151,9 @@ class Recorder:
             result = replace(result, system={**result.system, "latency_ms": job.latency_ms})
         if spec.purpose == "teacher" and result.checkpoint is not None and result.weights is not None:
             (self.record.checkpoints / result.checkpoint).replace(self._teacher_file(result.weights))
-        result = replace(result, environment={**result.environment, **environment.of_arena()})
+        if result.test_samples is not None:
+            samples.keep(self.record.checkpoints, spec.key, result.test_samples)
+        result = replace(result, test_samples=None, environment={**result.environment, **environment.of_arena()})
         self.record.log(spec, result, setting=job.setting, facts=job.facts)
         self._tried[spec.key] = result
         self.trained += 1

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from kdarena.board.cells import corrected
+from kdarena.board.curve_lines import curve_lines
 from kdarena.board.ranks import AGAINST_THE_RULES
 from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished, verdict
 from kdarena.plan.budget import TARGET_ERROR
@@ -29,6 +30,7 @@ def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
         *_unfinished_seed(first),
         *_overlap(board_rows),
         *_exactness(board_rows, wide),
+        *(clean(line) for line in curve_lines(board_rows, name_of)),
         *_shared(((name_of(row), row["status_note"]) for row in (*compared(board_rows), *references(board_rows)) if row["status_note"]), wide),
     ]
 

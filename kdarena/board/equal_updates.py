@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kdarena.board.statistics import Interval, paired_difference
-from kdarena.board.variants import Variant, setting_key
+from kdarena.board.variants import Variant, mean_of, setting_key, whole
 from kdarena.record.recorded import RecordedRun
 
 
@@ -35,6 +36,19 @@ def equal_updates_difference(variant: Variant, student: Sequence[Variant], contr
         points = _points([run for run in rungs if run.spec.seed == seed], full.runs[seed], metric)
         alone[seed] = interpolated(points, updates_of(variant.runs[seed]))
     return paired_difference(variant.values(metric), alone)
+
+
+def equal_updates_columns(variant: Variant, student: Sequence[Variant], ladder: Sequence[RecordedRun], metric: str) -> dict[str, Any]:
+    """The updates of the deployed student, and the difference to the plain student at as many.
+
+    Args:
+        metric: as ``top1``.
+    """
+    updates = {"student_updates": whole(mean_of(variant.finished, lambda run: run.result.student_updates or None))}
+    interval = None if student and student[0] is variant else equal_updates_difference(variant, student, ladder, f"test/{metric}")
+    if interval is None:
+        return updates
+    return updates | {"delta_equal_updates": interval.mean, "delta_equal_updates_low": interval.low, "delta_equal_updates_high": interval.high}
 
 
 def _same_setting(rung: RecordedRun, full: RecordedRun) -> bool:

@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdarena.board.answer import answer
-from kdarena.board.equal_updates import equal_updates_difference
+from kdarena.board.equal_updates import equal_updates_columns
 from kdarena.board.evidence import RowValues, evidence
 from kdarena.board.frame import frame_of, metric_of, names, track_of
 from kdarena.board.payment import outside_seconds, unpaid
 from kdarena.board.ranks import UNRANKED, with_ranks
-from kdarena.board.reference_rows import further_json, reference_rows, teacher_row
-from kdarena.board.selection import Asked, asked_for, entries, settings_tried, without_unfinished_seed
+from kdarena.board.reference_rows import further_json, reference_rows, teacher_row, teacher_value
+from kdarena.board.sampling_error import SamplingError
+from kdarena.board.selection import Asked, asked_for, entries, grouped, settings_tried, without_unfinished_seed
 from kdarena.board.spent import price_note, spent, underpriced
 from kdarena.board.statistics import mean_interval
 from kdarena.board.supervision import supervision
-from kdarena.board.variants import Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants
+from kdarena.board.time_curves import LADDER, crossings, curve_columns, row_name
+from kdarena.board.variants import Variant, amount_of, board_of, boards, mean_of, place_of, ranked, settled, step_cost, variants, whole
 from kdarena.plan.board import Board, Place
 from kdarena.plan.request import CONTROLS, SWEPT
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.declarations import Declaration
 from kdarena.record.recorded import RecordedRun
+from kdarena.record.samples import ReadSamples
 
 if TYPE_CHECKING:
     from kdarena.tracks.card import TaskCard
@@ -40,7 +43,8 @@ FURTHER_COLUMNS = names("""
     rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
     student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
-    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json answer
+    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    test_set_error seconds_to_student seconds_to_teacher time_curve_json validation_curve_json crossings answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
@@ -59,6 +63,7 @@ def leaderboard_frame(
     asked: Mapping[str, Asked] | None = None,
     cards: Mapping[str, TaskCard] | None = None,
     controls: tuple[str, str] = CONTROLS,
+    samples: ReadSamples | None = None,
 ) -> pd.DataFrame:
     """All boards one after another, each in the order of its rows; a value that does not apply is None.
 
@@ -73,6 +78,7 @@ def leaderboard_frame(
         asked: the runs of one command, whose boards hold nothing else, by key. None: all runs.
         cards: the known tasks by name, for their track and metric.
         controls: names of the student alone and of the reference method.
+        samples: reads what a run scored on each test sample; None: the test set's own error is not known.
     """
     every = settled(record_runs)
     shown = every if asked is None else asked_for(every, asked)
@@ -91,7 +97,7 @@ def leaderboard_frame(
     for board, finals in boards(shown).items():
         tried = settings_tried([*all_boards.get(board, finals), *(run for run in searched.get(board.place, ()) if board_matches(board, run))])
         own_teachers = [run for run in teachers if _is_on(board, run)]
-        rows += _board_rows(board, finals, others.get(board.place, ()), own_teachers, methods, cards or {}, controls, tried)
+        rows += _board_rows(board, finals, others.get(board.place, ()), own_teachers, methods, cards or {}, controls, tried, samples)
     return frame_of(rows, (*COLUMNS, *FURTHER_COLUMNS))
 
 
@@ -104,6 +110,7 @@ def _board_rows(
     cards: Mapping[str, TaskCard],
     controls: tuple[str, str],
     tried: Mapping[str, int],
+    samples: ReadSamples | None,
 ) -> list[dict[str, Any]]:
     """The rows of one board.
 
@@ -111,6 +118,7 @@ def _board_rows(
         others: trials and controls of the board's task and machine, whatever their budget.
         teachers: the runs that trained or scored a teacher of the board's task on its machine.
         tried: number of settings of each method.
+        samples: reads what a run scored on each test sample.
     """
     metric = metric_of(board.task, finals, cards)
     sources = {name: method.source for name, method in methods.items() if method.source}
@@ -119,13 +127,16 @@ def _board_rows(
     variants_of = {entry: _ranked_first(runs, seeds, metric) for entry, runs in runs_of.items()}
     # the default setting of the controls, where they are there in several
     student, reference = (next((variants_of[entry] for entry in sorted(variants_of) if entry.method == name), []) for name in controls)
-    ladder = [run for run in others if run.spec.purpose == "control" and run.spec.method == controls[0] and (run.spec.reference or "") == board.reference]
-    trials = [run for run in others if run.spec.purpose == "tune" and board_matches(board, run)]
+    rungs = [run for run in others if run.setting.startswith(LADDER) and (run.spec.reference or "") == board.reference]
+    ladder = [run for run in rungs if run.spec.method == controls[0]]
+    trials = grouped([run for run in others if run.spec.purpose == "tune" and board_matches(board, run)], lambda run: (run.spec.method, run.spec.source))
     spent_on = {run.result.weights or run.key: run.result.spent_s for run in teachers if run.result.steps}
+    targets = {"seconds_to_student": student[0].mean(f"test/{metric}") if student else None, "seconds_to_teacher": teacher_value(board, teachers, metric)}
+    noise = SamplingError(samples, student, [best for best, *_ in variants_of.values()], f"test/{metric}")
     rows, references = [], []
     for entry, (best, *further) in variants_of.items():
         name = entry.method
-        own_trials = [run for run in trials if run.spec.source == best.first.spec.source and entry.tuned_by(run)]
+        own_trials = [run for run in trials.get((name, best.first.spec.source), ()) if entry.tuned_by(run)]
         row: dict[str, Any] = {
             "task": board.task,
             "track": track_of(board.task, finals, cards),
@@ -137,7 +148,9 @@ def _board_rows(
             "metric": metric,
             **_declared(methods.get(name), best),
             **_scores(best, metric),
-            **_equal_updates(best, student, ladder, metric),
+            **equal_updates_columns(best, student, ladder, metric),
+            "test_set_error": noise.error(best),
+            **curve_columns(best, rungs, own_trials, board, metric, targets),
             **_costs(board, best, own_trials, spent_on),
             **spent(board, best, student),
             **_settings(best, further, metric),
@@ -157,6 +170,8 @@ def _board_rows(
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
     rows = _with_evidence(rows, list(variants_of.values()), student, reference, metric)
+    crossing = crossings({row_name(row): row["time_curve"] for row in rows}, board.unit)
+    rows = [{**row, "crossings": crossing} for row in rows]
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
     in_order = [*with_ranks(rows, len(seeds)), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]
     sentences = answer(in_order, controls)
@@ -208,15 +223,6 @@ def _with_evidence(
     return [row | columns for row, columns in zip(rows, evidence(values, *controls), strict=True)]
 
 
-def _equal_updates(variant: Variant, student: Sequence[Variant], ladder: Sequence[RecordedRun], metric: str) -> dict[str, Any]:
-    """The updates of the deployed student, and the difference to the plain student at as many."""
-    updates = {"student_updates": _whole(mean_of(variant.finished, lambda run: run.result.student_updates or None))}
-    interval = None if student and student[0] is variant else equal_updates_difference(variant, student, ladder, f"test/{metric}")
-    if interval is None:
-        return updates
-    return updates | {"delta_equal_updates": interval.mean, "delta_equal_updates_low": interval.low, "delta_equal_updates_high": interval.high}
-
-
 def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_on: Mapping[str, float]) -> dict[str, Any]:
     """What a row's runs cost; ``spent_on`` are the seconds of each recorded teacher by its key."""
     runs = variant.finished
@@ -232,8 +238,8 @@ def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_
         "teacher_s": sum(teachers.values(), 0.0) if len(teachers) == len(keys) and not variant.skipped else None,
         "step_cost": mean_of(runs, lambda run: step_cost(run)[0]),
         "step_cost_error": mean_of(runs, lambda run: step_cost(run)[1]),
-        "steps": _whole(mean_of(runs, lambda run: run.result.steps)),
-        "samples": _whole(mean_of(runs, lambda run: run.result.samples)),
+        "steps": whole(mean_of(runs, lambda run: run.result.steps)),
+        "samples": whole(mean_of(runs, lambda run: run.result.samples)),
         "flops": mean_of(runs, lambda run: run.result.flops),
         "params": runs[0].result.parameters if runs else None,
         "latency_ms": mean_of(runs, lambda run: run.result.system.get("latency_ms")),
@@ -285,7 +291,3 @@ def _same_weights(variant: Variant, student: Variant) -> bool:
     """Whether every finished seed of a method left the plain student's weights."""
     pairs = [(run.result.weights, student.runs[run.spec.seed].result.weights) for run in variant.finished if run.spec.seed in student.runs]
     return variant is not student and bool(pairs) and all(own is not None and own == other for own, other in pairs)
-
-
-def _whole(value: float | None) -> int | float | None:
-    return int(value) if value is not None and value == int(value) else value

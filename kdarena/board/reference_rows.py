@@ -76,6 +76,7 @@ def reference_rows(row: Mapping[str, Any], variant: Variant, student: Variant | 
                     )
                 ),
                 **dict.fromkeys(("mean_default", "mean_tuned", "step_cost_error", "cost_spent", "cost_spent_error")),
+                **dict.fromkeys(("test_set_error", "seconds_to_student", "seconds_to_teacher", "time_curve_json", "validation_curve_json")),
                 **{column: variant.mean(prefix + measured) for column, measured in known.items()},
                 "params": None if params is None else int(params),
                 "further_json": further_json(variant, (metric, "params", *known.values()), prefix),
@@ -96,9 +97,7 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         student: the student alone.
         known: columns by the names of the metrics they hold.
     """
-    run = next(
-        (run for run in teachers if board.reference and board.reference in (run.result.weights, run.key) and f"test/{metric}" in run.result.metrics), None
-    )
+    run = _reference_run(board, teachers, metric)
     if run is None:
         return None
     value, metrics = run.result.metrics[f"test/{metric}"], run.result.metrics
@@ -124,6 +123,19 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         "status_note": doubt(value, student, metric),
         "run_ids": [run.run_id],
     }
+
+
+def teacher_value(board: Board, teachers: Iterable[RecordedRun], metric: str) -> float | None:
+    """The reference teacher's own value of a metric on test; None where it was neither trained nor scored here."""
+    run = _reference_run(board, teachers, metric)
+    return None if run is None else run.result.metrics[f"test/{metric}"]
+
+
+def _reference_run(board: Board, teachers: Iterable[RecordedRun], metric: str) -> RecordedRun | None:
+    """The run that trained or scored the teacher that the board's runs were given."""
+    return next(
+        (run for run in teachers if board.reference and board.reference in (run.result.weights, run.key) and f"test/{metric}" in run.result.metrics), None
+    )
 
 
 def doubt(value: float, student: Variant | None, metric: str) -> str | None:

@@ -71,13 +71,13 @@ def entries(finals: Sequence[RecordedRun], sources: Mapping[str, str]) -> dict[E
             them is that, each has its rows: which of them counts nobody said, least of all the time of their runs.
     """
     rows: dict[Entry, list[RecordedRun]] = {}
-    for method, runs in _grouped(finals, lambda run: run.spec.method).items():
-        by_source = _grouped(runs, lambda run: run.spec.source)
+    for method, runs in grouped(finals, lambda run: run.spec.method).items():
+        by_source = grouped(runs, lambda run: run.spec.source)
         if sources.get(method) in by_source:
             by_source = {sources[method]: by_source[sources[method]]}
         for source, same_code in by_source.items():
             version = source[:8] if len(by_source) > 1 else ""
-            for (named, charged), same_setting in _grouped(same_code, _setting_of).items():
+            for (named, charged), same_setting in grouped(same_code, _setting_of).items():
                 entry = Entry(method, named, charged, version=version)
                 rows.update(pair for priced in _by_price(entry, same_setting) for pair in _by_tuning(*priced))
     return rows
@@ -106,7 +106,7 @@ def _setting_of(run: RecordedRun) -> tuple[str, bool]:
 
 def _by_price(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
     """One row, or one for each set of step costs that the runs were committed by: runs of different lengths are not averaged."""
-    by_costs = _grouped(runs, lambda run: run.spec.costs)
+    by_costs = grouped(runs, lambda run: run.spec.costs)
     if len(by_costs) > 1:
         by_costs.pop((), None)  # of a command in which the method could not be profiled
     for costs, priced in by_costs.items():
@@ -117,12 +117,13 @@ def _by_price(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry
 def _by_tuning(entry: Entry, runs: Sequence[RecordedRun]) -> Iterator[tuple[Entry, list[RecordedRun]]]:
     """One row, or one for each setting that a tuner found with another budget."""
     asked = [run for run in runs if not _is_tuned(run)]
-    tuned = list(_grouped([run for run in runs if _is_tuned(run)], setting_key).values())
+    tuned = list(grouped([run for run in runs if _is_tuned(run)], setting_key).values())
     for same in tuned or [[]]:
         yield replace(entry, tuning=min(map(tuning_of, same)) if len(tuned) > 1 else 0.0), [*asked, *same]
 
 
-def _grouped(runs: Iterable[RecordedRun], key: Callable[[RecordedRun], _Key]) -> dict[_Key, list[RecordedRun]]:
+def grouped(runs: Iterable[RecordedRun], key: Callable[[RecordedRun], _Key]) -> dict[_Key, list[RecordedRun]]:
+    """Runs by what a key gives of them, in their order."""
     groups: dict[_Key, list[RecordedRun]] = {}
     for run in runs:
         groups.setdefault(key(run), []).append(run)

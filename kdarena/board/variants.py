@@ -172,6 +172,11 @@ def mean_of(runs: Iterable[RecordedRun], value: Callable[[RecordedRun], float | 
     return average([number for number in values if number is not None]) if None not in values else None
 
 
+def whole(value: float | None) -> int | float | None:
+    """A number that is whole as one."""
+    return int(value) if value is not None and value == int(value) else value
+
+
 def average(values: Sequence[float]) -> float | None:
     """The mean; None of nothing."""
     return float(np.mean(values)) if values else None

@@ -12,7 +12,7 @@ from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.estimate import Work, declared_work, needed_total, on_workers, spoken, stated_seconds
 from kdarena.plan.levels import DEFAULT_SEEDS, FEWEST_SEEDS, Level
 from kdarena.plan.machine import find_machine
-from kdarena.plan.request import Request
+from kdarena.plan.request import CONTROLS, Request
 from kdarena.plan.tuning import TRIAL_SHARE, TUNING_SHARE
 from kdarena.tracks.card import TaskCard
 
@@ -53,6 +53,10 @@ def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list
         f"final runs: {len(runnable)} methods x {seeds} seeds {which}",
         f"controls: the student alone at {shares} of the budget with each setting that it has final runs of, {seeds} seeds each",
     ]
+    if request.ladder.factors:
+        lines.append(
+            f"ladder: {', '.join(f'{factor:g}' for factor in request.ladder.factors)} budgets of a run, of {_climbers(request, len(runnable))}, {seeds} seeds each"
+        )
     if request.budget is None:
         minutes = (request.total or DEFAULT_TOTAL) / 60
         return [
@@ -60,13 +64,20 @@ def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list
             f"budget of a run: fitted to {minutes:g} minutes in total, once the step cost of each method has been measured",
             f"where time is short: the budget of a run goes down to the least, then seeds to {request.seeds or FEWEST_SEEDS}, then trials, then whole tasks",
         ]
-    budgets, _ = final_runs(len(runnable), Level(seeds, request.tunes), both=request.both)
+    budgets, _ = final_runs(len(runnable), Level(seeds, request.tunes), both=request.both, ladder=request.ladder)
     together = Amount(budgets * request.budget.value, request.budget.currency)
     return [
         *lines,
         f"budget of a run: {request.budget}",
         f"final runs and controls together: at most {budgets:g} budgets ({together}), in addition to tuning",
     ]
+
+
+def _climbers(request: Request, methods: int) -> str:
+    """Which methods are trained along the ladder."""
+    if request.ladder.most is None:
+        return f"all {methods} methods"
+    return f"the controls and at most {request.ladder.most - len(CONTROLS)} methods of the leading group"
 
 
 def _tuning(request: Request) -> str:

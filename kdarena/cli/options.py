@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from kdarena.api.arguments import Typed, absolute, amount, choice, names
+from kdarena.api.arguments import Typed, absolute, amount, choice, ladder, names
 from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
 
@@ -88,6 +88,15 @@ REQUEST: Mapping[str, Any] = {
     "metrics": Annotated[
         str | None,
         typer.Option("--metrics", parser=names, metavar="A,B", help="Further metrics of every final run: gap, uncertainty, robustness."),
+    ],
+    "ladder": Annotated[
+        str | None,
+        typer.Option(
+            "--ladder",
+            parser=ladder,
+            metavar="A,B,C",
+            help="Further budgets as multiples of a run's, as 0.25,0.5,1,2: of the methods named, else of the controls and the leading group.",
+        ),
     ],
     "out": Out,
 }

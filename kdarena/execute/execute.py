@@ -20,6 +20,7 @@ from torch import nn
 from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
 from kdarena.execute import environment, memory
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
+from kdarena.execute.learning_curve import learning_curve
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.plain_build import plain_build
 from kdarena.execute.profile import profile
@@ -38,6 +39,8 @@ from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.lock import auxiliary_drawn
 from kdarena.tracks.measure import Stopwatch
+from kdarena.tracks.samples import PackedSamples, packed
+from kdarena.tracks.subsample import sampled
 from kdarena.tracks.values import Split
 
 OURS = (Diverged, MethodError, NotApplicable, NotFinite, Replaced, TeacherChanged, UserError)
@@ -65,7 +68,7 @@ class _Execution:
         self.plugin = workspace.plugin(spec.method, spec.source)
         self.new_student = student_maker(self.task, workspace, spec)
         self.deployed = self.new_student(0)  # now, before a hook can change anything that it is made by
-        self.evaluation_s = 0.0
+        self.evaluation_s = self.curve_s = 0.0
         self.processor_started = time.process_time()
         if workspace.report is not None:
             self.task.alive = partial(workspace.report, 1.0)
@@ -82,7 +85,8 @@ class _Execution:
         with self.hooks.clock.of(HARNESS):
             seen.scheduled(len(phases))
         build_s = time.perf_counter() - started
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report, seen=seen)
+        places = spec.curve.places if spec.curve else ()
+        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report, seen=seen, places=places)
         status: Status = "done"
         trained = training()
         with self.hooks.clock.of(HARNESS):
@@ -95,13 +99,14 @@ class _Execution:
                 status = "underspent"
             student = self._deployed(run)
             checkpoint, weights = (None, None) if spec.purpose == "tune" else self._save(student)
-            metrics = self._evaluate(run, student)
+            metrics, test_samples = self._evaluate(run, student)
+            curve = self._learning_curve(student, training)
         counted = [int(cost.flops) for cost in spec.costs]
         return RunResult(
             key=spec.key,
             status=status,
             metrics=metrics,
-            curves=trained.curves,
+            curves={**trained.curves, **curve},
             phases=tuple(trained.phases),
             committed=committed,
             spent_s=trained.seconds,
@@ -114,6 +119,7 @@ class _Execution:
             system={
                 "build_s": build_s,
                 "evaluation_s": self.evaluation_s,
+                **({"curve_s": self.curve_s} if curve else {}),
                 "total_s": time.perf_counter() - started,
                 "peak_memory_mib": memory.peak_mib(task.device),
                 "processor_s": time.process_time() - self.processor_started,
@@ -122,6 +128,7 @@ class _Execution:
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
             checkpoint=checkpoint,
             weights=weights,
+            test_samples=test_samples,
         )
 
     def outside(self) -> dict[str, float]:
@@ -161,16 +168,28 @@ class _Execution:
         except OSError as error:
             raise UserError(f"{self.workspace.output / checkpoint}: the student can't be written ({error.strerror}); repeat the command when it can") from error
 
-    def _evaluate(self, run: Run, student: nn.Module) -> dict[str, float]:
+    def _evaluate(self, run: Run, student: nn.Module) -> tuple[dict[str, float], PackedSamples | None]:
+        """Metrics, and of a final run what each test sample adds to the ranked one."""
         spec, task = self.spec, self.task
         started = time.perf_counter()
         reference = self.workspace.reference(task, spec.reference) if spec.reference else None
         split = Split(spec.seed, spec.protocol)
-        metrics = scores(spec, task, student, split, reference, teacher_inputs=spec.trains is not None)
+        measured = scores(spec, task, student, split, reference, teacher_inputs=spec.trains is not None)
+        metrics, samples = measured.metrics, measured.samples if spec.purpose == "final" else None
         if spec.purpose in ("final", "control"):
             metrics |= further_scores(spec, self.hooks, run, task, student, reference)
         self.evaluation_s += time.perf_counter() - started
-        return metrics
+        return metrics, None if samples is None else packed(samples)
+
+    def _learning_curve(self, student: nn.Module, training: Training) -> dict[str, list[tuple[int, float]]]:
+        """The curve of the deployed student on a part of validation, where one is planned; measured once the training is over, so that no hook can see it."""
+        spec = self.spec
+        if spec.curve is None or spec.protocol == "published":
+            return {}
+        started = time.perf_counter()
+        points = learning_curve(sampled(self.task, "validation", spec.curve.samples), student, training.kept, training.steps, Split(spec.seed, spec.protocol))
+        self.curve_s += time.perf_counter() - started
+        return {f"validation/{self.task.card.metric}": points}
 
 
 def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
@@ -180,7 +199,7 @@ def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
     assert spec.start is not None
     network = workspace.teacher(task, REFERENCE, spec.start)
     check_given(network)
-    metrics = scores(spec, task, network, Split(spec.seed, spec.protocol), None, teacher_inputs=True)
+    metrics = scores(spec, task, network, Split(spec.seed, spec.protocol), None, teacher_inputs=True).metrics
     return RunResult(
         key=spec.key,
         status="done",

@@ -10,15 +10,18 @@ from kdarena.execute.hooks import Hooks, parameter_count
 from kdarena.execute.payment import REPORT
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
+from kdarena.tracks.evaluation import Measured
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Part, Split
 
 
-def scores(spec: RunSpec, task: Task, network: nn.Module, split: Split, reference: nn.Module | None, *, teacher_inputs: bool) -> dict[str, float]:
-    """Validation where there is one; test once, at the last step, and never for a trial."""
+def scores(spec: RunSpec, task: Task, network: nn.Module, split: Split, reference: nn.Module | None, *, teacher_inputs: bool) -> Measured:
+    """Validation where there is one; test once, at the last step, and never for a trial. The samples are those of test."""
     parts: list[Part] = ["validation"] if spec.protocol == "validated" else []
     parts += ["test"] if spec.purpose != "tune" else []
-    return {f"{part}/{name}": value for part in parts for name, value in task.evaluate(network, part, split, reference, teacher_inputs=teacher_inputs).items()}
+    measured = {part: task.measured(network, part, split, reference, teacher_inputs=teacher_inputs) for part in parts}
+    metrics = {f"{part}/{name}": value for part, on_part in measured.items() for name, value in on_part.metrics.items()}
+    return Measured(metrics, measured["test"].samples if "test" in measured else None)
 
 
 def further_scores(spec: RunSpec, hooks: Hooks, run: Run, task: Task, student: nn.Module, reference: nn.Module | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from kdarena.execute.hooks import Hooks
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.start import Seen
 from kdarena.execute.updates import BoundUpdate, CountedUpdates, Stepper
+from kdarena.execute.weights import State, copied
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
@@ -51,18 +53,23 @@ class Training:
         *,
         report: Callable[[float], None] | None = None,
         seen: Seen | None = None,
+        places: Sequence[float] = (),
     ):
         """
         Args:
             costs, amount: profiled costs of the phases, and the budget in the same unit.
             report: called on the stride with the progress of the budget.
             seen: looks at the run between its charged steps.
+            places: parts of the budget at which the student's weights are kept, in ascending order.
         """
         self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
         self.amount = amount
         self._report = report or (lambda progress: None)
         self._seen = seen
         self._reported = time.monotonic()
+        self._places = list(places)
+        self.kept: list[tuple[int, State]] = []
+        """Steps taken, and the student's weights then, for each place that was reached."""
         self.spent = 0.0
         self.steps = 0
         self.trained = Trained([], {}, 0.0, 0)
@@ -92,10 +99,15 @@ class Training:
         done = 0
         while done < steps and not ended_early:
             block = min(STRIDE - done % STRIDE, steps - done)
-            with self.hooks.guard("loss" if phase.process is None else "process"), self._charged():
-                self._block(stepper, batches, cost, done, done + block, steps)
-                self._look(stepper, phase)
-            done += block
+            end = done + block
+            while done < end:
+                until = min(end, done + self._steps_to_next_place(cost))
+                with self.hooks.guard("loss" if phase.process is None else "process"), self._charged():
+                    self._block(stepper, batches, cost, done, until, steps)
+                    if until == end:
+                        self._look(stepper, phase)
+                done = until
+                self._keep_student()
             self._look_at_run(lambda seen: seen.asked(stepper.strangers))
             self._tell()
             if stop_when is not None and done < steps:
@@ -109,6 +121,20 @@ class Training:
         if not last:
             self._look_at_run(lambda seen: seen.ended())
         return {bound.name: bound for bound in stepper.bound}
+
+    def _steps_to_next_place(self, cost: PhaseCost) -> int:
+        """Steps of a phase until the student's weights are kept, or more than a block has."""
+        if not self._places or cost.cost <= 0:
+            return STRIDE
+        return max(1, math.ceil((self._places[0] * self.amount - self.spent) / cost.cost))
+
+    def _keep_student(self) -> None:
+        """Keep a copy of the student's weights where a place is reached, one for all places that a step passes."""
+        reached = [place for place in self._places if self.spent >= place * self.amount]
+        if reached:
+            del self._places[: len(reached)]
+            with self.hooks.clock.of(HARNESS):
+                self.kept.append((self.steps, copied(self.run.learner.student)))
 
     def _after(self, hook: str) -> None:
         self._look_at_run(lambda seen: seen.after(hook))

@@ -11,6 +11,7 @@ from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import commit, minimum_amount
 from kdarena.plan.entrants import Entrant
+from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
 from kdarena.plan.spec import PhaseCost, Unit
 from kdarena.plan.tuning import TUNING_SHARE, Scheme, scheme_of, trial_amount
@@ -18,6 +19,7 @@ from kdarena.plan.tuning import TUNING_SHARE, Scheme, scheme_of, trial_amount
 LADDER = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Shares of the budget that the student alone also gets, so that a method is read against the student at its number of updates. A rung may have
 fewer steps than a method's least number: of the student's fifty there are three on the lowest."""
+NO_LADDER = Ladder()
 DEFAULT_TOTAL = 600.0
 """Seconds."""
 RUN_OVERHEAD = 0.12
@@ -73,7 +75,7 @@ def least_amount(costs: Costs) -> float:
     return max((minimum_amount(cost) for cost in costs.values()), default=0.0)
 
 
-def run_seconds(costs: Costs, amount: float, level: Level, overhead: float, *, both: bool = False) -> float:
+def run_seconds(costs: Costs, amount: float, level: Level, overhead: float, *, both: bool = False, ladder: Ladder = NO_LADDER) -> float:
     """Device seconds of a task's runs, controls and trials.
 
     Args:
@@ -81,8 +83,9 @@ def run_seconds(costs: Costs, amount: float, level: Level, overhead: float, *, b
         amount: the budget of a final run, in seconds.
         overhead: seconds that a run takes in addition to its training; a trial, which is scored on validation alone, takes half of it.
         both: whether the defaults and the tuned setting both get final runs.
+        ladder: what is trained after the final runs.
     """
-    budgets, jobs = final_runs(len(costs), level, both=both)
+    budgets, jobs = final_runs(len(costs), level, both=both, ladder=ladder)
     trials = [(scheme.trials, trial_amount(cost, amount)) for cost in costs.values() if (scheme := _scheme(cost, amount, level))]
     return amount * budgets + overhead * jobs + sum(count * (each + TRIAL_OVERHEAD * overhead) for count, each in trials)
 
@@ -91,10 +94,11 @@ def _scheme(cost: Sequence[PhaseCost], amount: float, level: Level) -> Scheme | 
     return scheme_of(cost, amount, TUNING_SHARE * amount) if level.tuned else None
 
 
-def final_runs(methods: int, level: Level, *, both: bool = False) -> tuple[float, int]:
-    """What a task's final runs and controls are, without trials: budgets of a final run together, and jobs."""
-    runs = methods * level.seeds * (2 if both and level.tuned else 1)
-    return runs + level.seeds * sum(LADDER), runs + level.seeds * len(LADDER)
+def final_runs(methods: int, level: Level, *, both: bool = False, ladder: Ladder = NO_LADDER) -> tuple[float, int]:
+    """What a task's final runs, controls and ladder are, without trials: budgets of a final run together, and jobs."""
+    settings = level.seeds * (2 if both and level.tuned else 1)
+    further, rungs = ladder.of_a_seed(methods)
+    return settings * (methods + further) + level.seeds * sum(LADDER), settings * (methods + rungs) + level.seeds * len(LADDER)
 
 
 def check_budget(entrants: Sequence[Entrant], costs: Costs, allocation: Allocation, named: bool) -> dict[str, str]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kdarena.plan.allocation import RUN_OVERHEAD, TRIAL_OVERHEAD, Allocation, Costs, final_runs
+from kdarena.plan.allocation import NO_LADDER, RUN_OVERHEAD, TRIAL_OVERHEAD, Allocation, Costs, final_runs
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
 from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_PARTS, GROUPS
 from kdarena.plan.entrants import Entrant, teachers_of
+from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import DEFAULT_SEEDS, Level, levels
 from kdarena.plan.request import Request
 from kdarena.plan.specs import TEACHER_SHARE
@@ -100,10 +101,10 @@ class Work:
         builds = FEWEST_PARTS if timed else 1
         return self.methods * (PHASES * phase + builds * BUILD_S) / workers
 
-    def least_run_seconds(self, level: Level, workers: int) -> float:
-        """Seconds of the runs where each gets what the most expensive method needs."""
-        amount = MINIMUM_STEPS * MOST_EXPENSIVE * self.pace.student_s
-        return self._seconds(amount, level, TUNING_SHARE * amount if level.tuned else 0.0, workers)
+    def least_run_seconds(self, request: Request, workers: int) -> float:
+        """Seconds of the runs on the least level, where each gets what the most expensive method needs."""
+        amount, level = MINIMUM_STEPS * MOST_EXPENSIVE * self.pace.student_s, levels(request)[-1]
+        return self._seconds(amount, level, TUNING_SHARE * amount if level.tuned else 0.0, workers, ladder=request.ladder)
 
     def run_seconds(self, request: Request, workers: int) -> float:
         """Seconds of the runs of a stated budget, at most."""
@@ -111,10 +112,10 @@ class Work:
         amount = self.pace.seconds(request.budget)
         tuning = TUNING_SHARE * amount if request.tuning_budget is None else self.pace.seconds(request.tuning_budget)
         level = Level(request.seeds or DEFAULT_SEEDS, request.tunes)
-        return self._seconds(amount, level, tuning if request.tunes else 0.0, workers, both=request.both)
+        return self._seconds(amount, level, tuning if request.tunes else 0.0, workers, both=request.both, ladder=request.ladder)
 
-    def _seconds(self, amount: float, level: Level, tuning: float, workers: int, *, both: bool = False) -> float:
-        budgets, jobs = final_runs(self.methods, level, both=both)
+    def _seconds(self, amount: float, level: Level, tuning: float, workers: int, *, both: bool = False, ladder: Ladder) -> float:
+        budgets, jobs = final_runs(self.methods, level, both=both, ladder=ladder)
         trials = self.methods * tuning / (TRIAL_SHARE * amount) if tuning else 0.0
         return (budgets * amount + self.methods * tuning + (jobs + TRIAL_OVERHEAD * trials) * RUN_OVERHEAD) / workers
 
@@ -151,7 +152,7 @@ def needed_total(request: Request, works: Sequence[Work], workers: int, elapsed:
     Args:
         elapsed: seconds that have passed.
     """
-    runs = sum(work.least_run_seconds(levels(request)[-1], workers) for work in works)
+    runs = sum(work.least_run_seconds(request, workers) for work in works)
     measuring = sum(work.measuring_seconds(workers, timed=True) for work in works)
     return elapsed + END_S + set_up_seconds(works, workers) + measuring + runs
 
@@ -164,21 +165,27 @@ def stated_seconds(request: Request, works: Sequence[Work], workers: int) -> flo
     return START_S + END_S + set_up_seconds(works, workers) + measuring + sum(work.run_seconds(request, workers) for work in works)
 
 
-def profiled_seconds(costs: Costs, allocation: Allocation, pace: Pace, workers: int, *, both: bool = False) -> float:
+def profiled_seconds(costs: Costs, allocation: Allocation, pace: Pace, workers: int, *, both: bool = False, ladder: Ladder = NO_LADDER) -> float:
     """Seconds of a task's runs once its methods are profiled, at most.
 
     Args:
         costs: by method, in the unit of the allocation, with the operations of each phase's step.
         both: whether the defaults and the tuned setting both get final runs.
+        ladder: what is trained after the final runs; of which methods is not known.
     """
     amount, tuning, total = allocation.amount, allocation.tuning, 0.0
+    budgets, jobs = ladder.of_a_seed(len(costs))
     for cost in costs.values():
         steps = share_out(cost, amount)
         seconds = sum(count * pace.step_seconds(phase.flops) for count, phase in zip(steps, cost, strict=True))
         tuned = scheme_of(cost, amount, tuning)
         runs = allocation.seeds * (2 if both and tuned else 1)
         trials = tuned.trials if tuned else 0
-        total += runs * (seconds + RUN_OVERHEAD) + (tuning / amount if tuned else 0.0) * seconds + trials * TRIAL_OVERHEAD * RUN_OVERHEAD
+        total += (
+            runs * ((1 + budgets / len(costs)) * seconds + (1 + jobs / len(costs)) * RUN_OVERHEAD)
+            + (tuning / amount if tuned else 0.0) * seconds
+            + trials * TRIAL_OVERHEAD * RUN_OVERHEAD
+        )
     return total / workers
 
 

@@ -138,7 +138,7 @@ class _Time:
         return low
 
     def _seconds(self, amount: float, level: Level) -> float:
-        return run_seconds(self.costs, amount, level, self.overhead, both=self.request.both)
+        return run_seconds(self.costs, amount, level, self.overhead, both=self.request.both, ladder=self.request.ladder)
 
     def _at_least(self, fitted: float) -> tuple[float, tuple[str, ...]]:
         """The budget of a run: what fits, but no less than the least, since a board that takes longer is worth more than none."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kdarena.params import Value
 from kdarena.plan.amounts import Amount
+from kdarena.plan.ladder import Ladder
 
 CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
@@ -38,6 +39,7 @@ class Request:
         teacher_checkpoint: the user's own reference teacher.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
+        ladder: further budgets that methods are trained with after the final runs.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         out: the output directory.
     """
@@ -62,6 +64,7 @@ class Request:
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()
     yes: bool = False
+    ladder: Ladder = field(default_factory=Ladder)
     swept: str | None = None
     out: Path = Path("kdarena-out")
 

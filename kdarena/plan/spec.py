@@ -16,6 +16,7 @@ from typing import Any, Literal
 from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
+from kdarena.tracks.samples import PackedSamples
 
 Purpose = Literal["teacher", "given", "tune", "final", "control"]
 """``given``: the user's own teacher, scored and not trained; ``control``: the student along the ladder of shorter budgets."""
@@ -64,6 +65,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class CurvePlan:
+    """Where the learning curve of a run is measured on validation, in addition to its end.
+
+    Attributes:
+        places: parts of the budget, in ascending order.
+        samples: of the validation part at every place; those of a smaller number are among those of a larger one.
+    """
+
+    places: tuple[float, ...]
+    samples: int
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything that decides what a run does; nothing that doesn't.
 
@@ -91,6 +105,7 @@ class RunSpec:
         torch: version of torch.
         code: digest of the harness's code that can change a number (:func:`kdarena.plan.code.harness_digest`).
         metric_groups: further metrics that the user asked for, by group.
+        curve: where its learning curve is measured; None: nowhere.
     """
 
     task: str
@@ -115,6 +130,7 @@ class RunSpec:
     torch: str = ""
     code: str = ""
     metric_groups: tuple[str, ...] = ()
+    curve: CurvePlan | None = None
 
     @property
     def key(self) -> str:
@@ -149,7 +165,7 @@ class RunResult:
         key: of its spec.
         status: how it ended.
         metrics: on test (``test/top1`` …), on validation (``validation/top1`` …), on the training set, by name; percentages as such.
-        curves: per name of a term (``train/ce``) or metric (``validation/top1``) a list of (step, value).
+        curves: per name of a term (``train/ce``) or metric (``validation/top1``, on a part of validation) a list of (step, value).
         phases: what each phase got.
         committed: committed steps times profiled costs, in the budget's unit.
         spent_s: measured device time of the charged steps in seconds (:class:`kdarena.tracks.measure.Stopwatch`): information, never a budget.
@@ -163,6 +179,8 @@ class RunResult:
         environment: versions, device, threads, precision.
         checkpoint: file name of the exported student, relative to the directory that the engine was given, or None.
         weights: digest of that file, by which a teacher is addressed and a student is verified, or None.
+        test_samples: what the ranked metric is made of on each test sample; recorded in a file of its own (:mod:`kdarena.record.samples`), and None here
+            once it is.
         notes: what a reader of its row has to know, one line each.
         error: the last line of what went wrong, or None.
     """
@@ -185,6 +203,7 @@ class RunResult:
     environment: Mapping[str, str] = field(default_factory=dict)
     checkpoint: str | None = None
     weights: str | None = None
+    test_samples: PackedSamples | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 

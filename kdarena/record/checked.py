@@ -64,6 +64,11 @@ def read(kind: type[_T], path: Path) -> _T | None:
     return None
 
 
+def loaded(path: Path) -> Any:
+    """The plain values of a file; raises ``OSError`` or ``ValueError`` where it can't be read, is not whole or was changed."""
+    return _values(json.loads(path.read_text(encoding="utf-8")))
+
+
 def _values(document: Any) -> Any:
     if not isinstance(document, dict) or document.keys() != FORM:
         raise ValueError("it is of another form")

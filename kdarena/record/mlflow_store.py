@@ -118,14 +118,15 @@ def json_tags(key: str, value: Any) -> dict[str, str]:
 
 
 def metrics(values: Mapping[str, float], curves: Mapping[str, Sequence[tuple[int, float]]], step: int, now_ms: int) -> list[Metric]:
-    """Final values (at ``step``) and curves as MLflow metrics."""
+    """Final values (at ``step``) and curves as MLflow metrics. A curve on a part of the samples ends with the value on all of them."""
     from mlflow.entities import Metric
 
     # an infinite value would be stored as 1.8e308 and flatten its chart; nan is drawn as a gap
     def finite(value: float) -> float:
         return float(value) if math.isfinite(value) else math.nan
 
-    points = [Metric(safe_key(name), finite(value), now_ms, place) for name, curve in curves.items() for place, value in thinned(curve)]
+    kept = {name: [(place, value) for place, value in thinned(curve) if name not in values or place < step] for name, curve in curves.items()}
+    points = [Metric(safe_key(name), finite(value), now_ms, place) for name, curve in kept.items() for place, value in curve]
     return points + [Metric(safe_key(name), finite(value), now_ms, step) for name, value in values.items()]
 
 

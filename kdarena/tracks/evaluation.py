@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from kdarena.tracks.samples import Samples
 from kdarena.tracks.uncertainty import detection_metrics, softmax_scores
 from kdarena.tracks.values import Outputs
 
 Scores = Callable[[Outputs], Mapping[str, Tensor]]
 """A method's own uncertainty scores [P] by name, higher where a network is less sure."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network on a part.
+
+    Attributes:
+        metrics: by name.
+        samples: what the ranked metric is made of, sample by sample; None where the task can't say.
+    """
+
+    metrics: dict[str, float]
+    samples: Samples | None = None
 
 
 def counted_rows(outputs: Outputs, rows: Sequence[tuple[Tensor, Tensor | None]]) -> Outputs:

@@ -21,10 +21,11 @@ from kdarena.tracks.at_work import hook_at_work
 from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.evaluation import Evaluation, Scores, counted_rows, detection, joined
+from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.modes import evaluating, probing
 from kdarena.tracks.parts import Parts, generator, samples_a_pass
+from kdarena.tracks.samples import classified
 from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Part, Setting, Shapes, Split
 
 
@@ -120,11 +121,7 @@ class Task(abc.ABC):
         return rows
 
     def part_batches(self, part: Part, split: Split) -> Iterator[Batch]:
-        """A part's samples in order, unaugmented.
-
-        Raises:
-            ValueError: the part is empty.
-        """
+        """A part's samples in order, unaugmented; raises ``ValueError`` where the part is empty."""
         rows = self.parts.rows(part, split)
         if not len(rows):
             raise ValueError(f"protocol {split.protocol!r} trains on all of train, so it has no {part} part")
@@ -244,8 +241,13 @@ class Task(abc.ABC):
         Raises:
             ValueError: the part is empty.
         """
-        logits = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits
-        return self.metrics(logits, self.part_targets(part, split), self.reference_logits(reference, part, split))
+        return self.measured(network, part, split, reference, teacher_inputs=teacher_inputs).metrics
+
+    def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
+        """As :meth:`evaluate`, together with what the ranked metric is made of, sample by sample."""
+        logits, targets = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits, self.part_targets(part, split)
+        metrics = self.metrics(logits, targets, self.reference_logits(reference, part, split))
+        return Measured(metrics, classified(self.card.metric, logits.argmax(dim=1), targets, self.classes))
 
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
         """Metrics of rows [P, C] on the CPU, by their labels [P] and a reference teacher's logits [P, C]."""

@@ -40,7 +40,7 @@ COMMON = [
     "--device",
     "cpu",
 ]
-IGNORED = {"spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "step_cost_error", "started"}
+IGNORED = {"seconds_to_student", "seconds_to_teacher", "spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "step_cost_error", "started"}
 
 
 def kdarena(*arguments, check=True, **settings):
@@ -131,6 +131,21 @@ def test_every_row_that_trained_is_read_against_the_student_at_its_own_updates(u
 
 def test_supervision_follows_from_the_teachers_taken(undisturbed):
     assert {row["method"]: row["supervision"] for row in board(undisturbed[0])} == {"student": "none", "kd": "one teacher", "dml": "none", "ban": "none"}
+
+
+@pytest.mark.slow
+def test_a_ladder_after_the_same_command_trains_its_rungs_alone_and_a_second_call_nothing(undisturbed):
+    out, _ = undisturbed
+    before = recorded(out)
+    done = kdarena("run", *COMMON, "--workers", 2, "--ladder", "0.5,1,2", "--out", out)
+    new = recorded(out)[len(before) :]
+    assert {(run["purpose"], run["setting"]) for run in new} == {("control", "ladder:0.5"), ("control", "ladder:2")}
+    assert {run["method"] for run in new} == {"student", "kd", "dml", "ban"}
+    assert "Along the ladder: " in done.stdout
+    rows = {row["method"]: row for row in board(out)}
+    assert [len(json.loads(rows[name]["time_curve_json"])) for name in ("student", "dml")] == [6, 3]
+    kdarena("run", *COMMON, "--workers", 2, "--ladder", "0.5,1,2", "--out", out)
+    assert len(recorded(out)) == len(before) + len(new)
 
 
 def test_a_second_call_trains_nothing(undisturbed):

@@ -100,7 +100,7 @@ def student(make_runs, synthetic):
     """The plain student, with two seeds of 301 steps."""
     plugin = Plugin("student", method=synthetic.method("student", Params=TunedParams))
     runs = make_runs(entrant={"plugin": plugin, "teachers": ()})
-    return replace(runs, allocation=replace(runs.allocation, amount=3.01))
+    return replace(runs, board_budget=3.01, allocation=replace(runs.allocation, amount=3.01))
 
 
 def specs_of(runs, worker):

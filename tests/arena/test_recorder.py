@@ -11,6 +11,8 @@ from kdarena.board.selection import Asked
 from kdarena.engines.engine import Event
 from kdarena.files import digest_of
 from kdarena.plan.spec import RunResult
+from kdarena.record.samples import reader
+from kdarena.tracks.samples import packed, shares
 
 
 class OneJobEngine:
@@ -126,3 +128,17 @@ def test_what_a_command_asked_for_is_known_recalled_runs_and_skipped_methods_amo
     do(one, Job(run, "tuned"))
     one.log_without_run(skipped, "skipped", "no maps", {})
     assert one.asked == {run.key: Asked("tuned"), skipped.key: Asked("default")}
+
+
+def test_what_each_test_sample_got_is_a_file_next_to_the_student_and_not_in_the_run(recorder, synthetic, tmp_path):
+    class Scored(OneJobEngine):
+        def wait(self, seconds):
+            spec = self.submitted[-1]
+            return [Event(spec, RunResult(spec.key, "done", test_samples=packed(shares([1, 0], [1, 1]))))]
+
+    made = recorder(engine=Scored("done"))
+    run = synthetic.run()
+    do(made, Job(run.spec, "default"))
+    ((_, result, *_),) = made.logged
+    assert result.test_samples is None
+    assert reader(tmp_path)(run).counts.tolist() == [[1, 1], [0, 1]]

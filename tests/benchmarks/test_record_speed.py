@@ -6,6 +6,7 @@ import itertools
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from kdarena.execute.workspace import Workspace
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
-from kdarena.record import index, output
+from kdarena.record import index, output, samples
 from kdarena.record.recorded import Document, RecordedRun
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
@@ -36,6 +37,14 @@ def real_run(folder: Path) -> tuple[RunSpec, RunResult]:
     cost = PhaseCost("train", None, 1.0, 1.0, 1.0, 0.004, 10)
     spec = RunSpec("digits", "student", "", "final", 0, Budget(1500, "flop"), (cost,), data=find_card("digits").digest(None))
     return spec, execute(spec, Workspace(folder, folder))
+
+
+def packed_text(result: RunResult) -> str:
+    """The file of what a run scored on each test sample."""
+    assert result.test_samples is not None
+    with tempfile.TemporaryDirectory() as folder:
+        samples.keep(Path(folder), "one", result.test_samples)
+        return samples.file_of(Path(folder), "one").read_text()
 
 
 def varied(spec: RunSpec, result: RunResult) -> itertools.chain[tuple[RunSpec, RunResult, str, float]]:
@@ -72,7 +81,12 @@ def large_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / index.RUNS).mkdir()
     runs = list(varied(spec, result))
     extra = [(replace(spec, seed=1000 + number, purpose="tune"), result, "trial", BUDGETS[0]) for number in range(RUNS - len(runs))]
+    (directory / "students").mkdir()
+    kept = packed_text(result)
     for number, (one, came, setting, amount) in enumerate([*runs, *extra]):
+        came = replace(came, test_samples=None)
+        if one.purpose == "final":
+            samples.file_of(directory / "students", one.key).write_text(kept)
         facts = {"track": "classification", "metric": "top1", "budget": repr(amount)}
         run = RecordedRun(f"{number:032x}", one.key, one, came, setting, facts, datetime.fromtimestamp(1.7e9 + number, UTC))
         index.file_of(directory, run.run_id).write_text(Document.of(run, 1_700_000_000_000_000_000 + number).text())

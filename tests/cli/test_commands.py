@@ -241,6 +241,12 @@ def test_options_that_contradict_each_other_are_status_2_and_one_line(kdarena, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("plugins", "says"), [("kd", "all 2 methods"), ("all", "the controls and at most 5 methods of the leading group")])
+def test_a_dry_run_says_which_methods_climb_the_ladder(kdarena, plugins, says):
+    done = kdarena("run", "--plugins", plugins, "--tasks", "digits", "--dry-run", "--budget", "10s", "--untuned", "--ladder", "0.5,1,2")
+    assert f"ladder: 0.5, 2 budgets of a run, of {says}, 5 seeds each" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -6,9 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kdarena.cli.options import REQUEST, SWEEP, names, request_options
+from kdarena.cli.options import REQUEST, SWEEP, ladder, names, request_options
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount
+from kdarena.plan.ladder import Ladder
 from kdarena.plan.request import Request
 
 
@@ -65,3 +66,10 @@ def test_a_command_has_only_the_options_that_it_asks_for():
 
 def test_names_are_stripped_and_each_is_taken_once():
     assert names(" kd , dml,kd,, ") == ("kd", "dml")
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "a", "0.5,,1", "nan", "inf", "1001"])
+def test_factors_that_make_no_sense_are_refused_in_one_line(text):
+    with pytest.raises(UserError, match=r"--ladder .*: expected multiples of the budget, up to 1000, with commas, as 0.25,0.5,1,2"):
+        ladder(text)
+    assert ladder(" 2, 1,0.25") == Ladder((0.25, 2.0))

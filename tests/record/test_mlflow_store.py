@@ -23,5 +23,15 @@ def test_infinity_is_drawn_as_a_gap():
     assert math.isnan(metrics({"test/nll": math.inf}, {}, 0, 0)[0].value)
 
 
+def test_a_curve_on_a_part_of_the_samples_ends_with_the_final_value_on_all_of_them():
+    points = metrics({"validation/top1": 80.0, "test/top1": 81.0}, {"validation/top1": [(5, 60.0), (10, 90.0)], "train/ce": [(10, 0.5)]}, 10, 0)
+    assert [(point.key, point.step, point.value) for point in points] == [
+        ("validation/top1", 5, 60.0),
+        ("train/ce", 10, 0.5),
+        ("validation/top1", 10, 80.0),
+        ("test/top1", 10, 81.0),
+    ]
+
+
 def test_a_long_json_value_is_cut_into_tags():
     assert [len(piece) for piece in json_tags("k", "x" * 20_000).values()] == [8000, 8000, 4002]

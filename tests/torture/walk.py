@@ -46,8 +46,12 @@ class Weighted:
 WEIGHT = 0.0
 variants = (Weighted,)
 """
-NOT_COMPARED = {"spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "tried"}
-"""Columns of time, names of runs, and what was ever tried in the directory, which a fresh one can't know."""
+NOT_COMPARED = {
+    *("spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "seconds_to_student", "seconds_to_teacher", "run_ids", "tried"),
+    "test_set_error",
+}
+"""Columns of time, names of runs, what was ever tried in the directory, which a fresh one can't know, and what is made of files for whose sake alone
+no run is trained again."""
 
 
 @dataclass(frozen=True)

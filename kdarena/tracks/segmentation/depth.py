@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from kdarena.tracks.evaluation import Measured
 from kdarena.tracks.segmentation.dense import DenseTask
 from kdarena.tracks.segmentation.metrics import DistanceErrors
 from kdarena.tracks.values import Outputs, Part, Split
@@ -61,8 +62,8 @@ class DepthTask(DenseTask):
         mean = torch.stack([member.logits for member in members]).mean(dim=0)
         return Outputs(mean, exits=tuple(member.logits for member in members))
 
-    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
-        """See :meth:`Task.evaluate`: ``absrel``, ``rmse`` and ``delta1`` at the size of the targets; with a reference teacher
+    def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
+        """See :meth:`Task.measured`: ``absrel``, ``rmse`` and ``delta1`` at the size of the targets; with a reference teacher
         ``teacher_rmse``, the distance from its predictions over pixels with a known distance.
 
         Raises:
@@ -74,7 +75,7 @@ class DepthTask(DenseTask):
             if theirs is not None:
                 distance.add(scores[:, 0], theirs[:, 0].masked_fill(targets.isnan(), float("nan")))
         own = errors.metrics()
-        return own if reference is None else {**own, "teacher_rmse": distance.metrics()["rmse"]}
+        return Measured(own if reference is None else {**own, "teacher_rmse": distance.metrics()["rmse"]}, errors.samples())
 
     def detection(self, network: nn.Module, part: Part, split: Split, scores: object = None) -> dict[str, float]:
         """None: a distance has no uncertainty."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdarena.tracks.samples import Samples
+
 SMALLEST_DISTANCE = 1e-3
 """In metres: what predictions are raised to before they are divided by, as public evaluations do (Lee et al. 2019, arXiv 1907.10326).
 
@@ -25,12 +27,20 @@ class Confusion:
     def __init__(self, classes: Sequence[str], ignored: int):
         self._classes, self._ignored = tuple(classes), ignored
         self.counts = torch.zeros(len(self._classes), len(self._classes), dtype=torch.long)
+        self._images: list[Tensor] = []
 
     def add(self, predicted: Tensor, targets: Tensor) -> None:
-        """Count pixels: predicted classes and labels, of one shape."""
-        counted = targets != self._ignored
-        pairs = targets[counted] * len(self._classes) + predicted[counted]
-        self.counts += torch.bincount(pairs, minlength=self.counts.numel()).view_as(self.counts).cpu()
+        """Count pixels: predicted classes and labels of B images, of one shape [B, …]."""
+        images, classes = len(targets), len(self._classes)
+        pairs = (targets * classes + predicted).reshape(images, -1) + torch.arange(images, device=targets.device)[:, None] * classes**2
+        counted = (targets != self._ignored).reshape(images, -1)
+        counts = torch.bincount(pairs[counted], minlength=images * classes**2).view(images, classes, classes).cpu()
+        self._images.append(torch.stack([counts.diagonal(dim1=1, dim2=2), counts.sum(dim=2), counts.sum(dim=1)], dim=1))
+        self.counts += counts.sum(dim=0)
+
+    def samples(self) -> Samples:
+        """Of each image the hits, labels and predictions of every class."""
+        return Samples("iou", torch.cat(self._images).numpy())
 
     def metrics(self) -> dict[str, float]:
         """``miou``, ``pixel_accuracy`` and ``iou/CLASS`` in percent.
@@ -76,16 +86,23 @@ class DistanceErrors:
 
     def __init__(self) -> None:
         self._relative, self._squared, self._close, self._pixels = 0.0, 0.0, 0, 0
+        self._images: list[Tensor] = []
 
     def add(self, predicted: Tensor, targets: Tensor) -> None:
-        """Add pixels: distances of one shape in metres, targets that are not numbers don't count."""
+        """Add pixels: distances of B images in metres, of one shape [B, …]; targets that are not numbers don't count."""
         known = ~targets.isnan()
         truth, guess = targets[known].double(), predicted[known].double().clamp(min=SMALLEST_DISTANCE)
         error = guess - truth
         self._relative += float((error.abs() / truth).sum())
         self._squared += float(error.square().sum())
-        self._close += int((torch.maximum(guess / truth, truth / guess) < 1.25).sum())
+        close = torch.zeros_like(known).masked_scatter(known, torch.maximum(guess / truth, truth / guess) < 1.25)
+        self._images.append(torch.stack([each.reshape(len(each), -1).sum(dim=1) for each in (close, known)], dim=1).cpu())
+        self._close += int(self._images[-1][:, 0].sum())
         self._pixels += len(truth)
+
+    def samples(self) -> Samples:
+        """Of each image the pixels that are right by ``delta1``, and those with a known distance."""
+        return Samples("share", torch.cat(self._images).numpy())
 
     def metrics(self) -> dict[str, float]:
         """``absrel`` = mean |d − d*| / d*, ``rmse`` in metres, ``delta1`` = percentage with max(d / d*, d* / d) < 1.25."""

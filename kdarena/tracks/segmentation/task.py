@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdarena.tracks.evaluation import Measured
 from kdarena.tracks.segmentation.data import IGNORED
 from kdarena.tracks.segmentation.dense import DenseTask
 from kdarena.tracks.segmentation.metrics import Confusion, TeacherDistance
@@ -59,8 +60,8 @@ class SegmentationTask(DenseTask):
         with torch.random.fork_rng(devices=[]):
             return self.shapes(self.new_network(self.card.student)).logits
 
-    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
-        """See :meth:`Task.evaluate`: ``miou``, ``pixel_accuracy`` and ``iou/CLASS`` at the masks' size; with a reference teacher
+    def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
+        """See :meth:`Task.measured`: ``miou``, ``pixel_accuracy`` and ``iou/CLASS`` at the masks' size; with a reference teacher
         ``agreement`` and ``teacher_kl`` over the labelled pixels.
 
         Raises:
@@ -71,7 +72,7 @@ class SegmentationTask(DenseTask):
             confusion.add(scores.argmax(dim=1), targets)
             if theirs is not None:
                 distance.add(scores, theirs, targets != IGNORED)
-        return {**confusion.metrics(), **(distance.metrics() if reference is not None else {})}
+        return Measured({**confusion.metrics(), **(distance.metrics() if reference is not None else {})}, confusion.samples())
 
 
 def _pixels(scores: Tensor) -> Tensor:

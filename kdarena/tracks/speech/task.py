@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.card import TaskCard
-from kdarena.tracks.evaluation import counted_rows, joined
+from kdarena.tracks.evaluation import Measured, counted_rows, joined
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import in_train
+from kdarena.tracks.samples import shares
 from kdarena.tracks.speech.architectures import architecture as architecture_of
 from kdarena.tracks.speech.data import Frames, SpeechData, Utterances
 from kdarena.tracks.speech.decoding import decode
-from kdarena.tracks.speech.metrics import token_metrics, word_error_rate
+from kdarena.tracks.speech.metrics import token_metrics, word_errors
 from kdarena.tracks.speech.models import Recogniser, Recognition
 from kdarena.tracks.speech.tokens import PADDING
 from kdarena.tracks.task import Task
@@ -149,8 +150,8 @@ class SpeechTask(Task):
         return targets.flatten()
 
     # evaluation
-    def evaluate(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> dict[str, float]:
-        """See :meth:`Task.evaluate`: ``word_accuracy`` = 100 − ``wer`` of greedy decoding; behind the true tokens ``token_accuracy``, ``nll``
+    def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
+        """See :meth:`Task.measured`: ``word_accuracy`` = 100 − ``wer`` of greedy decoding; behind the true tokens ``token_accuracy``, ``nll``
         and, with a reference teacher, ``agreement`` and ``teacher_kl``.
 
         Raises:
@@ -164,10 +165,12 @@ class SpeechTask(Task):
                 recognised += self._texts(self.decode(network, seen.inputs))
                 outputs = self.answered(network, seen)
                 rows.append(counted_rows(outputs, self.exit_rows(outputs)))
-        errors = word_error_rate(said, recognised)
+        wrong, words = word_errors(said, recognised)
+        errors = 100 * (sum(wrong) / sum(words))
         logits, targets = joined(rows).logits, self.part_targets(part, split)
         theirs = self.reference_logits(reference, part, split)
-        return {"word_accuracy": 100 - errors, "wer": errors, **token_metrics(logits, targets, theirs)}
+        right = [count - wrong_words for count, wrong_words in zip(words, wrong, strict=True)]
+        return Measured({"word_accuracy": 100 - errors, "wer": errors, **token_metrics(logits, targets, theirs)}, shares(right, words))
 
     def _texts(self, sequences: Tensor) -> list[str]:
         return [self.vocabulary.text(sequence) for sequence in sequences.tolist()]

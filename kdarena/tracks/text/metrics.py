@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdarena.tracks.metrics import calibration_error, negative_log_likelihood, teacher_metrics, top
-
-POSITIVE = 1
-"""Class of which F1 is: acceptable, positive, a paraphrase, or (RTE) not entailed."""
+from kdarena.tracks.samples import POSITIVE
 
 
 def matthews(logits: Tensor, targets: Tensor) -> float:

@@ -1,0 +1,5 @@
+"""What each test sample of ``grammar`` adds to the ranked metric."""
+
+
+def test_the_sums_over_the_test_samples_give_the_ranked_metric_in_a_few_kilobytes(grammar_task, check_samples):
+    check_samples(grammar_task)
