@@ -47,14 +47,10 @@ def evidence(rows: Sequence[RowValues], student: int | None, reference: int | No
                 if row is not rows[control]:
                     cells.update(_paired(column, row, rows[control]))
     family = [place for place, row in enumerate(rows) if row.in_family]
-    for place, cells in zip(family, _of_family([rows[place].values for place in family], *(_place(family, one) for one in (student, reference))), strict=True):
+    controls = [family.index(control) if control in family else None for control in (student, reference)]
+    for place, cells in zip(family, _of_family([rows[place].values for place in family], *controls), strict=True):
         columns[place].update(cells)
     return columns
-
-
-def _place(family: Sequence[int], row: int | None) -> int | None:
-    """Where a row is in the family; None where it is outside."""
-    return family.index(row) if row in family else None
 
 
 def _paired(column: str, row: RowValues, control: RowValues) -> dict[str, Any]:

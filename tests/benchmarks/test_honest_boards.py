@@ -130,8 +130,8 @@ def test_tests_without_correction_or_with_moderated_differences_claim_more_than_
     print()
     for name, shares in (("paired t without correction", uncorrected), ("moderated differences with Holm", differences)):
         print(f"{methods} methods, {seeds} seeds, {name}: a false claim on {min(shares.values()):.2f} to {max(shares.values()):.2f} of the boards")
-    assert min(uncorrected.values()) > 2 * ALPHA
-    assert max(differences.values()) > 2 * ALPHA
+    assert np.mean(list(uncorrected.values())) > 4 * ALPHA
+    assert SHORT or max(differences.values()) > 2 * ALPHA
 
 
 @pytest.fixture(scope="session")
