@@ -25,7 +25,7 @@ from kdarena.record.recorded import RecordedRun
 if TYPE_CHECKING:
     from kdarena.record.runs import Record
 
-STYLE = ("colours.css", "page.css", "print.css")
+STYLE = ("colours.css", "page.css", "narrow.css", "print.css")
 """The style sheet, in its order."""
 FILE = "index.html"
 """Name of the page in a folder of boards."""
