@@ -1,6 +1,6 @@
 """The page: all boards of a frame as one HTML file that opens without a network.
 
-What is on it are values (:mod:`kdarena.board.page.section`); ``page.html`` is the template that they fill, which escapes every text, ``page.css`` its
+What is on it are values (:mod:`kdarena.board.page.section`); ``page.html`` is the template that they fill, which escapes every text, the ``.css`` files its
 style and ``page.js`` the script that sorts, filters and draws. Tables and texts are there without any script.
 """
 
@@ -19,6 +19,8 @@ from kdarena.board.page.recorded import Curves, Recorded, even_limit
 from kdarena.board.page.section import Section, section_of, with_figures
 from kdarena.record.recorded import RecordedRun
 
+STYLE = ("colours.css", "page.css", "narrow.css", "print.css")
+"""The style sheet, in its order."""
 MOST_METHODS = 60
 """Rows of a page whose curves and trials are shown, the first ones of each board: of each the file of a run is read, and Optuna draws."""
 MOST_CURVES = 300
@@ -53,7 +55,7 @@ def _filled(sections: Sequence[Section]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["data"] = lambda value: Markup(_data(value))
     return environment.from_string(of_ours("page.html")).render(
-        sections=sections, style=of_ours("page.css"), script=script, script_digest=script_digest(script), plotly=plotly_script()
+        sections=sections, style=Markup("").join(map(of_ours, STYLE)), script=script, script_digest=script_digest(script), plotly=plotly_script()
     )
 
 

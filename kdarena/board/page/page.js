@@ -116,14 +116,16 @@ async function draw(figure) {
   const place = figure.querySelector(".plot");
   try {
     const library = await plotly();
-    const values = drawn.get(figure) ?? JSON.parse(figure.querySelector("script").textContent);
-    if (!drawn.has(figure)) place.replaceChildren();
+    const again = drawn.has(figure);
+    const values = again ? drawn.get(figure) : JSON.parse(figure.querySelector("script").textContent);
+    if (!again) place.replaceChildren();
     drawn.set(figure, values);
     const layout = layoutOf(values);
     if (printed.matches) layout.width = PRINTED_WIDTH;
     const buttons = window.matchMedia("(hover: hover)").matches ? "hover" : false; // on a touch screen they would cover the legend
     const options = { responsive: true, displayModeBar: buttons, displaylogo: false, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     await library.react(place, coloured(values.data), layout, options);
+    if (again && !printed.matches) await library.Plots.resize(place); // it keeps the width of paper else
   } catch (error) {
     const said = document.createElement("p");
     said.className = "not-drawn";

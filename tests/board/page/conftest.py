@@ -16,7 +16,7 @@ from kdarena.board.page import page
 from kdarena.plan.spec import Budget, PhaseRecord
 from kdarena.record.runs import Record
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<b><script>alert(1)</script></b>"
 """Name of a method that is markup."""
 CLOSING = '</script><img src=x onerror="alert(2)">'
 """What ends an element of a script, were it not escaped."""

@@ -142,11 +142,13 @@ def test_a_dark_screen_gets_a_dark_page_and_figures_that_are_read_on_it(browser,
 
 
 def test_the_printed_page_is_light_whole_and_as_narrow_as_paper(browser, made):
-    opened = browser.open(made.address, dark=True)
+    opened = browser.open(made.address, 1000, dark=True)
     draw_first(opened)
     assert opened.pdf().startswith(b"%PDF")
+    wide = "document.querySelector('.main-svg').width.baseVal.value > 660"
+    opened.wait_for(wide)  # as before it was printed
     opened.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    opened.wait_for("document.querySelector('.main-svg').width.baseVal.value <= 660")
+    opened.wait_for(f"!({wide})")
     assert opened.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert opened.value("document.querySelector('.filter').checkVisibility()") is False
     opened.close()

@@ -11,7 +11,7 @@ import pytest
 from board.page.conftest import CLOSING, HOSTILE, METHODS
 
 from kdarena.board.leaderboard import leaderboard_frame
-from kdarena.board.page import page
+from kdarena.board.page import _data, page
 from kdarena.board.page.curves import MOST_POINTS, over_seeds
 from kdarena.board.page.figures import front
 from kdarena.board.page.plot import plotly_script, rounded
@@ -38,8 +38,14 @@ def test_no_name_ends_an_element_or_begins_one(made):
     markup = re.sub(r'<script type="text/plain".*?</script>', "", made.text, flags=re.DOTALL)
     assert HOSTILE not in markup
     assert CLOSING not in markup
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in markup
+    assert "&lt;b&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;/b&gt;" in markup
     assert not re.search(r"<img|onerror=\"", markup)
+
+
+def test_data_hold_no_tag_and_are_read_as_they_were_written():
+    text = _data({"name": CLOSING, "entity": "&lt;"})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"name": CLOSING, "entity": "&lt;"}
 
 
 def test_the_page_names_no_other_address(made):
