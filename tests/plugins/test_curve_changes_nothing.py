@@ -48,6 +48,6 @@ def test_methods_of_several_kinds_end_with_the_same_bits(name):
 def test_every_method_on_every_embedded_task_ends_with_the_same_bits(card):
     task = card.load(card, Setting())
     methods = [name for name, plugin in PLUGINS.items() if plugin.method.reason_against(card, make_params(plugin.method.Params, {})) is None]
-    assert len(methods) > 3
+    assert len(methods) >= 3
     for name in methods:
         check(name, task)
