@@ -40,7 +40,19 @@ COMMON = [
     "--device",
     "cpu",
 ]
-IGNORED = {"seconds_to_student", "seconds_to_teacher", "spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "run_ids", "step_cost_error", "started"}
+IGNORED = {
+    "answer",
+    "seconds_to_student",
+    "seconds_to_teacher",
+    "spent_s",
+    "tuning_s",
+    "teacher_s",
+    "outside_s",
+    "latency_ms",
+    "run_ids",
+    "step_cost_error",
+    "started",
+}
 
 
 def kdarena(*arguments, check=True, **settings):

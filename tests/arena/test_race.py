@@ -63,7 +63,7 @@ class MadeUpWorker:
         time.sleep(self.seconds)
         if spec.method in self.failing:
             return [Event(spec, RunResult(spec.key, "error", error="it can't"))]
-        score = self.apart * METHODS.index(spec.method) + random.Random(spec.key).uniform(0, 8)
+        score = self.apart * METHODS.index(spec.method) + random.Random(repr((spec.method, spec.params, spec.recipe, spec.seed, spec.budget))).uniform(0, 8)
         return [
             Event(spec, RunResult(spec.key, "done", {"validation/top1": score, "test/top1": score}, committed=spec.budget.amount, spent_s=spec.budget.amount))
         ]

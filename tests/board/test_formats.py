@@ -194,7 +194,16 @@ def test_published_json_compares_line_by_line(synthetic, tmp_path):
 
     first, second = lines(91.0), lines(91.0 + 1e-13)
     changed = [one.split(":")[0].strip() for one, other in zip(first, second, strict=True) if one != other]
-    assert set(changed) == {'"mean"', '"delta_student"', '"delta_equal_updates"', '"mean_default"', '"validation"', '"delta_kd"'}
+    assert set(changed) == {
+        '"mean"',
+        '"delta_student"',
+        '"delta_equal_updates"',
+        '"mean_default"',
+        '"validation"',
+        '"delta_kd"',
+        '"time_curve_json"',
+        '"validation_curve_json"',
+    }
     names = [line.split(":")[0] for line in first if line.startswith('  "')]
     half = len(names) // 2
     assert names[:half] == names[half:] == sorted(names[:half])

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from kdarena.board.cells import caption
+from kdarena.board.caption import caption
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.sampling_error import RESAMPLES, SamplingError, resampled_sums, weights
 from kdarena.board.variants import Variant

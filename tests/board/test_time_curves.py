@@ -6,7 +6,7 @@ import math
 import pytest
 from scipy import stats
 
-from kdarena.board.cells import caption
+from kdarena.board.caption import caption
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.time_curves import Point, TimeCurve, crossed, crossings
 from kdarena.plan.spec import Budget

@@ -49,6 +49,7 @@ variants = (Weighted,)
 NOT_COMPARED = {
     *("spent_s", "tuning_s", "teacher_s", "outside_s", "latency_ms", "seconds_to_student", "seconds_to_teacher", "run_ids", "tried"),
     "test_set_error",
+    "answer",
 }
 """Columns of time, names of runs, what was ever tried in the directory, which a fresh one can't know, and what is made of files for whose sake alone
 no run is trained again."""
