@@ -11,6 +11,10 @@ from kdarena.plan.amounts import Amount, parse_amount, parse_duration
 from kdarena.plan.ladder import Ladder, ladder_of
 from kdarena.plan.request import Request
 
+SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics", "out")
+"""Fields of a request that a sweep has."""
+RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
+"""Those that a recommendation has."""
 LARGEST_FACTOR = 1000
 """Of a budget that a ladder reaches."""
 
@@ -69,6 +73,9 @@ def typed_from(given: Mapping[str, Any]) -> dict[str, Any]:
         UserError: a value is not possible; the line names its option.
     """
     hints = get_type_hints(Request)
+    unknown = sorted(given.keys() - hints.keys())
+    if unknown:
+        raise UserError(f"there is no option {', '.join(unknown)}; the options are those of the command, as {', '.join(sorted(hints)[:3])}, …")
     return {name: _read(name, hints[name], value) for name, value in given.items() if value is not None}
 
 

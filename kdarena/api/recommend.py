@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from kdarena.api.arguments import Typed, names, typed_from
-from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
+from kdarena.api.arguments import RECOMMEND, Typed, choice, typed_from
+from kdarena.api.run import plan as plan_of_run
+from kdarena.api.session import open_session
+from kdarena.board.pareto import Prefer
 from kdarena.errors import UserError
-from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
 from kdarena.plan.levels import FEWEST_SEEDS
@@ -21,7 +23,6 @@ from kdarena.tracks.card import TaskCard
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdarena.board.pareto import Prefer
     from kdarena.board.recommendation import Recommendation
     from kdarena.record.runs import Record
 
@@ -104,7 +105,7 @@ def recommend(
         options: further fields of :class:`kdarena.plan.request.Request`.
 
     Returns:
-        A row a task, with :data:`COLUMNS`; none where no method has a result.
+        A row a task, with :data:`COLUMNS`; none where no method has a result. ``frame.attrs["failures"]`` has a line for each run that failed.
 
     Raises:
         UserError: it can't be carried out as given; the line says why and what to do.
@@ -112,7 +113,9 @@ def recommend(
     started = time.monotonic()
     typed = typed_from({**options, "tasks": tasks, "total": total, "budget": budget, "seeds": seeds, "out": out})
     methods = plugins if isinstance(plugins, str) else ",".join(plugins)
-    return carry_out(plan(methods, typed, settings=settings, prefer=prefer, to=Path(to) if to is not None else None), started).frame
+    done = carry_out(plan(methods, typed, settings=settings, prefer=prefer, to=Path(to) if to is not None else None), started)
+    done.frame.attrs["failures"] = tuple(done.failures)
+    return done.frame
 
 
 def plan(methods: str, typed: Typed, *, settings: int | None, prefer: Prefer, to: Path | None) -> Plan:
@@ -124,12 +127,14 @@ def plan(methods: str, typed: Typed, *, settings: int | None, prefer: Prefer, to
     Raises:
         UserError: it can't be carried out as it was typed.
     """
-    wanted = names(methods)
-    plugins = discover(typed.get("plugin_paths", ()))
-    chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"))
-    named = wanted != ("all",)
-    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"))
+    choice(prefer, "--prefer", get_args(Prefer))
+    if settings is not None and settings < 1:
+        raise UserError(f"--settings {settings}: use a whole number from 1 on")
+    ignored = sorted(typed.keys() - {*RECOMMEND})
+    if ignored:
+        raise UserError(f"recommend takes no {', '.join(ignored)}; leave it out, or use kdarena run")
+    planned = plan_of_run(methods, typed)
+    request, cards = planned.request, planned.cards
     sets = list(dict.fromkeys(card.data_set for card in cards))
     if len(sets) > 1:
         raise UserError(f"--tasks names several data sets ({', '.join(sets)}), whose students are no alternatives; run a command for each data set")
@@ -137,7 +142,7 @@ def plan(methods: str, typed: Typed, *, settings: int | None, prefer: Prefer, to
         raise UserError(f"--budget {request.budget} and --total exclude each other: the total time decides the budget of a run; give one of them")
     if request.seeds is not None and request.seeds < FEWEST_SEEDS:
         raise UserError(f"--seeds {request.seeds}: a recommendation needs at least {FEWEST_SEEDS} seeds; give more, or leave it out")
-    return Plan(request, plugins, chosen, cards, named, settings, prefer, _destination(to, request.out, cards))
+    return Plan(request, planned.plugins, planned.chosen, cards, planned.named, settings, prefer, _destination(to, request.out, cards))
 
 
 def _destination(to: Path | None, out: Path, cards: Sequence[TaskCard]) -> Path:
@@ -150,6 +155,8 @@ def _destination(to: Path | None, out: Path, cards: Sequence[TaskCard]) -> Path:
         raise UserError(f"--to {to}: the file's name has to end with .safetensors; its card gets the same name with .json and .md")
     if not to.parent.is_dir():
         raise UserError(f"--to {to}: there is no folder {to.parent}; make it first: mkdir -p {to.parent}")
+    if to.is_dir() or not os.access(to.parent, os.W_OK):
+        raise UserError(f"--to {to}: it can't be written there; name another file")
     return to
 
 

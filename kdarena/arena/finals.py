@@ -107,8 +107,10 @@ def _leading_group(recorder: Recorder, card: TaskCard) -> list[str]:
     """The methods, other than the controls, that may be the best of the command's finished board, by their means; the first by its mean where
     the board has no rank intervals."""
     from kdarena.board.leaderboard import leaderboard_frame
+    from kdarena.board.rows import compared
+    from kdarena.board.rows import rows as rows_of
 
     frame = leaderboard_frame(recorder.record.runs(), {}, asked=recorder.asked, cards={card.name: card})
-    rows = [row for row in frame.to_dict("records") if row["task"] == card.name and row.get("rank") is not None]
-    leading = [row for row in rows if row.get("rank_low") == 1] or rows[:1]
-    return list(dict.fromkeys(str(row["method"]) for row in leading if row["method"] not in CONTROLS))
+    rows = [row for row in compared(rows_of(frame)) if row["task"] == card.name and row["method"] not in CONTROLS]
+    leading = [row for row in rows if row["rank_low"] == 1] or ([] if any(row["rank_low"] is not None for row in rows) else rows[:1])
+    return list(dict.fromkeys(str(row["method"]) for row in leading))

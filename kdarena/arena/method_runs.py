@@ -16,7 +16,7 @@ from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.ladder import rung_amount, setting_of
 from kdarena.plan.race_plan import racing_amount
-from kdarena.plan.request import RUNG, SWEPT
+from kdarena.plan.request import CHARGED, RUNG, SWEPT
 from kdarena.plan.spec import Budget, CurvePlan, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
 from kdarena.plan.tuning import Scheme, scheme_of, trial_amount, why_untuned
@@ -161,7 +161,8 @@ class MethodRuns:
 
     @property
     def _facts(self) -> dict[str, str]:
-        return self.conditions.facts(self.board_budget, self.entrant.named)
+        charged = {CHARGED: "yes"} if self.allocation.amount < self.board_budget else {}
+        return self.conditions.facts(self.board_budget, self.entrant.named) | charged
 
     @property
     def _tuning(self) -> dict[str, str]:

@@ -132,7 +132,7 @@ class Race:
         if len(rungs) == 1:
             return self._final(scores, seeds, slower)
         if rung.share >= EARLIEST_END and settled(scores, controls):
-            return self._final(scores, seeds, slower, "one method is clearly ahead of all others")
+            return self._final(scores, seeds, slower, "one method is clearly ahead of all others but the controls")
         keep, most = rung.keep, rung.most
         if self.pace is not None:
             least = least_survivors(len(self.runs))

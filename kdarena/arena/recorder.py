@@ -155,6 +155,7 @@ class Recorder:
             samples.keep(self.record.checkpoints, spec.key, result.test_samples)
         result = replace(result, test_samples=None, environment={**result.environment, **environment.of_arena()})
         self.record.log(spec, result, setting=job.setting, facts=job.facts)
+        result = replace(result, curves={})  # as a run that is read again
         self._tried[spec.key] = result
         self.trained += 1
         if result.status in LASTING:

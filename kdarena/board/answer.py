@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from kdarena.board.frame import names
 from kdarena.board.phrases import NAMES, difference, names_of, needs, noise
 from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished, verdict
+from kdarena.board.screen import clean, number, several
 from kdarena.plan.request import CONTROLS
-from kdarena.screen import clean, number, several
 
 ORDINARY = frozenset({"none", "one teacher"})
 """The classes of supervision that no method has to be given anything special for."""
 READ = names("""
-    method named version status metric mean seeds rank_low rank_high supervision teacher_s tuning_s p_holm p_kd_holm detectable seeds_needed test_set_error
+    method named version status metric mean ci_low ci_high seeds rank_low rank_high supervision teacher_s tuning_s p_holm p_kd_holm detectable seeds_needed test_set_error
     delta_student delta_student_low delta_student_high delta_student_corrected_low delta_student_corrected_high
     delta_kd delta_kd_low delta_kd_high delta_kd_corrected_low delta_kd_corrected_high
 """)
@@ -103,21 +103,21 @@ def answer(board_rows: Sequence[Row], controls: tuple[str, str] = CONTROLS) -> s
     board_rows = [{**dict.fromkeys(READ), **row} for row in board_rows]
     whole = compared(board_rows)
     apart = [row for row in (*unfinished(board_rows), *left_out(board_rows)) if row["status"] != "skipped"]
-    student, reference = (_of_method(whole, name) for name in controls)
+    student, reference = (_of_method(whole, name, column) for name, column in zip(controls, ("delta_student", "delta_kd"), strict=True))
     board = _Board(whole, student, reference, *controls, [name_of(row) for row in apart])
     return " ".join(_sentences(board))
 
 
-def _of_method(board_rows: Sequence[Row], method: str) -> Row | None:
-    """The row of a control in its default setting, or the first of it."""
+def _of_method(board_rows: Sequence[Row], method: str, column: str) -> Row | None:
+    """The row of a control that others are compared with: of several of the method that which has no difference to itself."""
     own = [row for row in board_rows if row["method"] == method]
-    return next((row for row in own if not row["named"]), own[0] if own else None)
+    return next((row for row in own if row[column] is None), None)
 
 
 def _sentences(board: _Board) -> Iterator[str]:
     if len(board.rows) < 2:
         yield from _nothing_to_compare(board)
-    elif len({row["mean"] for row in board.rows}) == 1:
+    elif board.seeds > 1 and len({row["mean"] for row in board.rows}) == 1 and all(row["ci_low"] == row["ci_high"] for row in board.rows):
         yield f"All {len(board.rows)} methods have the same mean, {number(board.rows[0]['mean'])} {board.metric}: the metric does not tell them apart."
         yield "More seeds will not change that; a larger --budget may."
     elif board.seeds == 1:
@@ -249,7 +249,14 @@ def _open_question(board: _Board, shown: Row) -> str:
 def _seeds_for_gain(board: _Board, shown: Row) -> str:
     name, student, needed = name_of(shown), board.student_name, shown["seeds_needed"]
     if shown["delta_student"] <= 0:
-        return f"no method has a higher mean than {student}, which more seeds are unlikely to change"
+        sure = all(verdict(row) == "worse" for row in board.others)
+        return (
+            f"every method is shown to be worse than {student}"
+            if sure
+            else f"no method has a higher mean than {student}; which of the open ones are better is not known"
+        )
+    if shown["detectable"] is None:
+        return f"the difference of {name} is the same in every seed, so that there is no test"
     if needed is None:
         return f"so small a gain of {name} would take over {MOST_SEEDS} seeds to show"
     seeds = max(needed, board.seeds + 1)
@@ -257,7 +264,7 @@ def _seeds_for_gain(board: _Board, shown: Row) -> str:
 
 
 def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:
-    """The smallest difference that is detectable falls with the root of the number of seeds; all pairs are tested more strictly than the gains."""
+    """By the rule that the smallest difference that is detectable falls with the root of the number of seeds."""
     apart_by, detectable = abs(best["mean"] - rival["mean"]), best["detectable"]
     apart = f"to tell {name_of(best)} from {name_of(rival)}, {number(apart_by)} apart"
     if detectable is None:
@@ -265,4 +272,4 @@ def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:
     seeds = math.ceil(board.seeds * (detectable / apart_by) ** 2) if apart_by else math.inf
     if seeds > MOST_SEEDS:
         return f"over {MOST_SEEDS} seeds would be needed {apart}"
-    return f"at least about {max(seeds, board.seeds + 1)} seeds would be needed {apart}"
+    return f"roughly {max(seeds, board.seeds + 1)} seeds would be needed {apart}"

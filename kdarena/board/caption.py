@@ -11,9 +11,9 @@ from kdarena.board.cells import corrected
 from kdarena.board.curve_lines import curve_lines
 from kdarena.board.ranks import AGAINST_THE_RULES
 from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished, verdict
-from kdarena.plan.budget import TARGET_ERROR
+from kdarena.board.screen import clean, number, several
+from kdarena.plan.cost import LARGEST_ERROR
 from kdarena.plan.request import CONTROLS
-from kdarena.screen import clean, number, several
 
 
 def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
@@ -126,9 +126,9 @@ def _overlap(board_rows: Sequence[Row]) -> Iterator[str]:
 
 def _exactness(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     """How well the step costs are known, where that is not as well as they are meant to be."""
-    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > TARGET_ERROR]
+    rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > LARGEST_ERROR]
     if rough:
-        yield f"Step costs are measured to within {TARGET_ERROR:.0%}, except for {', '.join(rough) if wide else several(rough)}."
+        yield f"Step costs are measured to within {LARGEST_ERROR:.0%}, except for {', '.join(rough) if wide else several(rough)}."
 
 
 def _with_mean(row: Row) -> str:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from kdarena.board.leaderboard import BOARD_COLUMNS
 from kdarena.board.rows import Row, compared, name_of, references, rows, unfinished, verdict
+from kdarena.board.screen import NOTHING, Column, aligned, clean, number, numbers
 from kdarena.plan.request import CONTROLS
-from kdarena.screen import NOTHING, Column, aligned, clean, number, numbers
 
 
 def split_boards(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

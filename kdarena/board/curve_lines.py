@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kdarena.board.ranks import UNRANKED
 from kdarena.board.reference_rows import TEACHER
 from kdarena.plan.request import CONTROLS
 
@@ -29,9 +30,9 @@ def curve_lines(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[
 
 def _times(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[str]:
     """The device time of a run to the plain student's value and to the teacher's, of the rows that have several points."""
-    climbed = [(row, points) for row in rows if len(points := json.loads(row.get("time_curve_json") or "[]")) > 1]
+    climbed = [(row, points) for row in rows if row["status"] not in UNRANKED and len(points := json.loads(row.get("time_curve_json") or "[]")) > 1]
     for column, whose, what in (("seconds_to_student", STUDENT, "the plain student's final value"), ("seconds_to_teacher", TEACHER, "the teacher's value")):
-        target = next((row["mean"] for row in rows if row["method"] == whose), None)
+        target = next((row["mean"] for row in rows if row["method"] == whose and row.get("delta_student" if whose == STUDENT else "p_holm") is None), None)
         others = [(row, points) for row, points in climbed if row["method"] != whose]
         if target is None or not others:
             continue
@@ -54,4 +55,4 @@ def _below_the_error(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iter
         if row.get("test_set_error") is not None and row["delta_student"] is not None and abs(row["delta_student"]) < row["test_set_error"]
     ]
     if below:
-        yield f"Below the standard error that the test set alone gives Δ student, whatever the number of seeds: {', '.join(below)}."
+        yield f"Below the standard error that the test set alone gives a gain over student, whatever the number of seeds: {', '.join(below)}."

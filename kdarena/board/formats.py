@@ -16,7 +16,7 @@ from tabulate import tabulate
 from kdarena.board.caption import caption, further_lines, left_out_lines
 from kdarena.board.cells import columns, shown_rows, split_boards, title
 from kdarena.board.rows import plain, rows
-from kdarena.screen import Column, clean
+from kdarena.board.screen import Column, clean
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -170,7 +170,7 @@ def _board_rows(
         rows.append(row)
         references += reference_rows(row, best, student[0] if student else None, metric, MEASURED)
     rows = _with_evidence(rows, list(variants_of.values()), student, reference, metric)
-    crossing = crossings({row_name(row): row["time_curve"] for row in rows}, board.unit)
+    crossing = crossings({row_name(row): row["time_curve"] for row in rows if row["complete"] and row["status"] not in UNRANKED}, board.unit)
     rows = [{**row, "crossings": crossing} for row in rows]
     teacher = teacher_row(board, teachers, student[0] if student else None, metric, MEASURED)
     in_order = [*with_ranks(rows, len(seeds)), *([teacher] if teacher else []), *sorted(references, key=lambda row: row["method"])]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from kdarena.board.cells import clean
-from kdarena.board.variants import boards, setting_key, settled
+from kdarena.board.selection import named_of
+from kdarena.board.variants import boards, settled
 from kdarena.errors import UserError
 from kdarena.plan.board import Board
 from kdarena.record.declarations import Declaration
@@ -87,11 +88,11 @@ def _check_task(name: str, own: Mapping[Board, Sequence[RecordedRun]], other_nam
 
 
 def _prices(runs: Iterable[RecordedRun]) -> dict[tuple[str, str, str], set[object]]:
-    """The step costs by which runs were committed, of each method, version and setting."""
+    """The step costs by which runs were committed, of each method, version and what the user fixed: step costs do not depend on what a tuner chose."""
     prices: dict[tuple[str, str, str], set[object]] = {}
     for run in runs:
         if run.spec.costs:
-            prices.setdefault((run.spec.method, run.spec.source, setting_key(run)), set()).add(run.spec.costs)
+            prices.setdefault((run.spec.method, run.spec.source, named_of(run)), set()).add(run.spec.costs)
     return prices
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdarena.board.rows import Row, name_of
-from kdarena.screen import clean, number, several
+from kdarena.board.screen import clean, number, several
 
 NAMES = 6
 """So many names are listed."""

@@ -1,7 +1,7 @@
 """Which student to take, from the rows of a board: the choice, how sure it is, and when further seeds would change nothing.
 
-The leader is the method with the best mean. It is recommended where it is established above the plain student; else the cheapest method of those
-that can't be distinguished from the leader, which in most cases is the plain student itself.
+The leader is the first method, by its mean, that is established above the plain student. Where there is none, it is the method with the best mean, and
+the cheapest of those that can't be distinguished from it is recommended, which in most cases is the plain student itself.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdarena.board.cells import Row, clean, name_of, rows
+from kdarena.board.rows import Row, compared, name_of, rows
+from kdarena.board.screen import clean
 from kdarena.plan.levels import FEWEST_SEEDS
 from kdarena.plan.request import CONTROLS
-from kdarena.plan.spec import COMPLETE
 
 LEVEL = 0.05
 """Of the tests, corrected for the number of methods."""
@@ -32,7 +32,7 @@ class Recommendation:
 
     Attributes:
         row: of the recommended method.
-        leader: the row with the best mean.
+        leader: the best of the rows that are established above the plain student; where none is, the row with the best mean.
         established: whether the leader is a method that is established above the plain student.
         group: the methods that can't be distinguished from the leader, the best first.
     """
@@ -45,8 +45,7 @@ class Recommendation:
 
 def rows_of_task(frame: pd.DataFrame, task: str) -> list[Row]:
     """The rows of a task's methods that compare, the best mean first."""
-    able = [row for row in rows(frame) if row["task"] == task and row["status"] in COMPLETE and row["mean"] is not None]
-    return sorted(able, key=lambda row: -row["mean"])
+    return sorted(compared([row for row in rows(frame) if row["task"] == task]), key=lambda row: -row["mean"])
 
 
 def recommended(board: Sequence[Row]) -> Recommendation | None:
@@ -57,22 +56,20 @@ def recommended(board: Sequence[Row]) -> Recommendation | None:
     """
     if not board:
         return None
-    leader = board[0]
-    established = leader["method"] != STUDENT and is_above(leader, STUDENT, board)
+    leader = _leader(board)
+    established = is_above(leader, STUDENT)
     group = _leading_group(board)
     return Recommendation(leader if established else min(group, key=_expense), leader, established, tuple(name_of(row) for row in group))
 
 
-def is_above(row: Row, control: str, board: Sequence[Row], level: float = LEVEL) -> bool:
-    """Whether a row is established above a control on the board."""
-    difference = row[_difference(control)]
-    return difference is not None and difference > 0 and corrected_p(row, control) <= level
+def _leader(board: Sequence[Row]) -> Row:
+    return next((row for row in board if is_above(row, STUDENT)), board[0])
 
 
-def corrected_p(row: Row, control: str) -> float:
-    """The p of a row's difference to a control, corrected for the number of methods; 1 where nothing is known of it."""
-    stated = row["p_holm" if control == STUDENT else "p_kd_holm"]
-    return 1.0 if stated is None else float(stated)
+def is_above(row: Row, control: str, level: float = LEVEL) -> bool:
+    """Whether a row is established above a control, by the tests of its board."""
+    difference, p = row[_difference(control)], row["p_holm" if control == STUDENT else "p_kd_holm"]
+    return difference is not None and difference > 0 and p is not None and p <= level
 
 
 def reason_to_stop(board: Sequence[Row], planned: int) -> str | None:
@@ -84,14 +81,21 @@ def reason_to_stop(board: Sequence[Row], planned: int) -> str | None:
     """
     if len(board) < 2 or max(row["seeds"] for row in board) < FEWEST_SEEDS:
         return None
-    leader = board[0]
+    leader = _leader(board)
     others = [control for control in CONTROLS if control != leader["method"] and control in {row["method"] for row in board}]
-    if leader["method"] != STUDENT and all(is_above(leader, control, board, EARLY_LEVEL) for control in others):
+    if STUDENT in others and all(is_above(leader, control, EARLY_LEVEL) for control in others):
         return f"{name_of(leader)} is established above {' and '.join(others)}"
-    above = [row for row in board if (row["delta_student"] or 0) > 0]
-    if all(row["seeds_needed"] is None or row["seeds_needed"] > HOPELESS * planned for row in above):
-        return f"no method can be established above {STUDENT} with {planned}"
+    tested = [row for row in board if row["p_holm"] is not None]
+    if tested and all(_is_hopeless(row, planned) for row in tested):
+        return f"it is unlikely that {planned} establish a method above {STUDENT}"
     return None
+
+
+def _is_hopeless(row: Row, planned: int) -> bool:
+    """Whether a row's gain would need far more seeds than are planned, or its interval leaves it none."""
+    if row["delta_student"] > 0:
+        return row["seeds_needed"] is None or row["seeds_needed"] > HOPELESS * planned
+    return bool(row["delta_student_high"] <= 0)
 
 
 def sentences(choice: Recommendation, board: Sequence[Row]) -> list[str]:
@@ -99,17 +103,17 @@ def sentences(choice: Recommendation, board: Sequence[Row]) -> list[str]:
     row, leader = choice.row, choice.leader
     unit, seeds = clean(row["metric"]), row["seeds"]
     lines = [
-        f"{clean(row['task'])}: take {name_of(row)}: {unit} {_mean(row)} over {seeds} fresh seed{'s' if seeds > 1 else ''} at {_budget(row)} a run ({_supervision(row)})."
+        f"{clean(row['task'])}: take {name_of(row)}: {unit} {_mean(row)} over {seeds} seed{'s' if seeds > 1 else ''} that no rung had, at {_budget(row)} a run ({_supervision(row)})."
     ]
     if len(board) == 1:
         return [*lines, "Nothing is established: no other method has a result of every seed here, so there is nothing to compare it with."]
     if choice.established:
-        lines.append(f"It is established above {STUDENT}: {_gain(leader, STUDENT, board)}.")
+        lines.append(f"It is established above {STUDENT}: {_gain(leader, STUDENT)}.")
         if leader["method"] != KD and leader["delta_kd"] is not None:
-            known = "established" if is_above(leader, KD, board) else "not established"
-            lines.append(f"Above {KD} it is {known}: {_gain(leader, KD, board)}.")
+            known = "established" if is_above(leader, KD) else "not established"
+            lines.append(f"Above {KD} it is {known}: {_gain(leader, KD)}.")
     else:
-        ahead = f": the best of them, {name_of(leader)}, has {_gain(leader, STUDENT, board)}" if leader["delta_student"] is not None else ""
+        ahead = f": the best of them, {name_of(leader)}, has {_gain(leader, STUDENT)}" if leader["delta_student"] is not None else ""
         lines.append(f"Nothing is established: no method is shown to be better than {STUDENT} at this budget{ahead}.")
         if len(choice.group) > 1:
             lines.append(f"{name_of(row)} is the cheapest of those that can't be distinguished: {', '.join(choice.group)}.")
@@ -135,14 +139,16 @@ def _difference(control: str) -> str:
     return "delta_student" if control == STUDENT else "delta_kd"
 
 
-def _gain(row: Row, control: str, board: Sequence[Row]) -> str:
+def _gain(row: Row, control: str) -> str:
     """A difference with its interval, that over the board's family where there is one, and its p."""
     column = _difference(control)
     low, high = row[f"{column}_corrected_low"], row[f"{column}_corrected_high"]
     if row[column] is None:
         return "no difference that is known"
     interval = f" [{low:.2f}, {high:.2f}], corrected interval" if low is not None and high is not None else ""
-    return f"{row[column]:+.2f}{interval}, p {corrected_p(row, control):.2g}"
+    p = row["p_holm" if control == STUDENT else "p_kd_holm"]
+    tested = "no test" if p is None else f"p {p:.2g}"
+    return f"{row[column]:+.2f}{interval}, {tested}"
 
 
 def _mean(row: Row) -> str:

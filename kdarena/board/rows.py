@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from kdarena.board.ranks import UNRANKED
+from kdarena.board.screen import clean
 from kdarena.plan.spec import COMPLETE
-from kdarena.screen import clean
 
 Row = Mapping[str, Any]
 Verdict = Literal["better", "worse", "open", "equal"]
@@ -80,10 +80,10 @@ def established(row: Row) -> bool:
 def verdict(row: Row) -> Verdict | None:
     """A row against the plain student in one word, by Holm's test over the board; None where there is no test.
 
-    ``equal`` says that the difference is zero, ``open`` that its sign is not known.
+    ``equal`` says that the difference is zero in every seed, ``open`` that its sign is not known.
     """
-    if row["delta_student"] == 0 and (row.get("p_holm") is not None or row.get("family") is not None):
-        return "equal"  # without a test where the runs are the student's own
+    if row["delta_student"] == 0 and row.get("p_holm") is None and row.get("family") is not None:
+        return "equal"  # no test: the runs are the student's own
     if row.get("p_holm") is None or row["delta_student"] is None:
         return None
     if row["p_holm"] > ALPHA:

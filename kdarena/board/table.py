@@ -10,7 +10,7 @@ from rich.text import Text
 from kdarena.board.caption import caption, left_out_lines
 from kdarena.board.cells import columns, shown_rows, split_boards, title
 from kdarena.board.rows import rows
-from kdarena.screen import Table, fitted, wrapped
+from kdarena.board.screen import Table, fitted, wrapped
 
 INDENT = "  "
 """Before the further lines of a sentence below a table."""

@@ -18,6 +18,7 @@ import numpy as np
 from kdarena.board.statistics import mean_interval, paired_difference
 from kdarena.board.variants import Variant, amount_of, setting_key
 from kdarena.plan.board import Board
+from kdarena.plan.request import CHARGED
 from kdarena.plan.spec import COMPLETE
 from kdarena.record.recorded import RecordedRun
 
@@ -97,7 +98,7 @@ def curve_of(variant: Variant, others: Sequence[RecordedRun], board: Board, metr
     by_budget: dict[float, dict[int, RecordedRun]] = {}
     for budget, run in runs:
         if math.isfinite(run.result.metrics.get(metric, math.nan)):
-            by_budget.setdefault(budget, {})[run.spec.seed] = run
+            by_budget.setdefault(float(f"{budget:.10g}"), {})[run.spec.seed] = run  # two commands may name one budget with other roundings
     return TimeCurve(tuple(_point(budget, by_budget[budget].values(), metric) for budget in sorted(by_budget)))
 
 
@@ -110,7 +111,7 @@ def _belongs(rung: RecordedRun, variant: Variant) -> bool:
         first.spec.costs,
         first.spec.reference,
     )
-    return same and setting_key(rung) == setting_key(first)
+    return same and setting_key(rung) == setting_key(first) and rung.facts.get(CHARGED, "") == first.facts.get(CHARGED, "")
 
 
 def nominal(run: RecordedRun) -> float:

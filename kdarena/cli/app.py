@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kdarena.cli.options import OUT, PREFER, RECOMMEND, SWEEP, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
+from kdarena.api.arguments import RECOMMEND, SWEEP
+from kdarena.cli.options import OUT, PREFER, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
 
 app = typer.Typer(

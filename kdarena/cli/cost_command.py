@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdarena.board.screen import Column, numbers
 from kdarena.cli.options import Typed
 from kdarena.cli.output import print_json, print_table, texts
 from kdarena.method.declaration import TeacherSpec
@@ -18,7 +19,6 @@ from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
-from kdarena.screen import Column, numbers
 from kdarena.tracks import check_data, find_card
 
 

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from kdarena.board.screen import Column
 from kdarena.cli.output import print_json, print_table, texts
-from kdarena.screen import Column
 
 PACKAGES = ("torch", "torchvision", "pluggy", "pandas", "mlflow", "optuna", "tabulate", "typer", "rich", "safetensors", "scikit-learn", "scipy")
 

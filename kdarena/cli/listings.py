@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdarena.board.screen import Column, clean, numbers, screen_width
 from kdarena.cli.output import paragraph, print_json, print_table, texts
 from kdarena.errors import UserError
-from kdarena.screen import Column, clean, numbers, screen_width
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -103,10 +103,6 @@ REQUEST: Mapping[str, Any] = {
 """The options of a request, by the names of its fields."""
 
 
-SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics", "out")
-"""Those that a sweep has."""
-RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
-"""Those that a recommendation has."""
 PREFER = _choice("--prefer", ("accuracy", "latency", "params"), "What decides between the students of several tasks.")
 
 

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdarena.screen import Column, clean, fitted, screen_width
+from kdarena.board.screen import Column, clean, fitted, screen_width
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kdarena.board.screen import Column, clean, screen_width, wrapped
 from kdarena.cli.output import print_json, print_table, texts
 from kdarena.method.declaration import Method
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
 from kdarena.params import make_params, sources, tunables
-from kdarena.screen import Column, clean, screen_width, wrapped
 
 
 def listing(as_json: bool, paths: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdarena.api.arguments import Typed
 from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
+from kdarena.board.screen import Column, clean, numbers
 from kdarena.cli.exit_status import interruptible
 from kdarena.cli.output import print_table, texts
 from kdarena.errors import UserError
@@ -20,7 +21,6 @@ from kdarena.method.discovery import discover, select
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.request import Request
-from kdarena.screen import Column, clean, numbers
 from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:

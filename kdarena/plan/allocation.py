@@ -10,6 +10,7 @@ from kdarena.errors import BudgetTooSmall
 from kdarena.method.student import Student
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import commit, minimum_amount
+from kdarena.plan.curve import SHARE as CURVE_SHARE
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
@@ -87,7 +88,8 @@ def run_seconds(costs: Costs, amount: float, level: Level, overhead: float, *, b
     """
     budgets, jobs = final_runs(len(costs), level, both=both, ladder=ladder)
     trials = [(scheme.trials, trial_amount(cost, amount)) for cost in costs.values() if (scheme := _scheme(cost, amount, level))]
-    return amount * budgets + overhead * jobs + sum(count * (each + TRIAL_OVERHEAD * overhead) for count, each in trials)
+    curves = CURVE_SHARE * len(costs) * level.seeds * (2 if both and level.tuned else 1)
+    return amount * (budgets + curves) + overhead * jobs + sum(count * (each + TRIAL_OVERHEAD * overhead) for count, each in trials)
 
 
 def _scheme(cost: Sequence[PhaseCost], amount: float, level: Level) -> Scheme | None:

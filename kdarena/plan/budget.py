@@ -10,8 +10,6 @@ from kdarena.plan.spec import PhaseCost
 MINIMUM_STEPS = 50
 """A method that would get fewer steps is refused: it would be judged on nothing."""
 
-TARGET_ERROR = 0.01
-"""Standard error of a step cost, of the cost, down to which it is measured."""
 
 UNDERSPEND = 0.03
 """Part of a budget that may stay unspent before a run is flagged as ``underspent``."""

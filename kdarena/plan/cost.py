@@ -16,6 +16,8 @@ BLOCK_SECONDS = 0.06
 """Device time of a block of steps, of which there is at least one."""
 GROUPS = 2
 """Groups of four blocks, two of the method and two of the plain student, by which a part of a profile measures a phase."""
+LARGEST_ERROR = 0.02
+"""Standard error of a step's cost, as a part of it, above which a profile gets another part."""
 FEWEST_PARTS, MOST_PARTS = 2, 8
 """Parts of a profile, each measured at another time: always the fewest; more while the error is large."""
 SEEDS = 5

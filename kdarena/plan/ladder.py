@@ -45,10 +45,14 @@ def setting_of(factor: float) -> str:
 
 
 def rung_amount(costs: Sequence[PhaseCost], amount: float) -> float | None:
-    """The budget of a rung: of whole steps, or a short rung would leave more of it unspent than a run may; None where it holds not even one step.
+    """The budget of a rung: of whole steps where it can be, or a short rung would leave more of it unspent than a run may; None where it holds not even one
+    step of each phase.
 
     Args:
         amount: in the unit of the costs.
     """
     steps = share_out(costs, amount)
-    return spend(costs, steps) if amount >= fixed_amount(costs) and all(steps) else None
+    if amount < fixed_amount(costs) or not all(steps):
+        return None
+    whole = spend(costs, steps)
+    return whole if share_out(costs, whole) == steps else amount

@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kdarena.plan.budget import TARGET_ERROR
-from kdarena.plan.cost import FEWEST_PARTS, MOST_PARTS, CostProfile, PhaseProfile
+from kdarena.plan.cost import FEWEST_PARTS, LARGEST_ERROR, MOST_PARTS, CostProfile, PhaseProfile
 
 
 def cost_of(parts: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -33,6 +32,8 @@ def combined(parts: Sequence[CostProfile]) -> CostProfile:
     failed = next((part for part in parts if part.status != "done"), None)
     if failed is not None:
         return replace(failed, key=first.key)
+    if len({tuple((phase.phase, phase.steps, phase.share) for phase in part.phases) for part in parts}) > 1:
+        return replace(first, status="error", error="its phases differ from seed to seed; a schedule may depend on cost-relevant parameters only")
     seconds = [part.student_s for part in parts if part.student_s is not None]
     return replace(
         first,
@@ -48,7 +49,7 @@ def needs_another(parts: Sequence[CostProfile], *, timed: bool) -> bool:
     profile = combined(parts)
     if not timed or profile.status != "done" or len(parts) >= MOST_PARTS:
         return False
-    return len(parts) < FEWEST_PARTS or any((phase.error or 0.0) > TARGET_ERROR for phase in profile.phases)
+    return len(parts) < FEWEST_PARTS or any((phase.error or 0.0) > LARGEST_ERROR for phase in profile.phases)
 
 
 def _combined(phases: Sequence[PhaseProfile]) -> PhaseProfile:

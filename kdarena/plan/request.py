@@ -15,6 +15,8 @@ CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
 SWEPT = "sweep"
 """Setting of the runs of a sweep, in the record."""
+CHARGED = "charged"
+"""Fact of the runs from whose budget their teachers are paid."""
 RUNG = "rung:"
 """Setting of a race's runs, in the record, with the rung's part of a final budget behind it: ``rung:0.125``."""
 

@@ -114,7 +114,7 @@ class MlflowCopy:
         if summed:
             runs, _ = index.read(self.directory)
             self._parents.sum_up(runs, stale)
-            self._write_page({run.spec.task for run in runs})
+            self._write_page({run.spec.task for run in runs if ALL in stale or family(run).key in stale})
         if count or summed:
             self._remember(done, self._stamp(), frozenset() if summed else stale)
         return count

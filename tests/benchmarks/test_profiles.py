@@ -19,10 +19,10 @@ import pytest
 
 from benchmarks import step_costs, tools
 from kdarena.engines.local import worker_environment
-from kdarena.plan.cost import GROUPS, CostProfile
+from kdarena.plan.cost import FEWEST_PARTS, GROUPS, CostProfile
 from kdarena.plan.profile_parts import combined, needs_another
 
-CAREFUL_PARTS, CAREFUL_GROUPS = (2, 2) if tools.SHORT else (10, 5)
+CAREFUL_PARTS, CAREFUL_GROUPS = (1, 4) if tools.SHORT else (10, 5)
 """Of the measurement again."""
 FIRST = 100
 """Number of the first part of the measurement again."""
@@ -62,7 +62,7 @@ def profiled(teachers: Path, names: Sequence[str], busy: int) -> dict[str, list[
             due.reverse()
             for name, measured in part(teachers, due, len(parts[due[0]]), GROUPS).items():
                 parts[name].append(measured)
-            due = [name for name in due if needs_another(parts[name], timed=True)]
+            due = [name for name in due if needs_another(parts[name], timed=True) and (len(parts[name]) < FEWEST_PARTS or not tools.SHORT)]
     finally:
         for neighbour in neighbours:
             neighbour.kill()

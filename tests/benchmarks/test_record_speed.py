@@ -27,9 +27,8 @@ from kdarena.record.recorded import Document, RecordedRun
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
 
-RUNS = 10_000
+RUNS, SEEDS = (3_000, 5) if tools.SHORT else (10_000, 10)
 BUDGETS = tuple(float(amount) for amount in (6e9, 12e9, 24e9, 48e9, 96e9))
-SEEDS = 10
 
 
 def real_run(folder: Path) -> tuple[RunSpec, RunResult]:

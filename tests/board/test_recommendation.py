@@ -78,15 +78,15 @@ def test_of_no_result_nothing_is_recommended():
 def test_the_boards_own_corrected_p_decides(synthetic):
     board = [{**row, "p_holm": 0.2, "p_kd_holm": 0.01} for row in rows(synthetic, kd=shifted(STUDENT, 0.0), dkd=shifted(STUDENT, 3.0))]
     leader = board[0]
-    assert not is_above(leader, "student", board)
-    assert is_above(leader, "kd", board)
+    assert not is_above(leader, "student")
+    assert is_above(leader, "kd")
 
 
 def test_a_method_below_the_student_is_never_above_it_however_sure_that_is(synthetic):
     board = rows(synthetic, dkd=shifted(STUDENT, -3.0, (0.2, -0.2, 0.0, 0.1, -0.1)))
     worse = board[-1]
     assert worse["p_holm"] < 0.001
-    assert not is_above(worse, "student", board)
+    assert not is_above(worse, "student")
 
 
 def test_seeds_end_early_where_the_leader_is_established_far_below_the_level(synthetic):

@@ -8,7 +8,7 @@ from kdarena.board.rows import board_seeds, compared, left_out, name_of, referen
 
 @pytest.mark.parametrize(
     ("p", "gain", "word"),
-    [(0.01, 2.0, "better"), (0.01, -2.0, "worse"), (0.2, 2.0, "open"), (0.05, 2.0, "better"), (1.0, 0.0, "equal"), (None, 2.0, None), (0.01, None, None)],
+    [(0.01, 2.0, "better"), (0.01, -2.0, "worse"), (0.2, 2.0, "open"), (0.05, 2.0, "better"), (1.0, 0.0, "open"), (None, 2.0, None), (0.01, None, None)],
 )
 def test_a_verdict_is_one_word_against_the_student(p, gain, word):
     assert verdict({"p_holm": p, "delta_student": gain}) == word

@@ -6,7 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kdarena.cli.options import REQUEST, SWEEP, ladder, names, request_options
+from kdarena.api.arguments import SWEEP
+from kdarena.cli.options import REQUEST, ladder, names, request_options
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder

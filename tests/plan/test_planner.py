@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from kdarena.plan.allocation import LADDER, TRIAL_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import commit, minimum_amount
+from kdarena.plan.curve import SHARE
 from kdarena.plan.levels import DEFAULT_SEEDS, FEWEST_SEEDS, Level, levels
 from kdarena.plan.planner import allocate, share_of_time
 from kdarena.plan.request import Request
@@ -85,12 +86,12 @@ def test_what_is_planned_takes_no_longer_than_there_is_time(price, seconds):
 def test_the_time_of_a_task_is_that_of_its_final_runs_its_controls_and_its_trials():
     methods = costs(1.0, 2.5, 4.0)
     amount = 8 * 50 * 2.5 * STUDENT_S
-    plain = 15 * (amount + 0.1) + 5 * sum(0.1 + share * amount for share in LADDER)
+    plain = 15 * ((1 + SHARE) * amount + 0.1) + 5 * sum(0.1 + share * amount for share in LADDER)
     assert run_seconds(methods, amount, Level(5, False), 0.1) == pytest.approx(plain)
     # twelve trials of an eighth for two of them, and of fifty steps for the most expensive, of which 1.5 budgets hold seven
     trials = 2 * 1.5 * amount + 7 * 50 * 4.0 * STUDENT_S + (24 + 7) * TRIAL_OVERHEAD * 0.1
     assert run_seconds(methods, amount, TUNED, 0.1) == pytest.approx(plain + trials)
-    assert run_seconds(methods, amount, TUNED, 0.1, both=True) == pytest.approx(plain + trials + 15 * (amount + 0.1))
+    assert run_seconds(methods, amount, TUNED, 0.1, both=True) == pytest.approx(plain + trials + 15 * ((1 + SHARE) * amount + 0.1))
 
 
 def test_the_plan_is_the_same_again_where_a_smaller_total_reached_the_full_schedule_or_lacks_seeds():

@@ -51,7 +51,7 @@ NOT_COMPARED = {
     "test_set_error",
     "answer",
 }
-"""Columns of time, names of runs, what was ever tried in the directory, which a fresh one can't know, and what is made of files for whose sake alone
+"""Columns of time and text with times, names of runs, what was ever tried in the directory, which a fresh one can't know, and what is made of files for whose sake alone
 no run is trained again."""
 
 

@@ -48,7 +48,7 @@ def forest(rows: Sequence[Row]) -> Figure | None:
         f"{len(shown)} rows: {len(above)} intervals above 0, {len(below)} below, {len(open_)} with 0 inside. The largest mean is that of {name_of(shown[0])}.",
         traces,
         {
-            "xaxis": axis(f"{shown[0]['metric']}: method − student", zeroline=False, range=[least, largest]),
+            "xaxis": axis(f"{label(shown[0]['metric'])}: method − student", zeroline=False, range=[least, largest]),
             "yaxis": names_axis(names),
             "shapes": [line_at(x=0.0)],
             "showlegend": True,
@@ -143,7 +143,7 @@ def against_time(rows: Sequence[Row], recorded: Recorded) -> Figure | None:
         traces,
         {
             "xaxis": cost_axis(UNITS.get(rows[0]["unit"], "budget"), [point[0] for _, line in curves for point in line]),
-            "yaxis": axis(f"{rows[0]['metric']} on test"),
+            "yaxis": axis(f"{label(rows[0]['metric'])} on test"),
             "shapes": [line_at(y=teacher)] if teacher is not None else [],
             "showlegend": True,
         },
@@ -213,7 +213,7 @@ def trade_off(rows: Sequence[Row], column: str, unit: str) -> Figure | None:
         ],
         {
             "xaxis": cost_axis(f"{what} of the deployed network{unit}", [row[column] for row in shown]),
-            "yaxis": axis(f"{rows[0]['metric']} on test"),
+            "yaxis": axis(f"{label(rows[0]['metric'])} on test"),
             "showlegend": False,
         },
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from kdarena.screen import NARROW, NOTHING, Column, aligned, clean, fitted, number, numbers, screen_width, several, wrapped
+from kdarena.board.screen import NARROW, NOTHING, Column, aligned, clean, fitted, number, numbers, screen_width, several, wrapped
 
 NAME = Column("name", ["a", "soft-randomization"])
 MEAN = Column("mean\n%", ["93.72", " 9.10"], number=True, order=1)
