@@ -8,7 +8,6 @@ import torch
 
 from kdarena import Method, Paper, hookimpl, no_teachers
 from kdarena.board.leaderboard import leaderboard_frame
-from kdarena.execute import profile
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
 from kdarena.method.plugin import STUDENT, Plugin
@@ -18,10 +17,11 @@ from kdarena.plan.spec import Budget, RunSpec
 from kdarena.plan.specs import phase_costs
 from kdarena.tracks import find_card
 
-SEEDS = range(2)
 DATA = find_card("digits").digest(None)
-PARTS = range(2)
+PARTS = range(3)
 PROFILE = ProfileSpec("digits", "cheat", "", {}, (), "validated", DATA, "fp32", "cpu", "", 1, "", "", True)
+SEEDS = [seed for seed in range(5) if seed not in {replace(PROFILE, part=part).seed for part in PARTS}]
+"""Of the runs: a method that knows the seeds of its profile has none of them."""
 
 
 def files():
@@ -76,14 +76,6 @@ class ByTheProgress(Cheat):
         return self.lower > 0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _short_blocks():
-    """Profiles take a third of their time: they need not be exact here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "BLOCK_SECONDS", 0.02)
-        yield
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recognised")
@@ -97,7 +89,7 @@ def student(workspace):
 
 
 def measured(spec, workspace):
-    """A cost profile in its fewest parts."""
+    """A cost profile in a few parts."""
     return combined([execute_profile(replace(spec, part=part), workspace) for part in PARTS])
 
 
@@ -130,4 +122,4 @@ def test_a_method_that_is_cheap_in_its_profile_alone_is_underpriced(cheat, works
 def test_a_method_that_costs_as_much_in_its_profile_as_in_its_runs_pays_its_price(workspace, student, synthetic, monkeypatch):
     found = row(Honest, workspace, student, synthetic, monkeypatch)
     assert 1.2 < found["step_cost"] < 3.5  # the share of a forward in a step differs between processors; all are far above the limit of 1.15
-    assert found["cost_spent"] == pytest.approx(found["step_cost"], rel=0.25)
+    assert found["cost_spent"] == pytest.approx(found["step_cost"], rel=0.35)

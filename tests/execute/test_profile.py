@@ -205,7 +205,7 @@ def test_what_begins_a_phase_is_no_step():
     run = make_run(slow, task)
     block = _Block(run.hooks, run, run.phases[0], {}, task.batches(run.split, "augmented"), itertools.repeat((0.5, 0.5)))
     block.steps = 20
-    assert 0.001 <= block.seconds() < 0.003
+    assert 0.001 <= block.seconds() < 0.009  # with what begins the phase it would be 0.011
     assert len(begun) > 10
 
 
