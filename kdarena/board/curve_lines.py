@@ -32,7 +32,7 @@ def _times(rows: Sequence[Row], name_of: Callable[[Row], str]) -> Iterator[str]:
     """The device time of a run to the plain student's value and to the teacher's, of the rows that have several points."""
     climbed = [(row, points) for row in rows if row["status"] not in UNRANKED and len(points := json.loads(row.get("time_curve_json") or "[]")) > 1]
     for column, whose, what in (("seconds_to_student", STUDENT, "the plain student's final value"), ("seconds_to_teacher", TEACHER, "the teacher's value")):
-        target = next((row["mean"] for row in rows if row["method"] == whose and row.get("delta_student" if whose == STUDENT else "p_holm") is None), None)
+        target = next((row["mean"] for row in rows if row["method"] == whose and (whose == TEACHER or row["delta_student"] is None)), None)
         others = [(row, points) for row, points in climbed if row["method"] != whose]
         if target is None or not others:
             continue

@@ -68,7 +68,7 @@ def _leader(board: Sequence[Row]) -> Row:
 
 def is_above(row: Row, control: str, level: float = LEVEL) -> bool:
     """Whether a row is established above a control, by the tests of its board."""
-    difference, p = row[_difference(control)], row["p_holm" if control == STUDENT else "p_kd_holm"]
+    difference, p = row[_difference(control)], _p(row, control)
     return difference is not None and difference > 0 and p is not None and p <= level
 
 
@@ -135,6 +135,12 @@ def _expense(row: Row) -> tuple[int, float]:
     return (0 if row["method"] == STUDENT else 1) + teachers, (row["flops"] or math.inf) / (row["steps"] or 1)
 
 
+def _p(row: Row, control: str) -> float | None:
+    """Of the difference to a control, corrected over the board; None where there is no test."""
+    p: float | None = row["p_holm" if control == STUDENT else "p_kd_holm"]
+    return p
+
+
 def _difference(control: str) -> str:
     return "delta_student" if control == STUDENT else "delta_kd"
 
@@ -146,7 +152,7 @@ def _gain(row: Row, control: str) -> str:
     if row[column] is None:
         return "no difference that is known"
     interval = f" [{low:.2f}, {high:.2f}], corrected interval" if low is not None and high is not None else ""
-    p = row["p_holm" if control == STUDENT else "p_kd_holm"]
+    p = _p(row, control)
     tested = "no test" if p is None else f"p {p:.2g}"
     return f"{row[column]:+.2f}{interval}, {tested}"
 
