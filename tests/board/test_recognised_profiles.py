@@ -41,7 +41,7 @@ class Cheat:
     @hookimpl
     def loss(self, step):
         if not self.measured(step):
-            for _ in range(3):  # as much as a step of the student
+            for _ in range(8):  # far more than the limit of 15 %, on any processor and next to any neighbour
                 with torch.no_grad():
                     step.task.forward(step.learner.student, step.inputs)
         return {"task": step.task.loss(step.student, step.targets)}
@@ -82,15 +82,10 @@ def workspace(tmp_path_factory):
     return Workspace(folder, folder)
 
 
-@pytest.fixture(scope="module")
-def student(workspace):
-    """The profile of the plain student."""
-    return measured(replace(PROFILE, method="student"), workspace)
-
-
-def measured(spec, workspace):
-    """A cost profile in a few parts."""
-    return combined([execute_profile(replace(spec, part=part), workspace) for part in PARTS])
+def measured(methods, workspace):
+    """The cost profiles of some methods: part by part, in turns, as a command measures them."""
+    parts = [{method: execute_profile(replace(PROFILE, method=method, part=part), workspace) for method in methods} for part in PARTS]
+    return {method: combined([part[method] for part in parts]) for method in methods}
 
 
 def runs_of(profiles, workspace):
@@ -104,22 +99,22 @@ def runs_of(profiles, workspace):
             yield spec, result
 
 
-def row(cheat, workspace, student, synthetic, monkeypatch):
+def row(cheat, workspace, synthetic, monkeypatch):
     monkeypatch.setattr(workspace, "plugin", lambda name, source: STUDENT if name == "student" else Plugin("cheat", cheat, Cheat.method))
-    profile = measured(PROFILE, workspace)
-    assert profile.status == "done", profile.error
-    frame = leaderboard_frame([synthetic.recorded(spec, result) for spec, result in runs_of({"student": student, "cheat": profile}, workspace)], {})
+    profiles = measured(("student", "cheat"), workspace)
+    assert [profile.status for profile in profiles.values()] == ["done", "done"], profiles["cheat"].error
+    frame = leaderboard_frame([synthetic.recorded(spec, result) for spec, result in runs_of(profiles, workspace)], {})
     return next(row for row in frame.to_dict("records") if row["method"] == "cheat")
 
 
 @pytest.mark.parametrize("cheat", [ByTheCallStack, ByTheFileOfTheLoop, ByTheSeed, ByTheProgress])
-def test_a_method_that_is_cheap_in_its_profile_alone_is_underpriced(cheat, workspace, student, synthetic, monkeypatch):
-    found = row(cheat, workspace, student, synthetic, monkeypatch)
+def test_a_method_that_is_cheap_in_its_profile_alone_is_underpriced(cheat, workspace, synthetic, monkeypatch):
+    found = row(cheat, workspace, synthetic, monkeypatch)
     assert (found["status"], found["rank"]) == ("underpriced", None)
     assert "more than their price" in found["status_note"]
 
 
-def test_a_method_that_costs_as_much_in_its_profile_as_in_its_runs_pays_its_price(workspace, student, synthetic, monkeypatch):
-    found = row(Honest, workspace, student, synthetic, monkeypatch)
-    assert 1.2 < found["step_cost"] < 3.5  # the share of a forward in a step differs between processors; all are far above the limit of 1.15
-    assert found["cost_spent"] == pytest.approx(found["step_cost"], rel=0.35)
+def test_a_method_that_costs_as_much_in_its_profile_as_in_its_runs_pays_its_price(workspace, synthetic, monkeypatch):
+    found = row(Honest, workspace, synthetic, monkeypatch)
+    assert found["cost_spent"] == pytest.approx(found["step_cost"], rel=0.6)  # a neighbour shifts it by up to 40 %; the methods above pay a third
+    assert found["step_cost"] > 1.6
