@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdarena.board.frame import names
 from kdarena.board.phrases import NAMES, difference, names_of, needs, noise
-from kdarena.board.rows import ALPHA, Row, compared, established, left_out, name_of, unfinished, verdict
+from kdarena.board.rows import ALPHA, REFERENCE, Row, compared, established, left_out, name_of, unfinished, verdict
 from kdarena.board.screen import clean, number, several
 from kdarena.plan.request import CONTROLS
 
@@ -35,6 +35,7 @@ class _Board:
         student, reference: the rows of the controls; None where they are not compared.
         student_name, reference_name: names of the controls.
         apart: names of the rows that have runs and are not compared.
+        lead: of the reference teacher over the student; None where that is not known.
     """
 
     rows: Sequence[Row]
@@ -43,6 +44,7 @@ class _Board:
     student_name: str
     reference_name: str
     apart: Sequence[str]
+    lead: float | None
 
     @property
     def seeds(self) -> int:
@@ -64,9 +66,8 @@ class _Board:
 
     @property
     def leaders(self) -> list[Row]:
-        """The rows that may be the best: no other is shown to be better, nor, by the sharper test against it, the student. None without ranks."""
-        first = [row for row in self.rows if row["rank_low"] == 1 and verdict(row) != "worse"]
-        return [row for row in first if not (self.better and row is self.student)]
+        """The rows that may be the best: no other is shown to be better. None without ranks."""
+        return [row for row in self.rows if row["rank_low"] == 1]
 
     @property
     def no_ranks(self) -> str:
@@ -104,7 +105,8 @@ def answer(board_rows: Sequence[Row], controls: tuple[str, str] = CONTROLS) -> s
     whole = compared(board_rows)
     apart = [row for row in (*unfinished(board_rows), *left_out(board_rows)) if row["status"] != "skipped"]
     student, reference = (_of_method(whole, name, column) for name, column in zip(controls, ("delta_student", "delta_kd"), strict=True))
-    board = _Board(whole, student, reference, *controls, [name_of(row) for row in apart])
+    teacher = next((row["delta_student"] for row in board_rows if row["method"] == "teacher" and row["status"] == REFERENCE), None)
+    board = _Board(whole, student, reference, *controls, [name_of(row) for row in apart], teacher)
     return " ".join(_sentences(board))
 
 
@@ -153,7 +155,7 @@ def _comparison(board: _Board) -> Iterator[str]:
     yield _headline(board)
     yield _gain(board, shown)
     yield from _without_extra(board, shown)
-    last = f"{_open_question(board, shown)}other budgets and other tasks are not known."
+    last = f"{_open_question(board, shown)}other budgets and other tasks are not known, where the order may be another."
     yield last[0].upper() + last[1:]
 
 
@@ -201,6 +203,8 @@ def _gain(board: _Board, shown: Row) -> str:
     start = f"With {needs(shown)}, {name_of(shown)}"
     if not gains:
         return f"{start} has the highest mean, {number(shown['mean'])} {board.metric}."
+    if shown is board.others[0] and shown is not board.rows[0]:
+        start = f"{start}, the best of the others by its mean,"
     corrected = any(shown[f"{column}_corrected_low"] is not None for column in ("delta_student", "delta_kd"))
     level = "corrected for all rows" if corrected else "not corrected for the number of rows"
     missing = "" if board.reference is not None else f"; {board.reference_name} has no row to compare with"
@@ -249,18 +253,29 @@ def _open_question(board: _Board, shown: Row) -> str:
 def _seeds_for_gain(board: _Board, shown: Row) -> str:
     name, student, needed = name_of(shown), board.student_name, shown["seeds_needed"]
     if shown["delta_student"] <= 0:
-        sure = all(verdict(row) == "worse" for row in board.others)
-        return (
-            f"every method is shown to be worse than {student}"
-            if sure
-            else f"no method has a higher mean than {student}; which of the open ones are better is not known"
-        )
+        if all(verdict(row) == "worse" for row in board.others):
+            return f"every method is shown to be worse than {student}"
+        return f"no method has a higher mean than {student}, but {board.seeds} seeds may miss a gain{_smaller_gain(board, shown)}"
     if shown["detectable"] is None:
         return f"the difference of {name} is the same in every seed, so that there is no test"
     if needed is None:
         return f"so small a gain of {name} would take over {MOST_SEEDS} seeds to show"
     seeds = max(needed, board.seeds + 1)
     return f"about {seeds} seeds (--seeds {seeds}) would show whether {name} is better than {student}, if the true gain is the one seen"
+
+
+def _smaller_gain(board: _Board, shown: Row) -> str:
+    """Below which size a gain is missed, and how many seeds would show one of half of what the teacher is ahead."""
+    detectable = shown["detectable"]
+    if detectable is None:
+        return ""
+    missed = f" of {name_of(shown)} below {number(detectable)}"
+    if board.lead is None or not 0 < board.lead / 2 < detectable:
+        return f"{missed}: more seeds (--seeds) would show a smaller one"
+    seeds, wanted = math.ceil(board.seeds * (2 * detectable / board.lead) ** 2), f"one of {number(board.lead / 2)}, half of what the teacher is ahead"
+    if seeds > MOST_SEEDS:
+        return f"{missed}: over {MOST_SEEDS} seeds would be needed to show {wanted}"
+    return f"{missed}: about {seeds} (--seeds {seeds}) would show {wanted}"
 
 
 def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:

@@ -83,19 +83,19 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     """What the columns mean."""
     student = CONTROLS[0]
     if board_seeds(board_rows) > 1:
-        held = "[ ] for all rows together" if corrected(board_rows) else "[ ] for one row alone"
-        words = f" verdict: against {student}, tested over the whole board at {ALPHA}." if any(verdict(row) for row in board_rows) else ""
-        places = " rank: the places that are still possible." if any(row["rank_low"] is not None for row in board_rows) else ""
-        yield f"±, [ ]: 95 % over seeds, {held}.{words}{places}"
+        held = ", corrected for all rows" if corrected(board_rows) else ", for one row alone"
+        words = f" verdict: against {student}, corrected likewise; open: not decided." if any(verdict(row) for row in board_rows) else ""
+        places = " rank: the places that a method may have." if any(row["rank_low"] is not None for row in board_rows) else ""
+        yield f"±: 95 % over seeds. [ ]: of the gain{held}.{words}{places}"
     yield _detectable(board_rows)
     if references(board_rows):
-        yield "Last rows, to compare with: the teacher, and other trained networks."
+        yield "Last rows, for comparison only: the teacher, ensembles and other networks."
     if not wide:
         return
     spent = "device time spent" if board_rows[0]["unit"] == "s" else "the share committed"
     yield (
         f"Gains are paired by seed; they are tested by Holm's method against {student}, ranks by the same over all pairs. "
-        "The tests are a little sharper than the intervals. Rows are in the order of their means, which claims nothing. "
+        "Rows are in the order of their means, which claims nothing. "
         f"budget %: {spent}. tried: settings of the method that were ever tried. place in class: the order among rows of one supervision."
     )
     yield (
@@ -108,7 +108,7 @@ def _detectable(board_rows: Sequence[Row]) -> str:
     seeds = board_seeds(board_rows)
     known = sorted(row["detectable"] for row in board_rows if row["detectable"] is not None and row["seeds"] == seeds)
     smallest = " to ".join(dict.fromkeys(number(value) for value in (known[0], known[-1]))) if known else "unknown without it and 2 seeds"
-    return f"Smallest detectable difference to {CONTROLS[0]} (α {ALPHA}, power 0.8): {smallest}."
+    return f"Smallest gain that {seeds} seed{'s' if seeds != 1 else ''} probably show{'' if seeds != 1 else 's'}, by method (α {ALPHA}, power 0.8): {smallest}."
 
 
 def _unfinished_seed(row: Row) -> Iterator[str]:

@@ -106,7 +106,7 @@ def _interval(board_rows: Sequence[Row]) -> Column:
     ends = [(row[f"{name}_low"], row[f"{name}_high"]) for row in board_rows]
     lows, highs = numbers([low for low, _ in ends]), numbers([high for _, high in ends])
     cells = [NOTHING if low is None else f"[{low_text}, {high_text}]" for (low, _), low_text, high_text in zip(ends, lows, highs, strict=True)]
-    return Column("95 %,\nall rows" if corrected(board_rows) else "95 %,\none row", cells, number=True, order=5)
+    return Column("its 95 %\ninterval", cells, number=True, order=5)
 
 
 def _rank(row: Row) -> str:

@@ -68,7 +68,7 @@ def _of_family(rows: Sequence[Mapping[int, float]], student: int | None, referen
     values = np.array([[row[seed] for seed in seeds] for row in rows])
     pairs = compare_pairs(values)
     if len(seeds) >= FEWEST_SEEDS:
-        for cells, low, high in zip(columns, *rank_intervals(pairs), strict=True):
+        for cells, low, high in zip(columns, *rank_intervals(pairs, student), strict=True):
             cells |= {"rank_low": int(low), "rank_high": int(high)}
     for column, control, names in (("delta_student", student, ("p_raw", "p_holm")), ("delta_kd", reference, (None, "p_kd_holm"))):
         if control is not None:
@@ -92,10 +92,19 @@ def _against(pairs: Pairs, values: Array, control: int, column: str, p_raw: str 
         if variance:
             error = math.sqrt(variance / values.shape[1])
             cells |= {f"{column}_low": difference - alone * error, f"{column}_high": difference + alone * error}
-            cells |= {f"{column}_corrected_low": difference - together * error, f"{column}_corrected_high": difference + together * error}
+            low, high = _with_its_test(difference, together * error, established=bool(corrected[place] <= ALPHA))
+            cells |= {f"{column}_corrected_low": low, f"{column}_corrected_high": high}
             cells |= {p_holm: float(corrected[place])} | ({p_raw: float(pairs.p[place, control])} if p_raw else {})
         columns[place] = cells
     return columns
+
+
+def _with_its_test(difference: float, half_width: float, *, established: bool) -> tuple[float, float]:
+    """An interval for all rows together, that ends at 0 where only Holm's test, which finds a little more, excludes the other sign."""
+    low, high = difference - half_width, difference + half_width
+    if not established:
+        return low, high
+    return (max(low, 0.0), high) if difference > 0 else (low, min(high, 0.0))
 
 
 def _seeds_that_show(pairs: Pairs, values: Array, student: int) -> dict[int, dict[str, Any]]:

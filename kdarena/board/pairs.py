@@ -69,15 +69,22 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def rank_intervals(pairs: Pairs, alpha: float = ALPHA) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last place of each method, [M], that hold for all methods together with confidence 1 - ``alpha``.
+def rank_intervals(pairs: Pairs, control: int | None = None, alpha: float = ALPHA) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last place of each method, [M].
 
-    The first is one more than the number of methods that are significantly better, the last leaves below those that are significantly worse, by Holm over all pairs.
+    The first is one more than the number of methods that are significantly better, the last leaves below those that are significantly worse: by Holm over all
+    pairs, and against the control by Holm over its pairs alone, which finds more, so that no method is shown to be worse than the control and yet first.
+
+    Args:
+        control: place of the method that all others are tested against too; None: there is none.
     """
     methods = len(pairs.p)
     above = np.triu_indices(methods, 1)
     significant = np.zeros((methods, methods), bool)
     significant[above] = holm(pairs.p[above]) <= alpha
+    if control is not None:
+        others = np.flatnonzero(np.arange(methods) != control)
+        significant[others, control] |= holm(pairs.p[others, control]) <= alpha
     significant |= significant.T
     better, worse = significant & (pairs.differences < 0), significant & (pairs.differences > 0)  # the column's method than the row's
     return 1 + better.sum(1), methods - worse.sum(1)

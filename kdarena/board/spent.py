@@ -82,8 +82,8 @@ def price_note(row: Mapping[str, Any]) -> str | None:
     if off is None or abs(off) - _error(row) <= MARKED:
         return None
     return (
-        f"its steps cost {100 * abs(off):.0f} % {'more' if off > 0 else 'less'} than their price: "
-        f"{row['cost_spent']:.2f} against {row['step_cost']:.2f} student steps"
+        f"a step cost {row['cost_spent']:.2f} student steps, {100 * abs(off):.0f} % {'above' if off > 0 else 'below'} its price of {row['step_cost']:.2f}: "
+        f"it had {'more' if off > 0 else 'less'} time than the budget"
     )
 
 

@@ -79,7 +79,7 @@ def _out_of_scope(method: Method, card: TaskCard, request: Request) -> str | Non
     """Why a method that could run on a task is not asked to: each paper on its own track, the controls everywhere."""
     if request.scope != "own" or card.track in method.tracks or method.name in CONTROLS:
         return None
-    return f"its paper has no experiments on the track {card.track!r}, to which its equations extend; --scope all runs it there too"
+    return f"not on the track {card.track!r} in its paper; --scope all runs it there too"
 
 
 def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:

@@ -60,7 +60,7 @@ def test_with_many_methods_the_columns_are_those_of_the_moderated_tests(board):
     rows = board(**named)
     pairs = compare_pairs(values)
     assert pairs.prior > 0
-    low, high = rank_intervals(pairs)
+    low, high = rank_intervals(pairs, 0)
     corrected, to_kd = holm(pairs.p[1:, 0]), holm(np.delete(pairs.p[1], 1))
     half = stats.t.ppf(1 - 0.025 / 8, pairs.freedom) * math.sqrt(pairs.variances[4, 0] / 4)
     row = rows["m4"]
@@ -79,12 +79,23 @@ def test_a_control_is_not_compared_with_itself(board):
     assert rows["student"]["rank_low"] is not None and rows["student"]["family"] == 9
 
 
+def test_an_interval_ends_at_zero_where_holms_test_alone_excludes_the_other_sign(board):
+    met = 0
+    for gain in np.arange(0.5, 6, 0.25):
+        for row in board(**noisy(gain=gain)[1]).values():
+            low, high, p = (row[name] for name in ("delta_student_corrected_low", "delta_student_corrected_high", "p_holm"))
+            if p is not None:
+                assert (low >= 0 or high <= 0) == (p <= 0.05)
+                met += 0.0 in (low, high)
+    assert met
+
+
 def test_the_corrected_interval_is_the_wider_one_around_the_same_difference(board):
     for row in board(**noisy(gain=1.0)[1]).values():
         for column in ("delta_student", "delta_kd"):
             if row[column] is not None:
                 ends = [row[f"{column}{end}"] for end in ("_corrected_low", "_low", "", "_high", "_corrected_high")]
-                assert all(one < other for one, other in pairwise(ends))
+                assert all(one < other for one, other in pairwise(end for end in ends if end != 0.0))
 
 
 # which rows are in the family

@@ -59,7 +59,7 @@ def test_the_caption_says_what_a_reader_needs(frame):
     for part in (
         "3 seeds",
         "cpu, recorded by an older kdarena, fp32, 1 thread.",
-        "Smallest detectable difference",
+        "Smallest gain that",
         "Supervision is",
     ):
         assert part in text

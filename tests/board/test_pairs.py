@@ -103,6 +103,31 @@ def test_a_rank_interval_counts_the_methods_that_are_significantly_better_and_wo
         assert (low[one], high[one]) == (1 + better, len(values) - (len(beaten_by) - better))
 
 
+@given(matrices)
+@settings(deadline=None)
+def test_no_method_that_is_shown_to_be_worse_than_the_control_may_be_the_first(values):
+    pairs = compare_pairs(values)
+    alone, (low, high) = rank_intervals(pairs), rank_intervals(pairs, 0)
+    assert (low >= alone[0]).all() and (high <= alone[1]).all()
+    for place, p in enumerate(holm(pairs.p[1:, 0]), 1):
+        if p <= 0.05:
+            worse, better = (place, 0) if values[place].mean() < values[0].mean() else (0, place)
+            assert low[worse] > 1 and high[better] < len(values)
+
+
+def test_the_control_is_a_place_ahead_of_what_only_the_tests_against_it_show_to_be_worse():
+    values = made_up(12, 5)
+    values[0] += next(gain for gain in np.arange(0, 9, 0.01) if (holm(compare_pairs(shifted(values, gain)).p[1:, 0]) <= 0.05).any())
+    pairs = compare_pairs(values)
+    assert rank_intervals(pairs)[0].max() == 1
+    assert sorted(rank_intervals(pairs, 0)[0])[-1] == 2
+
+
+def shifted(values, gain):
+    """With a gain for the first method."""
+    return values + np.where(np.arange(len(values)) == 0, gain, 0)[:, None]
+
+
 def test_methods_far_apart_have_a_place_each_and_equal_ones_share_all():
     low, high = rank_intervals(compare_pairs(made_up(8, 5, effects=np.arange(8) * 100.0)))
     assert list(low) == list(high) == [8, 7, 6, 5, 4, 3, 2, 1]

@@ -111,7 +111,7 @@ def row(cheat, workspace, synthetic, monkeypatch):
 def test_a_method_that_is_cheap_in_its_profile_alone_is_underpriced(cheat, workspace, synthetic, monkeypatch):
     found = row(cheat, workspace, synthetic, monkeypatch)
     assert (found["status"], found["rank"]) == ("underpriced", None)
-    assert "more than their price" in found["status_note"]
+    assert "above its price" in found["status_note"]
 
 
 def test_a_method_that_costs_as_much_in_its_profile_as_in_its_runs_pays_its_price(workspace, synthetic, monkeypatch):

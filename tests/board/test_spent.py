@@ -67,8 +67,8 @@ def test_of_a_budget_in_time_the_time_counts_that_was_spent(synthetic):
 @pytest.mark.parametrize(
     ("relative", "note"),
     [
-        ((2.24, 2.24, 2.24), "its steps cost 12 % more than their price: 2.24 against 2.00 student steps"),
-        ((1.8, 1.8, 1.8), "its steps cost 10 % less than their price: 1.80 against 2.00 student steps"),
+        ((2.24, 2.24, 2.24), "a step cost 2.24 student steps, 12 % above its price of 2.00: it had more time than the budget"),
+        ((1.8, 1.8, 1.8), "a step cost 1.80 student steps, 10 % below its price of 2.00: it had less time than the budget"),
         ((2.1, 2.1, 2.1), None),  # 5 % and its price's error
         ((1.9, 2.3, 2.4), None),  # 10 %, with an error of 8 %
     ],
@@ -87,7 +87,7 @@ def test_a_row_that_costs_a_sixth_more_than_its_price_has_no_rank_and_comes_afte
         ("kd", None, "underpriced"),
         ("crd", None, "skipped"),
     ]
-    assert failed_rows(frame) == ["digits kd: underpriced: its steps cost 18 % more than their price: 2.36 against 2.00 student steps"]
+    assert failed_rows(frame) == ["digits kd: underpriced: a step cost 2.36 student steps, 18 % above its price of 2.00: it had more time than the budget"]
 
 
 def test_a_row_that_costs_less_than_its_price_keeps_its_rank(synthetic):

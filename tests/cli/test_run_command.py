@@ -38,5 +38,5 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{CLOSED}\ndigits: top1 on test")  # a table of what runs would be drawn over the board
     assert ("underpriced" in (tmp_path / "leaderboards" / "index.html").read_text()) is (status == 1)
-    said = "failed: digits kd: underpriced: its steps cost 50 % more than their price: 3.00 against 2.00 student steps"
+    said = "failed: digits kd: underpriced: a step cost 3.00 student steps, 50 % above its price of 2.00: it had more time than the budget"
     assert (said in printed.err) is (status == 1)
