@@ -94,7 +94,7 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
         return
     spent = "device time spent" if board_rows[0]["unit"] == "s" else "the share committed"
     yield (
-        f"Gains are paired by seed; they are tested by Holm's method against {student}, ranks by the same over all pairs. "
+        f"Gains are paired by seed; they are tested by Holm's method against {student}, ranks by that and over all pairs. "
         "Rows are in the order of their means, which claims nothing. "
         f"budget %: {spent}. tried: settings of the method that were ever tried. place in class: the order among rows of one supervision."
     )

@@ -69,22 +69,31 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
+def significant_pairs(pairs: Pairs, control: int | None = None, alpha: float = ALPHA) -> NDArray[np.bool_]:
+    """Which pairs differ, [M, M]: by Holm over all of them, and against a control by Holm over its pairs alone too.
+
+    The second finds more, so that no method is shown to be worse than the control and yet may be the first. With it the others are tested at half the level,
+    with which both together keep ``alpha`` on simulated boards (``docs/statistics.md``).
+    """
+    methods = len(pairs.p)
+    above = np.triu_indices(methods, 1)
+    significant = np.zeros((methods, methods), bool)
+    significant[above] = holm(pairs.p[above]) <= (alpha if control is None else alpha / 2)
+    if control is not None:
+        others = np.flatnonzero(np.arange(methods) != control)
+        significant[others, control] |= holm(pairs.p[others, control]) <= alpha
+    return significant | significant.T
+
+
 def rank_intervals(pairs: Pairs, control: int | None = None, alpha: float = ALPHA) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first and the last place of each method, [M].
 
-    The first is one more than the number of methods that are significantly better, the last leaves below those that are significantly worse: by Holm over all
-    pairs, and against the control by Holm over its pairs alone, which finds more, so that no method is shown to be worse than the control and yet first.
+    The first is one more than the number of methods that are significantly better, the last leaves below those that are significantly worse.
 
     Args:
         control: place of the method that all others are tested against too; None: there is none.
     """
     methods = len(pairs.p)
-    above = np.triu_indices(methods, 1)
-    significant = np.zeros((methods, methods), bool)
-    significant[above] = holm(pairs.p[above]) <= alpha
-    if control is not None:
-        others = np.flatnonzero(np.arange(methods) != control)
-        significant[others, control] |= holm(pairs.p[others, control]) <= alpha
-    significant |= significant.T
+    significant = significant_pairs(pairs, control, alpha)
     better, worse = significant & (pairs.differences < 0), significant & (pairs.differences > 0)  # the column's method than the row's
     return 1 + better.sum(1), methods - worse.sum(1)

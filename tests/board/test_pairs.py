@@ -107,8 +107,7 @@ def test_a_rank_interval_counts_the_methods_that_are_significantly_better_and_wo
 @settings(deadline=None)
 def test_no_method_that_is_shown_to_be_worse_than_the_control_may_be_the_first(values):
     pairs = compare_pairs(values)
-    alone, (low, high) = rank_intervals(pairs), rank_intervals(pairs, 0)
-    assert (low >= alone[0]).all() and (high <= alone[1]).all()
+    low, high = rank_intervals(pairs, 0)
     for place, p in enumerate(holm(pairs.p[1:, 0]), 1):
         if p <= 0.05:
             worse, better = (place, 0) if values[place].mean() < values[0].mean() else (0, place)

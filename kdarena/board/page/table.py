@@ -89,7 +89,7 @@ def headings(metric: str, corrected: bool) -> list[Heading]:
     return [
         Heading(metric, "Mean over seeds on the test set, and half of its 95 % interval.", wide=False),
         Heading("gain over student", f"Difference to the student alone at the same budget, with its 95 % interval, {interval}.", wide=False),
-        Heading("rank interval", "The ranks that the row may have, all pairs of rows tested together.", wide=False),
+        Heading("rank interval", "The ranks that the row may have, by the tests against the student and of all pairs of rows.", wide=False),
         Heading("p", "Of the difference to the student, corrected for the number of rows (Holm)."),
         Heading("at equal updates", "Difference to the student alone after as many updates of the deployed student."),
         Heading("supervision", "What the method took in addition to labels.", number=False),
