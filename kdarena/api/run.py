@@ -109,6 +109,7 @@ def run(
     workers: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    capture: str = "auto",
     params: Mapping[str, Any] | Sequence[str] = (),
     protocol: str = "validated",
     total: str | float | None = None,

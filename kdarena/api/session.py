@@ -59,7 +59,7 @@ def request_from(typed: Typed, plugins: Sequence[Plugin], cards: Sequence[TaskCa
         further: fields of the request that are not typed.
 
     Raises:
-        UserError: a parameter is unknown, or the options exclude each other.
+        UserError: a parameter is unknown, the options exclude each other, or the device can't do what was asked for.
     """
     resolved = {
         "tasks": tuple(card.name for card in cards),
@@ -79,6 +79,8 @@ def _check(request: Request, cards: Sequence[TaskCard]) -> None:
         unknown = [name for name in request.metrics if name not in card.metric_groups]
         if unknown:
             raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")
+    if request.capture == "on":
+        find_machine(request.device, request.workers).captures("on")
     _check_tuning(request)
 
 

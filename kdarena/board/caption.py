@@ -30,6 +30,7 @@ def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
         *_unfinished_seed(first),
         *_overlap(board_rows),
         *_exactness(board_rows, wide),
+        *_eager(board_rows, wide),
         *(clean(line) for line in curve_lines(board_rows, name_of)),
         *_shared(((name_of(row), row["status_note"]) for row in (*compared(board_rows), *references(board_rows)) if row["status_note"]), wide),
     ]
@@ -72,11 +73,12 @@ def _device(row: Row) -> str:
 def _made(board_rows: Sequence[Row], wide: bool) -> str:
     """Seeds, machine and versions."""
     first, seeds = board_rows[0], board_seeds(board_rows)
+    captured = ", each step captured once and replayed" if first["capture"] else ""
     training = "" if first["protocol"] == "validated" else ", trained on all of train and settings not chosen on validation"
     threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
     code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
     made = platform(first) if wide else f"{_device(first)}{code}"
-    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{training}."
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{captured}{training}."
 
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
@@ -129,6 +131,12 @@ def _exactness(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     rough = [f"{name_of(row)} {row['step_cost_error']:.1%}" for row in board_rows if (row["step_cost_error"] or 0) > LARGEST_ERROR]
     if rough:
         yield f"Step costs are measured to within {LARGEST_ERROR:.0%}, except for {', '.join(rough) if wide else several(rough)}."
+
+
+def _eager(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
+    """Whose steps were not captured, and why, where those of the other rows were."""
+    reasons = ((name_of(row), f"steps not captured: {row['eager']}") for row in board_rows if row["eager"])
+    yield from _shared(reasons, wide)
 
 
 def _with_mean(row: Row) -> str:

@@ -42,13 +42,13 @@ COLUMNS = names("""
 FURTHER_COLUMNS = names("""
     rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
     student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
-    cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
+    cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code capture eager protocol
     data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
     test_set_error seconds_to_student seconds_to_teacher time_curve_json validation_curve_json crossings answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
-PLATFORM_COLUMNS = ("device", "device_name", "precision", "threads", "torch", "code")
+PLATFORM_COLUMNS = ("device", "device_name", "precision", "threads", "torch", "code", "capture")
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
@@ -155,6 +155,7 @@ def _board_rows(
             **spent(board, best, student),
             **_settings(best, further, metric),
             "unfinished_seed": unfinished,
+            "eager": _eager(best),
             "status": best.status(seeds),
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
@@ -285,6 +286,12 @@ def _note(row: Mapping[str, Any], best: Variant, others: Sequence[Variant], seed
         notes.append(f"committed {row['committed'] / row['budget']:.1%} of the budget")
     notes += filter(None, [price_note(row)])
     return "; ".join(" ".join(note.split()) for note in notes) or None
+
+
+def _eager(variant: Variant) -> str | None:
+    """Why steps of a row's runs were not captured, by phase."""
+    reasons = dict.fromkeys(f"{phase}: {reason}" for run in variant.finished for phase, reason in run.result.eager.items())
+    return "; ".join(" ".join(reason.split()) for reason in reasons) or None
 
 
 def _same_weights(variant: Variant, student: Variant) -> bool:

@@ -82,6 +82,8 @@ def _plain_name(row: Row) -> str:
     parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}".replace("+", ""), row["device"], row["precision"], f"{row['threads']}t"]
     if row["protocol"] != "validated":
         parts.append(row["protocol"])
+    if row["capture"]:
+        parts.append("captured")
     return "_".join(safe_name(part) for part in parts)
 
 

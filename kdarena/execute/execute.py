@@ -129,6 +129,7 @@ class _Execution:
             checkpoint=checkpoint,
             weights=weights,
             test_samples=test_samples,
+            eager=dict(self.hooks.eager),
         )
 
     def outside(self) -> dict[str, float]:

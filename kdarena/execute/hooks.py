@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.errors import Diverged, Locked, MethodError, NotApplicable, described
+from kdarena.execute.capture import Capture
 from kdarena.execute.left_running import LeftRunning
 from kdarena.execute.payment import HookClock
 from kdarena.method.contract import Phase, Terms, Update
@@ -38,12 +39,16 @@ class Hooks:
         clock: what its hooks take.
         instance: of its class, made for this run; or its module.
         loss: its terms of a step.
+        capture: captures its steps; None: all are eager.
+        eager: why steps were not captured, by phase.
     """
 
-    def __init__(self, plugin: Plugin, params: Params, device: torch.device | None = None):
+    def __init__(self, plugin: Plugin, params: Params, device: torch.device | None = None, capture: Capture | None = None):
         assert plugin.method is not None
         self.name = plugin.method.name
         self.params = params
+        self.capture = capture
+        self.eager: dict[str, str] = {}
         self._running = LeftRunning()
         self.clock = HookClock(device or torch.device("cpu"))
         with self.guard("__init__"):

@@ -166,8 +166,8 @@ class Training:
         """Bring the losses of the last steps to the host: one synchronisation; find the first that is not finite."""
         worst: tuple[int, str, float] | None = None
         base = self.steps - stepper.count
-        for (update, term), pairs in stepper.terms.items():
-            values = torch.stack([value.float() for _, value in pairs]).cpu()
+        for (update, term), pairs in stepper.read_terms().items():
+            values = torch.tensor([value for _, value in pairs])
             finite = torch.isfinite(values)
             name = f"{phase.name}/{term}" if update == "student" or update == phase.name else f"{phase.name}/{update}/{term}"
             if not bool(finite.all()):
@@ -175,7 +175,6 @@ class Training:
                 if worst is None or pairs[first][0] < worst[0]:
                     worst = (pairs[first][0], name, float(values[first]))
             self.trained.curves.setdefault(name, []).append((self.steps, float(values.mean())))
-        stepper.terms.clear()
         if worst is not None:
             raise Diverged(base + worst[0], worst[1], worst[2])
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kdarena.errors import MethodError
+from kdarena.execute.captured_steps import CapturedSteps
 from kdarena.execute.hooks import Hooks
+from kdarena.execute.python_values import python_values
+from kdarena.execute.rates import rate_tensors
+from kdarena.execute.step_terms import Name, StepTerms
 from kdarena.execute.watched import StudentWeights, strangers
 from kdarena.method.contract import Curve, Phase, Update
 from kdarena.method.run import Run
@@ -34,11 +39,14 @@ class BoundUpdate:
         kept = previous.get(update.name) if update.keep else None
         self.optimizer: Optimizer
         self._base: list[float]
+        self._rates: list[Tensor] | None = None
         if kept is not None and [id(parameter) for parameter in kept.parameters] == [id(parameter) for parameter in self.parameters]:
-            self.optimizer, self._base = kept.optimizer, kept._base
+            self.optimizer, self._base, self._rates = kept.optimizer, kept._base, kept._rates
         else:
             self.optimizer = run.optimizer(self.parameters) if update.optimizer is None else update.optimizer(self.parameters)
             self._base = [group["lr"] for group in self.optimizer.param_groups]
+            if hooks.capture is not None:
+                self._rates = rate_tensors(self.optimizer)
         # a limit of the recipe's belongs to the recipe's optimiser; an update with an optimiser of its own states its own
         self._clip = update.clip if update.clip is not None or update.optimizer is not None else run.task.card.recipe.clip
         self._curve: Curve = update.curve or run.task.curve
@@ -50,8 +58,16 @@ class BoundUpdate:
         factor = self._curve(progress)
         if factor != self._factor:
             self._factor = factor
-            for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
-                group["lr"] = base * factor
+            for position, (group, base) in enumerate(zip(self.optimizer.param_groups, self._base, strict=True)):
+                if self._rates is None:
+                    group["lr"] = base * factor
+                else:
+                    self._rates[position].fill_(base * factor)
+
+    @property
+    def reason(self) -> str | None:
+        """Why its steps can't be captured, as far as it is the optimiser's; None: they can."""
+        return None if self._rates is not None else f"optimiser {type(self.optimizer).__name__} of update {self.name!r} can't take its learning rate from a tensor"
 
     def clear(self) -> None:
         """Drop old gradients."""
@@ -76,11 +92,15 @@ class Stepper:
         self.phase = phase
         self.step = Step(run, phase.name)
         self.bound: list[BoundUpdate] = []
-        self.terms: dict[tuple[str, str], list[tuple[int, Tensor]]] = defaultdict(list)
+        self.terms = StepTerms()
         self.count = 0
+        """Of the steps that were taken."""
         self.strangers: list[nn.Module] = []
         """Networks that the method asked and that the run doesn't know, as far as they were seen."""
         self._checked = False
+        self._looked_at = False
+        """Whether this step is looked at closely, which takes longer: the first of a phase, and then one in fifty."""
+        self._bare: list[tuple[Name, Tensor]] | None = None
         self._student = StudentWeights(hooks.name, run.learner.student)
         if phase.process is None:
             updates = hooks.updates(phase, run)
@@ -90,12 +110,36 @@ class Stepper:
         self._joint = [bound for bound in self.bound if not bound.update.before]
         self._after = [bound.update.after for bound in self.bound if bound.update.after is not None]
         self._trained = frozenset[int]().union(*(bound.ids for bound in self.bound))
+        self._captured: CapturedSteps | None = None
+        if hooks.capture is not None:
+            reason = next((bound.reason for bound in self.bound if bound.reason is not None), None)
+            self._captured = CapturedSteps(hooks.capture, self.terms, run.task.device, reason)
 
     def take(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """One step on one batch."""
-        self.step.renew(batch, progress, run_progress)
+        self.step.set_progress(progress, run_progress)
         for bound in self.bound:
             bound.set_rate(progress)
+        if self._captured is None:
+            self.renew(batch)
+            self.eager()
+        else:
+            self._captured.take(self, batch)
+            if self._captured.reason is not None:
+                self.hooks.eager[self.phase.name] = self._captured.reason
+        self.count += 1
+
+    def read_terms(self) -> Mapping[Name, list[tuple[int, float]]]:
+        """Number of the step and value of each term since the last look, by update and term: one synchronisation."""
+        return self.terms.read()
+
+    def renew(self, batch: Batch | None) -> None:
+        """Make it the next step, on this batch."""
+        self.step.take_up(batch)
+
+    def eager(self) -> None:
+        """Take the step, and in the first of a phase and one in fifty look at what the method's code does."""
+        self._looked_at = self.count % STRIDE == 0
         if self._looked_at:
             with strangers(self.step.run, self._trained) as called:
                 self._take()
@@ -103,12 +147,27 @@ class Stepper:
         else:
             self._take()
         self._checked = True
-        self.count += 1
 
-    @property
-    def _looked_at(self) -> bool:
-        """Whether this step is looked at closely, which takes longer: the first of a phase, and then one in fifty."""
-        return self.count % STRIDE == 0
+    def bare(self) -> list[tuple[Name, Tensor]]:
+        """Take the step as it is captured, without any look; returns its terms."""
+        self._looked_at = False
+        terms = self._bare = []
+        try:
+            self._take()
+        finally:
+            self._bare = None
+        return terms
+
+    def drop(self) -> None:
+        """Let go of all that the step computed: outputs and gradients."""
+        self.step.drop()
+        for bound in self.bound:
+            bound.clear()
+
+    def values(self) -> Mapping[str, Any]:
+        """What the method and its networks keep in Python."""
+        run = self.step.run
+        return python_values(self.hooks.instance, (*run.learner.modules(), *run.teacher_modules()))
 
     def _take(self) -> None:
         step = self.step
@@ -158,7 +217,10 @@ class Stepper:
         total: Tensor | None = None
         for name, term in terms.items():
             total = term if total is None else total + term
-            self.terms[bound.name, name].append((self.count, term.detach()))
+            if self._bare is None:
+                self.terms.add((bound.name, name), self.count, term.detach())
+            else:
+                self._bare.append(((bound.name, name), term.detach()))
         if total is None or not total.requires_grad:
             raise MethodError(self.hooks.name, "loss", f"the terms of update {bound.name!r} have no gradient; did the method detach or use no_grad?")
         return total

@@ -52,10 +52,22 @@ class Step:
 
     def renew(self, batch: Batch | None, progress: float, run_progress: float) -> None:
         """Make it the next step (the harness calls this)."""
-        self._batch = batch
-        self._count += 1
+        self.set_progress(progress, run_progress)
+        self.take_up(batch)
+
+    def set_progress(self, progress: float, run_progress: float) -> None:
+        """Say how far the next step is (the harness calls this); no part of a captured step, since it comes from Python."""
         self.progress.fill_(progress)
         self.run_progress.fill_(run_progress)
+
+    def take_up(self, batch: Batch | None) -> None:
+        """Make it the next step, on this batch (the harness calls this)."""
+        self._batch = batch
+        self._count += 1
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was computed (the harness calls this)."""
         self._calls.clear()
         self._decoder_inputs = None
 

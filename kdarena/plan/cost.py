@@ -32,6 +32,7 @@ class ProfileSpec:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
+        capture: whether steps are captured, as in :class:`kdarena.plan.spec.RunSpec`.
         part: a profile is measured in parts, since what a machine's neighbours do to a step changes over seconds; numbered from 0.
     """
 
@@ -51,6 +52,7 @@ class ProfileSpec:
     timed: bool
     trains: TeacherSpec | None = None
     part: int = 0
+    capture: bool = False
 
     @property
     def key(self) -> str:

@@ -44,6 +44,16 @@ class Machine:
             return "bf16" if self.fast_bf16 and card.fast_bf16 and protocol != "published" else "fp32"
         return "bf16" if wanted == "bf16" else "fp32"
 
+    def captures(self, wanted: str) -> bool:
+        """Whether steps are captured once and replayed: on CUDA, unless the user said ``off``.
+
+        Raises:
+            UserError: the user said ``on``, and there is no CUDA.
+        """
+        if wanted == "on" and self.kind != "cuda":
+            raise UserError(f"--capture on: steps are captured on CUDA alone, and the runs are on {self.kind}; leave it out, or take --device cuda where there is one")
+        return self.kind == "cuda" and wanted != "off"
+
 
 def find_machine(device: str, workers: int | None) -> Machine:
     """Resolve ``--device`` (auto, cpu, cuda, cuda:1, mps) and ``--workers``.

@@ -37,6 +37,7 @@ class Request:
         seeds: of the final runs.
         total: seconds for everything, where no budget is stated; None: the default, to which the teachers of embedded tasks are added.
         yes: whether to start what takes more than a day, too.
+        capture: whether steps are captured once and replayed; ``auto``: on CUDA.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         charge_teacher: whether what teachers cost is taken from each method's budget.
@@ -58,6 +59,7 @@ class Request:
     device: str = "auto"
     workers: int | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    capture: Literal["auto", "on", "off"] = "auto"
     params: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     protocol: Literal["validated", "published"] = "validated"
     data_root: str | None = None

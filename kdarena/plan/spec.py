@@ -106,6 +106,7 @@ class RunSpec:
         code: digest of the harness's code that can change a number (:func:`kdarena.plan.code.harness_digest`).
         metric_groups: further metrics that the user asked for, by group.
         curve: where its learning curve is measured; None: nowhere.
+        capture: whether steps are captured once and replayed; never on a CPU.
     """
 
     task: str
@@ -131,6 +132,7 @@ class RunSpec:
     code: str = ""
     metric_groups: tuple[str, ...] = ()
     curve: CurvePlan | None = None
+    capture: bool = False
 
     @property
     def key(self) -> str:
@@ -181,6 +183,7 @@ class RunResult:
         weights: digest of that file, by which a teacher is addressed and a student is verified, or None.
         test_samples: what the ranked metric is made of on each test sample; recorded in a file of its own (:mod:`kdarena.record.samples`), and None here
             once it is.
+        eager: why steps were not captured, by phase; empty where all were, and where none were to be.
         notes: what a reader of its row has to know, one line each.
         error: the last line of what went wrong, or None.
     """
@@ -204,6 +207,7 @@ class RunResult:
     checkpoint: str | None = None
     weights: str | None = None
     test_samples: PackedSamples | None = None
+    eager: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
 

@@ -35,6 +35,7 @@ def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping
         precision=conditions.precision,
         **conditions.platform,
         timed=timed,
+        capture=conditions.capture,
     )
 
 
@@ -75,6 +76,7 @@ def run_spec(
         data=conditions.data,
         precision=conditions.precision,
         **conditions.platform,
+        capture=conditions.capture,
     )
 
 
@@ -120,4 +122,5 @@ def teacher_run(teacher: TeacherSpec, conditions: Conditions, epochs: float, pro
         data=conditions.data,
         precision=conditions.precision,
         **conditions.platform,
+        capture=conditions.capture,
     )

@@ -99,9 +99,9 @@ def take_steps(run: ToyRun, count: int, phase: str | None = None) -> list[dict[s
             stepper.take(next(batches), position / count, position / count)
     run.bound = {bound.name: bound for bound in stepper.bound}
     history: list[dict[str, float]] = [{} for _ in range(count)]
-    for (update, name), values in stepper.terms.items():
+    for (update, name), values in stepper.read_terms().items():
         for position, value in values:
-            history[position][f"{update}/{name}"] = float(value)
+            history[position][f"{update}/{name}"] = value
     return history
 
 

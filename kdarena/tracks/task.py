@@ -180,7 +180,10 @@ class Task(abc.ABC):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Of the setting's precision."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.setting.precision == "bf16" else nullcontext()
+        if self.setting.precision != "bf16":
+            return nullcontext()
+        # on CUDA without its cache: a weight that was cast before a step is captured would be read from memory that is another's by then
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=self.device.type != "cuda")
 
     def branch(self, network: nn.Module, after: str, blocks: int | None = None) -> Branch:
         """The part of a network behind a stage, which shares its modules; with ``blocks`` only the first blocks of each later stage.
