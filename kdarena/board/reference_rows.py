@@ -116,7 +116,10 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         **({name: getattr(run.result, name) for name in ("spent_s", "steps", "samples", "flops")} if run.result.steps else {}),
         "params": run.result.parameters,
         **{column: metrics.get(f"test/{measured}") for column, measured in known.items()},
-        **{name: getattr(board, name) for name in ("unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "capture", "data", "reference")},
+        **{
+            name: getattr(board, name)
+            for name in ("unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "capture", "data", "reference")
+        },
         "budget": board.amount,
         "validation": metrics.get(f"validation/{metric}"),
         "status": "reference",

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten
 
 READ_BACK = {
     "_local_scalar_dense",
@@ -43,6 +42,7 @@ class Place(NamedTuple):
     Attributes:
         kind: ``made`` in this step, ``given`` with the batch, or ``kept`` from before.
         storage: number of the storage among those made; name of what is given; address of what is kept.
+        offset: in the storage; in what is given.
     """
 
     kind: str
@@ -57,14 +57,28 @@ class Operation(NamedTuple):
     """One operation.
 
     Attributes:
-        leaves, form: its arguments, flat, each tensor as its place; and how they are put together.
+        leaves: its arguments, flat, each tensor as its place.
+        form: how they are put together: for each argument its keyword or None, and for a list the number of its leaves, else None.
         results: places of the tensors that it gave, None for what is no tensor.
     """
 
     call: Any
     leaves: tuple[Any, ...]
-    form: TreeSpec
+    form: tuple[tuple[str | None, int | None], ...]
     results: tuple[Place | None, ...]
+
+    def carry_out(self, leaves: Sequence[Any]) -> list[Any]:
+        """The operation on other leaves in the places of its own; its results, flat."""
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        rest = iter(leaves)
+        for name, count in self.form:
+            value = next(rest) if count is None else [next(rest) for _ in range(count)]
+            if name is None:
+                args.append(value)
+            else:
+                kwargs[name] = value
+        return flat(self.call(*args, **kwargs))
 
     @property
     def name(self) -> str:
@@ -94,19 +108,19 @@ class Recorder:
         self.kept: dict[Place, Tensor] = {}
         self.numbers: dict[Place, float] = {}
         """Values of kept tensors of one number on the CPU, as numbers become where torch wraps them."""
-        self._given = {_address(tensor): name for name, tensor in (given or {}).items()}
+        self._given = [(name, _address(tensor), tensor.storage_offset(), _span(tensor)) for name, tensor in (given or {}).items()]
         self._made: dict[int, int] = {}
         self._references: dict[int, StorageWeakRef] = {}  # so that no address is used twice
         self._modes = (_Methods(self), _Operations(self))
 
     def __enter__(self) -> Recorder:
         for mode in self._modes:
-            mode.__enter__()
+            mode.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for mode in reversed(self._modes):
-            mode.__exit__(kind, error, trace)
+            mode.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def alive(self) -> bool:
         """Whether a tensor that was made is still held by somebody."""
@@ -123,11 +137,13 @@ class Recorder:
         reason = reason_against(call, args, kwargs)
         if reason is not None:
             self.refuse(reason)
-        leaves, form = tree_flatten((args, kwargs))
+        named = [*((None, value) for value in args), *kwargs.items()]
+        form = tuple((name, len(value) if isinstance(value, (list, tuple)) else None) for name, value in named)
+        leaves = [leaf for _, value in named for leaf in flat(value)]
         places = tuple(self._place(leaf, result=False) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         self.generators += [leaf for leaf in leaves if isinstance(leaf, torch.Generator) and leaf not in self.generators]
         given = call(*args, **kwargs)
-        tensors = [leaf if isinstance(leaf, Tensor) else None for leaf in tree_flatten(given)[0]]
+        tensors = [leaf if isinstance(leaf, Tensor) else None for leaf in flat(given)]
         if any(tensor is not None and tensor.device.type != self._device for tensor in tensors):
             self.refuse(f"{call._schema.name} computes on another device than the run's")
         results = tuple(None if tensor is None else self._place(tensor, result=True) for tensor in tensors)
@@ -140,13 +156,14 @@ class Recorder:
             self._references[address] = StorageWeakRef(tensor.untyped_storage())
             if result:
                 self._made[address] = len(self._made)
-        geometry = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        offset, layout = int(tensor.storage_offset()), (tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if address in self._made:
-            return Place("made", self._made[address], *geometry)
-        if address in self._given:
-            place = Place("given", self._given[address], *geometry)
-        else:
-            place = Place("kept", address, *geometry)
+            return Place("made", self._made[address], offset, *layout)
+        place = Place("kept", address, offset, *layout)
+        for name, storage, begin, span in self._given:
+            if address == storage and begin <= offset < begin + span:  # batches may be parts of one storage
+                place = Place("given", name, offset - begin, *layout)
+                break
         if place not in self.kept:
             self.kept[place] = tensor
             if tensor.dim() == 0 and tensor.device.type == "cpu" and not tensor.is_complex():
@@ -156,7 +173,7 @@ class Recorder:
 
 class _Operations(TorchDispatchMode):
     def __init__(self, recorder: Recorder):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -227,6 +244,16 @@ def _changed(leaf: Any, other: Any, operation: str, first: Recorder, second: Rec
     if isinstance(leaf, (int, float)) and isinstance(other, (int, float)):
         return f"a Python number changes from step to step ({operation} by {leaf:.6g}, then {other:.6g}): keep it in a tensor"
     return f"an argument changes from step to step ({operation})"
+
+
+def flat(value: Any) -> list[Any]:
+    """What an argument or a result of an operation consists of: itself, or the items of a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _span(tensor: Tensor) -> int:
+    """Numbers of its storage from its first to its last, at least one."""
+    return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 0)
 
 
 def _address(tensor: Tensor) -> int:

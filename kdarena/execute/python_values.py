@@ -56,7 +56,7 @@ def _look(value: Any, path: str, values: dict[str, Any], seen: set[int]) -> None
         values[path] = value
         return
     if isinstance(value, Tensor):
-        values[path] = _Held((value.untyped_storage()._cdata, value.storage_offset(), tuple(value.shape)))
+        values[path] = _Held((value.untyped_storage()._cdata, int(value.storage_offset()), tuple(value.shape)))
         return
     if id(value) in seen:
         return

@@ -67,7 +67,9 @@ class BoundUpdate:
     @property
     def reason(self) -> str | None:
         """Why its steps can't be captured, as far as it is the optimiser's; None: they can."""
-        return None if self._rates is not None else f"optimiser {type(self.optimizer).__name__} of update {self.name!r} can't take its learning rate from a tensor"
+        return (
+            None if self._rates is not None else f"optimiser {type(self.optimizer).__name__} of update {self.name!r} can't take its learning rate from a tensor"
+        )
 
     def clear(self) -> None:
         """Drop old gradients."""

@@ -51,7 +51,9 @@ class Machine:
             UserError: the user said ``on``, and there is no CUDA.
         """
         if wanted == "on" and self.kind != "cuda":
-            raise UserError(f"--capture on: steps are captured on CUDA alone, and the runs are on {self.kind}; leave it out, or take --device cuda where there is one")
+            raise UserError(
+                f"--capture on: steps are captured on CUDA alone, and the runs are on {self.kind}; leave it out, or take --device cuda where there is one"
+            )
         return self.kind == "cuda" and wanted != "off"
 
 

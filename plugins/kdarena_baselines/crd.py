@@ -126,7 +126,7 @@ class CRD:
     @hookimpl
     def loss(self, step: Step) -> Terms:
         """CE, and w times the contrast of each side against the other's bank."""
-        negatives = draw_negatives(step.run.targets, step.targets, self.negatives, step.run.generator)
+        negatives = draw_negatives(self.classes, step.targets, self.negatives, step.run.generator)
         columns = torch.cat([step.index[:, None], negatives], dim=1)
         v_s, v_t = self.embeddings(step)
         return {
@@ -148,7 +148,8 @@ class CRD:
 
     def new_banks(self, run: Run) -> None:
         """Two banks of random vectors, and K: as many negatives as every class can have."""
-        largest_class = int(run.targets.bincount().max())
+        self.classes = run.targets  # once: the task makes them anew whenever it is asked
+        largest_class = int(self.classes.bincount().max())
         self.negatives = min(self.params.negatives, run.train_size - largest_class)
         if self.negatives < 1:
             raise NotApplicable("all training samples are of one class, so that there are no negatives")

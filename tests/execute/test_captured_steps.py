@@ -87,7 +87,10 @@ def with_updates(updates, **helpers):
         critic = step.learner.helpers["critic"]
         if step.update == "critic":
             return {"gap": (step.apply(critic, step.student.logits.detach()).mean() - 1).square()}
-        return {"task": step.task.loss(step.student, step.targets), "said": step.call_frozen(critic, step.student.logits).mean() * linear(step.progress, 0.0, 0.1)}
+        return {
+            "task": step.task.loss(step.student, step.targets),
+            "said": step.call_frozen(critic, step.student.logits).mean() * linear(step.progress, 0.0, 0.1),
+        }
 
     return plugin(build_student=build_student, schedule=schedule, loss=loss)
 
@@ -189,6 +192,7 @@ def test_steps_on_more_shapes_than_there_are_captures_for_are_eager_and_said():
     stepper, batches = begin_phase(run.hooks, run, run.phases[0], {}, run.augmented)
     whole = next(batches)
     sizes = itertools.islice(itertools.cycle(range(2, 2 + MOST_SHAPES)), 5 * MOST_SHAPES)
+
     def part(size):
         repeated = torch.arange(size) % 16
         return replace(whole, inputs=whole.inputs[repeated], targets=whole.targets[repeated], index=whole.index[repeated])
@@ -336,6 +340,7 @@ def test_a_number_that_changes_behind_the_comparison_is_seen_by_the_double():
     run = make_run(Later, toy_task())
     run.hooks.capture = Replays(checked=True)
     stepper, batches = begin_phase(run.hooks, run, run.phases[0], {}, run.augmented)
+    for _ in range(4):
+        stepper.take(next(batches), 0.0, 0.0)
     with pytest.raises(AssertionError):
-        for _ in range(8):
-            stepper.take(next(batches), 0.0, 0.0)
+        any(stepper.take(next(batches), 0.0, 0.0) for _ in range(4))

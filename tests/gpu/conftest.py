@@ -1,6 +1,6 @@
 """What tests on a GPU share. They need torch, pluggy, numpy, pytest and safetensors alone, and no installed kdarena: from the repository's folder
 
-    python -m pytest tests/gpu -o addopts= --import-mode=importlib -p no:cacheprovider -q
+python -m pytest tests/gpu -o addopts= --import-mode=importlib -p no:cacheprovider -q
 """
 
 import importlib

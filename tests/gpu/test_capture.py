@@ -43,7 +43,9 @@ def assert_alike(eager, captured, tolerance=1e-5):
     (terms, weights), (other_terms, other_weights) = eager, captured
     assert terms.keys() == other_terms.keys()
     for name, values in terms.items():
-        torch.testing.assert_close(torch.tensor(other_terms[name]), torch.tensor(values), rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            torch.tensor(other_terms[name]), torch.tensor(values), rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
     for name, tensor in weights.items():
         torch.testing.assert_close(other_weights[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
 

@@ -17,14 +17,14 @@ from kdarena.testing.run import make_run
 from kdarena.tracks import cards, find_card
 from kdarena.tracks.values import Setting
 
-STEPS = FREE + COMPARED + 3
-"""Of a phase: those before the capture, the captured one, and two that replay it."""
+STEPS = FREE + COMPARED + 2
+"""Of a phase: those before the capture, the captured one, and one that replays it."""
 BATCH = 8
 
 EAGER = {
     ("quest", "kmeans"): "(kmeans.",
-    ("ts", "decode"): "reads a value back to the host",
-    ("ts-seq", "decode"): "reads a value back to the host",
+    ("ts", "decode"): "it makes a tensor of Python numbers in every step",
+    ("ts-seq", "decode"): "it makes a tensor of Python numbers in every step",
 }
 """Phases that can't be captured, by method and phase, with a part of the reason; the plugin's README has it too."""
 
@@ -87,7 +87,7 @@ def test_a_replayed_step_does_what_the_same_step_does_in_python(name, task, load
         take(run, phase)
     assert run.hooks.eager.keys() == {phase for method, phase in EAGER if method == name}, run.hooks.eager
     assert all(EAGER[name, phase] in reason for phase, reason in run.hooks.eager.items()), run.hooks.eager
-    assert capture.replayed >= 2
+    assert capture.replayed >= 1
 
 
 @pytest.mark.parametrize(("name", "phase"), EAGER)
