@@ -78,3 +78,8 @@ class CudaCapture:
             raise NotCaptured(described(error)) from None
         graph.replay()
         return graph.replay
+
+
+def capture_on(device: torch.device) -> Capture | None:
+    """What captures the steps of a run on a device; None where nothing can."""
+    return CudaCapture(device) if device.type == "cuda" else None

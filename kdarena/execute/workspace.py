@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdarena.errors import UserError
-from kdarena.execute.capture import CudaCapture
+from kdarena.execute.capture import capture_on
 from kdarena.execute.hooks import Hooks
 from kdarena.files import digest_of
 from kdarena.method.declaration import Method, TeacherSpec
@@ -181,8 +181,7 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
     run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)
-    capture = CudaCapture(task.device) if spec.capture and task.device.type == "cuda" else None
-    return Hooks(plugin, params, task.device, capture), run
+    return Hooks(plugin, params, task.device, capture_on(task.device) if spec.capture else None), run
 
 
 def student_maker(task: Task, workspace: Workspace, spec: RunSpec) -> Callable[[int], nn.Module]:

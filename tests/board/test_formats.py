@@ -252,3 +252,16 @@ def test_the_caption_says_how_many_test_samples_are_also_in_train(synthetic, sha
     runs = [replace(run, result=replace(run.result, system={"test_in_train": shared})) for run in synthetic.runs("kd", [90.0, 91.0])]
     lines = [line for line in caption(next(split_boards(leaderboard_frame(runs, {})))) if "also in train" in line]
     assert [line.partition(":")[0] for line in lines] == said
+
+
+def test_why_steps_were_not_captured_is_said_once_below_a_board_for_all_that_share_it(synthetic):
+    eager = {"student": {}, "ts": {"decode": "it reads"}, "ts-seq": {"decode": "it reads"}}
+    runs = [run for name, reasons in eager.items() for run in synthetic.runs(name, [90.0, 91.0], capture=True, eager=reasons)]
+    said = caption(next(split_boards(leaderboard_frame(runs, {}))))
+    assert [line for line in said if "not captured" in line] == ["ts, ts-seq: steps not captured: decode: it reads"]
+    assert "each step captured once and replayed" in said[0]
+
+
+def test_captured_and_eager_runs_are_on_boards_of_their_own(synthetic):
+    runs = [*synthetic.runs("student", [88.0, 89.0]), *synthetic.runs("student", [77.0, 78.0], capture=True)]
+    assert sorted(len(board) for board in split_boards(leaderboard_frame(runs, {}))) == [1, 1]

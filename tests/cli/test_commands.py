@@ -29,6 +29,8 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["run", "--device", "abacus"], "--device 'abacus'"),
         (["run", "--device", "cuda:77"], "cuda"),
         (["run", "--precision", "fp8"], "--precision 'fp8'"),
+        (["run", "--capture", "on", "--device", "cpu"], "--capture on: steps are captured on CUDA alone"),
+        (["run", "--capture", "always"], "--capture 'always'"),
         (["run", "--protocol", "wished"], "--protocol 'wished'"),
         (["run", "--plugin-path", "none.py"], "none.py: no such file"),
         (["run", "--tasks", "cifar100", "--budget", "1epochs"], "--data-root"),

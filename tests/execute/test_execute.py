@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from kdarena import Ensemble, Learner, Method, NotApplicable, Paper, Phase, TeacherSpec, Update, hookimpl, no_teachers
 from kdarena.execute import workspace
+from kdarena.execute.capture import NotCaptured
 from kdarena.execute.execute import execute, execute_profile
 from kdarena.execute.workspace import Workspace
 from kdarena.files import digest_of
@@ -20,6 +21,7 @@ from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.machine import Machine
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
+from kdarena.testing.replays import Replays
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
 from kdarena.tracks.classification.task import ClassificationTask
@@ -50,6 +52,25 @@ def test_the_same_spec_gives_the_same_result_bit_by_bit(bench):
     first, second = execute(student(), bench), execute(student(), bench)
     assert first.status == "done"
     assert (first.metrics, first.curves, first.phases) == (second.metrics, second.curves, second.phases)
+
+
+def test_a_captured_run_gives_what_the_eager_one_gives_and_says_what_was_not_captured(bench, monkeypatch):
+    eager = execute(student(), bench)
+    monkeypatch.setattr(workspace, "capture_on", lambda device: Replays())
+    captured = execute(student(capture=True), bench)
+    assert (captured.metrics, captured.curves, captured.phases) == (eager.metrics, eager.curves, eager.phases)
+    assert (captured.student_updates, captured.samples, captured.weights) == (eager.student_updates, eager.samples, eager.weights)
+    assert captured.eager == {}
+
+
+def test_a_run_says_why_steps_were_not_captured(bench, monkeypatch):
+    class Never(Replays):
+        def take(self, step, generators):
+            raise NotCaptured("not today")
+
+    monkeypatch.setattr(workspace, "capture_on", lambda device: Never())
+    assert execute(student(capture=True), bench).eager == {"train": "its capture failed (not today)"}
+    assert execute(student(), bench).eager == {}
 
 
 def test_another_seed_gives_another_result(bench):

@@ -14,6 +14,7 @@ from kdarena.plan.machine import Machine, device_name, find_machine, named_in, p
 from kdarena.tracks import find_card
 
 FAST, SLOW = (Machine("cuda", ("cuda:0",), 0, fast) for fast in (True, False))
+CPU = Machine("cpu", ("cpu",), 1, False)
 LARGE, SMALL = (replace(find_card("digits"), fast_bf16=fast) for fast in (True, False))
 
 
@@ -29,6 +30,16 @@ def test_a_stated_precision_is_taken_everywhere():
 
 def test_published_numbers_are_compared_in_fp32():
     assert FAST.precision("auto", LARGE, "published") == "fp32"
+
+
+def test_steps_are_captured_on_cuda_unless_the_user_says_off():
+    assert [FAST.captures(wanted) for wanted in ("auto", "on", "off")] == [True, True, False]
+    assert [CPU.captures(wanted) for wanted in ("auto", "off")] == [False, False]
+
+
+def test_to_ask_for_captures_where_there_is_no_cuda_is_a_mistake():
+    with pytest.raises(UserError, match="--capture on: steps are captured on CUDA alone, and the runs are on cpu"):
+        CPU.captures("on")
 
 
 def test_a_machine_has_the_name_of_its_device():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kdarena import Method, Paper, no_teachers
+from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import Plugin
 from kdarena.plan.amounts import Amount
 from kdarena.plan.comparison import family_digest, request_digest
@@ -12,6 +13,8 @@ from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
+from kdarena.plan.spec import Budget
+from kdarena.plan.specs import profile_spec, run_spec
 from kdarena.tracks import find_card
 
 PAPER = Paper("t", "v", 2026, "u")
@@ -37,6 +40,18 @@ def test_a_declaration_that_raises_is_a_fault_and_no_reason_to_skip(declared):
     entrant = entered(**{declared: crooked})
     assert (entrant.skip, entrant.runs) == (None, False)
     assert entrant.fault == "plugin 'm', its declaration: KeyError: 'resnet\\n20'"
+
+
+def test_specs_say_whether_steps_are_captured():
+    entrant = entered(teachers=no_teachers)
+    for capture in (False, True):
+        conditions = replace(CONDITIONS, capture=capture)
+        run = run_spec(entrant, conditions, {REFERENCE: "t"}, (), Budget(1.0, "s"), purpose="final", seed=0)
+        assert (run.capture, profile_spec(entrant, conditions, {}, timed=True).capture) == (capture, capture)
+
+
+def test_captured_and_eager_runs_are_of_different_commands():
+    assert request_digest(Request(), CONDITIONS, []) != request_digest(Request(), replace(CONDITIONS, capture=True), [])
 
 
 # what was chosen for a command is found again by the same command alone
