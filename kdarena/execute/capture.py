@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -68,7 +69,7 @@ class CudaCapture:
             for generator in drawn:
                 graph.register_generator_state(generator)
             # thread_local: what a thread that prepares batches asks of the device at the same time does no harm
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            with _uncollected(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 step()
         except Exception as error:
             # a capture that fails may leave its stream the current one, and generators that take it to be still under way
@@ -78,6 +79,18 @@ class CudaCapture:
             raise NotCaptured(described(error)) from None
         graph.replay()
         return graph.replay
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector, which might free an older graph, and so ask something of the device that a capture forbids."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def capture_on(device: torch.device) -> Capture | None:

@@ -53,6 +53,7 @@ class ClassificationTask(Task):
         self._values = data.train_images[0].size
         self._channels_last = self._channels >= CHANNELS_LAST_FROM
         self._normalise = Normalisation(data.mean, data.std, data.peak, width, self._channels_last, setting.device)
+        self._std = torch.tensor(data.std, device=setting.device).view(-1, 1, 1)
         self._augmentation = Augmentation(data.padding, data.flip)
         stream = _too_large(data, setting.device) if streaming is None else streaming
         kind = Streaming if stream else Resident
@@ -132,7 +133,7 @@ class ClassificationTask(Task):
     @property
     def pixel_std(self) -> Tensor:
         """See :meth:`Task.pixel_std`."""
-        return torch.tensor(self._data.std, device=self.device).view(-1, 1, 1)
+        return self._std
 
     def _inputs(self, chunk: Chunk) -> Tensor:
         images = chunk.images if chunk.drawn is None else self._augmentation.apply(chunk.images, chunk.drawn)
@@ -181,7 +182,7 @@ class ClassificationTask(Task):
 
     def _predictor(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """A network as a function of raw images in [0, 1]: normalisation belongs to it."""
-        mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in (self._data.mean, self._data.std))
+        mean, std = torch.tensor(self._data.mean, device=self.device).view(-1, 1, 1), self._std
 
         def predict(images: Tensor) -> Tensor:
             inputs = (images - mean) / std
