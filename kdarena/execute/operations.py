@@ -108,7 +108,7 @@ class Recorder:
         self.kept: dict[Place, Tensor] = {}
         self.numbers: dict[Place, float] = {}
         """Values of kept tensors of one number on the CPU, as numbers become where torch wraps them."""
-        self._given = [(name, _address(tensor), tensor.storage_offset(), _span(tensor)) for name, tensor in (given or {}).items()]
+        self._given = [(name, _address(tensor), int(tensor.storage_offset()), _span(tensor)) for name, tensor in (given or {}).items()]
         self._made: dict[int, int] = {}
         self._references: dict[int, StorageWeakRef] = {}  # so that no address is used twice
         self._modes = (_Methods(self), _Operations(self))
