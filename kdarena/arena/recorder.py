@@ -97,7 +97,7 @@ class Recorder:
             recall=self._recall,
             keep=self._keep,
             admits=clock.admits if clock is not None else lambda job: True,
-            beside=partial(self._beside, clock is not None),
+            beside=partial(self._beside, clock is not None) if self._side_by_side.several else None,
             started=self.display.started,
             progress=self.display.progress,
             again=self._again,

@@ -34,6 +34,9 @@ class Job:
         return 1 + self.spec.seed if final else 0  # type: ignore[union-attr]
 
 
+Beside = Callable[[int, Job, Sequence[Job]], Collection[Job]]
+"""Chooses, where so many workers are idle, runs to train at a job's side among those that wait, in their turn."""
+
 Work = Generator[Sequence[Job], list[Result], None]
 """Yields jobs that may run at once, and is sent their results in the same order."""
 
@@ -81,24 +84,27 @@ class Queue:
             self._alone.add(job.spec.key)
         heapq.heappush(self._jobs, (job.turn, next(self._number), job))
 
-    def take(self, admits: Callable[[Job], bool], beside: Callable[[Job, Sequence[Job]], Collection[Job]]) -> list[Job]:
-        """The next job that is admitted, with those that run at its side; none where no job is.
+    def take(self, admits: Callable[[Job], bool], beside: Beside | None, idle: int) -> list[Job]:
+        """The next job that is admitted, with those that train at its side; none where no job is.
 
         Args:
-            beside: chooses among the jobs that wait, in their turn.
+            idle: workers, as it is for ``beside``.
         """
         while self._jobs:
             *_, first = heapq.heappop(self._jobs)
             if first.spec.key in self._alone:
                 return [first]
             if admits(first):
-                waiting = [job for *_, job in sorted(self._jobs, key=lambda entry: entry[:2]) if job.spec.key not in self._alone]
-                chosen = {job.spec.key for job in beside(first, waiting)}
-                taken = [job for job in waiting if job.spec.key in chosen]
-                self._jobs = [entry for entry in self._jobs if entry[2].spec.key not in chosen]
-                heapq.heapify(self._jobs)
-                return [first, *(job for job in taken if admits(job))]
+                return [first] if beside is None else [first, *filter(admits, self._chosen(partial(beside, idle, first)))]
         return []
+
+    def _chosen(self, choose: Callable[[Sequence[Job]], Collection[Job]]) -> list[Job]:
+        """Those that are chosen among the jobs that wait, which wait no more."""
+        waiting = [job for *_, job in sorted(self._jobs, key=lambda entry: entry[:2]) if job.spec.key not in self._alone]
+        chosen = {job.spec.key for job in choose(waiting)}
+        self._jobs = [entry for entry in self._jobs if entry[2].spec.key not in chosen]
+        heapq.heapify(self._jobs)
+        return [job for job in waiting if job.spec.key in chosen]
 
 
 def run(
@@ -109,7 +115,7 @@ def run(
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
     admits: Callable[[Job], bool] = lambda job: True,
-    beside: Callable[[int, Job, Sequence[Job]], Collection[Job]] = lambda idle, job, waiting: (),
+    beside: Beside | None = None,
     started: Callable[[Job], None] = lambda job: None,
     progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
     again: Callable[[Job, str], None] = lambda job, why: None,
@@ -121,7 +127,7 @@ def run(
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         admits: asked before a job starts; a job that it says no to is left out, and what waits for it does not go on.
-        beside: chooses, where so many workers are idle, runs to train at a job's side among those that wait.
+        beside: chooses runs that train side by side; None: none do.
         started, progress, again: for the terminal.
     """
     queue = Queue()
@@ -150,7 +156,7 @@ def run(
         go_on(line)
     while queue or under_way:
         while queue and (idle := engine.capacity - len(busy)) > 0:
-            jobs = queue.take(admits, partial(beside, idle))
+            jobs = queue.take(admits, beside, idle)
             if not jobs:
                 break  # all that was left was left out
             for job in jobs:

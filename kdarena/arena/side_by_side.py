@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from kdarena.arena.scheduler import Job
 from kdarena.engines.engine import Result, Spec
-from kdarena.plan.cost import CostProfile, ProfileSpec
-from kdarena.plan.side_by_side import MOST
-from kdarena.plan.spec import RunResult, RunSpec
+from kdarena.plan.cost import CostProfile
+from kdarena.plan.spec import RunSpec
 
+MOST = 16
+"""Runs side by side on one GPU at most, where the user does not say how many."""
 PART = 0.8
 """Of the memory that is free: more is not planned with."""
 
@@ -54,6 +55,11 @@ class SideBySide:
         self._held: dict[_Kind, int] = {}  # runs of a kind that memory was found to hold
         self._groups: dict[str, tuple[int, bool]] = {}  # by key of a run: how many were given to a worker with it, and whether all are of its kind
 
+    @property
+    def several(self) -> bool:
+        """Whether more than one run may train on a device."""
+        return self._most > 1
+
     def learn(self, spec: Spec, result: Result) -> None:
         """Take from a result what memory a run needs; of a cost profile only where no run has shown it."""
         kind = _Kind.of(spec)
@@ -82,9 +88,9 @@ class SideBySide:
             waiting: jobs that could start, in their turn.
             idle: workers that have nothing to do, among which the runs are shared out.
             in_order: whether runs may not overtake each other, as where they are done seed by seed for as long as the time lasts: then runs of several
-                methods are chosen, else those of one method.
+                methods and of one seed are chosen, else those of one method.
         """
-        alike = [job for job in waiting if _go_together(first.spec, job.spec, any_method=in_order)]
+        alike = [job for job in waiting if _go_together(first.spec, job.spec, any_method=in_order) and (job.turn == first.turn or not in_order)]
         most = min(self._most, math.ceil((1 + len(alike)) / idle))
         chosen = list(self._that_fit(first.spec, alike, most - 1))
         if chosen:

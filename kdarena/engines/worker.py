@@ -8,7 +8,6 @@ and all that it has started.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import os
