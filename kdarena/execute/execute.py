@@ -256,7 +256,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             alive=lambda: workspace.report(spec.key, 0.0) if workspace.report is not None else None,
         )
         _, run = new_run(STUDENT, task, workspace, alone)
-        deployed = run.new_student()
+        deployed, taken = run.new_student(), memory.taken()
         return CostProfile(
             key=spec.key,
             phases=tuple(measures),
@@ -266,7 +266,8 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             latency_ms=task.latency_ms(deployed),
             parameters=parameter_count(deployed),
             environment=environment.of_device(task.device),
-            **{name: value for name, value in memory.taken().items() if name != "peak_memory_mib"},
+            own_memory_mib=taken.get("own_memory_mib"),
+            free_memory_mib=taken.get("free_memory_mib"),
         )
     except Exception as error:
         return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=_status_of(error), error=one_line(error))
