@@ -61,6 +61,7 @@ class OwnStream:
             with torch.cuda.stream(self._stream):
                 yield
         finally:
+            self._state = self._generator.graphsafe_get_state()  # a capture that failed has put another object there
             self._generator.graphsafe_set_state(before)
 
 

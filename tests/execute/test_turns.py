@@ -97,3 +97,8 @@ def test_on_a_gpu_the_default_generator_has_the_runs_own_state_in_its_turn_and_t
     with first.current():
         assert gpu.default.state is captured
         assert gpu.default.state == [5]
+        gpu.default.state = [7]  # another object, as after a capture that failed
+    with second.current():
+        assert gpu.default.state == [0]
+    with first.current():
+        assert gpu.default.state == [7]
