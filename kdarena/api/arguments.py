@@ -25,6 +25,7 @@ SWEEP = (
     "yes",
     "data_root",
     "metrics",
+    "side_by_side",
     "out",
 )
 """Fields of a request that a sweep has."""
@@ -71,6 +72,19 @@ def ladder(text: str) -> Ladder:
     if not typed or not all(0 < factor <= LARGEST_FACTOR for factor in typed):
         raise UserError(f"--ladder {text!r}: expected multiples of the budget, up to {LARGEST_FACTOR}, with commas, as 0.25,0.5,1,2")
     return ladder_of(typed)
+
+
+def side_by_side(text: str) -> int | None:
+    """How many runs train side by side; None for ``auto``.
+
+    Raises:
+        UserError: it is no whole number from 1 on.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--side-by-side {text!r}: use auto, or a whole number of runs from 1 on")
+    return int(text)
 
 
 def absolute(text: str) -> str:
@@ -140,6 +154,7 @@ _READ: Mapping[str, Callable[[Any, str], Any]] = {
     "params": _assignments,
     "total": _seconds,
     "ladder": lambda value, option: ladder(",".join(map(str, [value] if isinstance(value, (int, float)) else value))) if value else Ladder(),
+    "side_by_side": lambda value, option: side_by_side(str(value)),
     "data_root": lambda value, option: absolute(str(value)),
     "out": lambda value, option: Path(value),
 }

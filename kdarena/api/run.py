@@ -120,6 +120,7 @@ def run(
     charge_teacher: bool = False,
     metrics: str | Sequence[str] = (),
     ladder: Sequence[float] = (),
+    side_by_side: str | int = "auto",
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:
@@ -134,6 +135,7 @@ def run(
         total: as ``"10m"``, or seconds.
         params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
+        side_by_side: how many runs train side by side on one device, or ``"auto"``.
         fresh: move what ``out`` has aside, and start anew.
 
     Returns:

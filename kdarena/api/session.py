@@ -123,6 +123,7 @@ def open_session(request: Request) -> Iterator[Session]:
     """A session of a request's output directory, device and workers; closed at the end, also where the command is interrupted."""
     from kdarena.arena.display import display
     from kdarena.arena.recorder import Recorder
+    from kdarena.arena.side_by_side import SideBySide
     from kdarena.engines.local import LocalEngine
     from kdarena.record.runs import Record
     from kdarena.record.store import Store
@@ -140,7 +141,8 @@ def open_session(request: Request) -> Iterator[Session]:
         )
         shown = display()
         try:
-            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers"), machine, shown)
+            side_by_side = SideBySide(request.side_by_side, machine.kind)
+            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers", side_by_side), machine, shown)
         finally:
             shown.close()
             engine.close()

@@ -43,6 +43,7 @@ class PlainDisplay:
     def __init__(self) -> None:
         self._clock = _Clock()
         self._said = time.monotonic()
+        self._said_again = ""
 
     def say(self, text: str) -> None:
         """One line for the user."""
@@ -66,6 +67,12 @@ class PlainDisplay:
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             self.say(self._clock.summary())
+
+    def again(self, job: Job, why: str) -> None:
+        """Said once for runs that had been side by side."""
+        if why != self._said_again:
+            self._said_again = why
+            self.say(f"{job.spec.task}: runs that were side by side are run again, each alone: {why}")
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -106,6 +113,11 @@ class LiveDisplay(PlainDisplay):
         self._clock.done += 1
         if isinstance(result, RunResult) and result.error:
             self.say(f"{_title(job.spec)}: {result.status}: {result.error}")
+
+    def again(self, job: Job, why: str) -> None:
+        """The row goes, too."""
+        self._running.pop(job.spec.key, None)
+        super().again(job, why)
 
     def close(self) -> None:
         """Put the terminal back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from kdarena.arena import scheduler
 from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.seed_clock import SeedClock
+from kdarena.arena.side_by_side import SideBySide
 from kdarena.board.selection import Asked
 from kdarena.engines.engine import Engine, Result, Spec
 from kdarena.execute import environment
@@ -40,6 +42,9 @@ class Display(Protocol):
     def finished(self, job: Job, result: Result) -> None:
         """A job has a result."""
 
+    def again(self, job: Job, why: str) -> None:
+        """A run that had others at its side is to be run again, alone."""
+
 
 class Recorder:
     """Runs what is asked for unless it is recorded, and records what comes of it.
@@ -51,11 +56,13 @@ class Recorder:
         trained: number of runs of this command.
     """
 
-    def __init__(self, record: Record, store: Store, engine: Engine, display: Display, teachers: Path):
+    def __init__(self, record: Record, store: Store, engine: Engine, display: Display, teachers: Path, side_by_side: SideBySide | None = None):
         """
         Args:
             teachers: folder of the teachers' checkpoints.
+            side_by_side: chooses runs that train side by side; None: none do.
         """
+        self._side_by_side = side_by_side or SideBySide(1)
         self.record, self.store, self.engine, self.display, self.teachers = record, store, engine, display, teachers
         self.recorded: dict[str, RunResult] = {}
         self.asked: dict[str, Asked] = {}
@@ -64,6 +71,7 @@ class Recorder:
             self._known.add(run.key)
             if run.result.status in LASTING:
                 self.recorded[run.key] = run.result
+                self._side_by_side.learn(run.spec, run.result)
         self._tried: dict[str, RunResult] = {}
         self.failures: dict[str, str] = {}
         self.trained = 0
@@ -89,9 +97,18 @@ class Recorder:
             recall=self._recall,
             keep=self._keep,
             admits=clock.admits if clock is not None else lambda job: True,
+            beside=partial(self._beside, clock is not None) if self._side_by_side.several else None,
             started=self.display.started,
             progress=self.display.progress,
+            again=self._again,
         )
+
+    def _again(self, job: Job, why: str) -> None:
+        self._side_by_side.part(job.spec)
+        self.display.again(job, why)
+
+    def _beside(self, in_order: bool, idle: int, job: Job, waiting: Sequence[Job]) -> list[Job]:
+        return self._side_by_side.beside(job, waiting, idle, in_order=in_order)
 
     def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
         """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded."""
@@ -101,6 +118,8 @@ class Recorder:
             profiles.extend((yield from in_parts(specs)))
 
         self.schedule([work()])
+        for spec, profile in zip(specs, profiles, strict=True):
+            self._side_by_side.learn(spec, profile)
         return profiles
 
     def log_without_run(self, spec: RunSpec, status: Status, error: str, facts: Mapping[str, str]) -> None:
@@ -147,6 +166,7 @@ class Recorder:
     def _keep_run(self, job: Job, result: RunResult) -> None:
         spec = job.spec
         assert isinstance(spec, RunSpec)
+        self._side_by_side.learn(spec, result)
         if job.latency_ms is not None and result.status in COMPLETE:
             result = replace(result, system={**result.system, "latency_ms": job.latency_ms})
         if spec.purpose == "teacher" and result.checkpoint is not None and result.weights is not None:

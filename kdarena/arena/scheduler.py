@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from kdarena.engines.engine import Engine, Result, Spec
@@ -33,6 +34,9 @@ class Job:
         return 1 + self.spec.seed if final else 0  # type: ignore[union-attr]
 
 
+Beside = Callable[[int, Job, Sequence[Job]], Collection[Job]]
+"""Chooses, where so many workers are idle, runs to train at a job's side among those that wait, in their turn."""
+
 Work = Generator[Sequence[Job], list[Result], None]
 """Yields jobs that may run at once, and is sent their results in the same order."""
 
@@ -59,6 +63,50 @@ class _Line:
         return all(job.spec.key in self.results for job in self.jobs)
 
 
+class Queue:
+    """Jobs that could start, in their turn."""
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[int, int, Job]] = []
+        self._number = count()
+        self._alone: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs)
+
+    def put(self, job: Job, *, alone: bool = False) -> None:
+        """A job that waits.
+
+        Args:
+            alone: it has to run by itself, and was admitted before.
+        """
+        if alone:
+            self._alone.add(job.spec.key)
+        heapq.heappush(self._jobs, (job.turn, next(self._number), job))
+
+    def take(self, admits: Callable[[Job], bool], beside: Beside | None, idle: int) -> list[Job]:
+        """The next job that is admitted, with those that train at its side; none where no job is.
+
+        Args:
+            idle: workers, as it is for ``beside``.
+        """
+        while self._jobs:
+            *_, first = heapq.heappop(self._jobs)
+            if first.spec.key in self._alone:
+                return [first]
+            if admits(first):
+                return [first] if beside is None else [first, *filter(admits, self._chosen(partial(beside, idle, first)))]
+        return []
+
+    def _chosen(self, choose: Callable[[Sequence[Job]], Collection[Job]]) -> list[Job]:
+        """Those that are chosen among the jobs that wait, which wait no more."""
+        waiting = [job for *_, job in sorted(self._jobs, key=lambda entry: entry[:2]) if job.spec.key not in self._alone]
+        chosen = {job.spec.key for job in choose(waiting)}
+        self._jobs = [entry for entry in self._jobs if entry[2].spec.key not in chosen]
+        heapq.heapify(self._jobs)
+        return [job for job in waiting if job.spec.key in chosen]
+
+
 def run(
     engine: Engine,
     works: Sequence[Work],
@@ -67,8 +115,10 @@ def run(
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
     admits: Callable[[Job], bool] = lambda job: True,
+    beside: Beside | None = None,
     started: Callable[[Job], None] = lambda job: None,
     progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
+    again: Callable[[Job, str], None] = lambda job, why: None,
 ) -> None:
     """Do all works. What is recorded is recalled, not run again; what is new is kept at once.
 
@@ -77,11 +127,12 @@ def run(
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         admits: asked before a job starts; a job that it says no to is left out, and what waits for it does not go on.
-        started, progress: for the terminal.
+        beside: chooses runs that train side by side; None: none do.
+        started, progress, again: for the terminal.
     """
-    queue: list[tuple[int, int, Job]] = []
-    number = count()
+    queue = Queue()
     under_way: dict[str, Job] = {}
+    busy: list[set[str]] = []  # keys of the jobs of each worker
     waiting: dict[str, list[_Line]] = {}
 
     def go_on(line: _Line) -> None:
@@ -95,7 +146,7 @@ def run(
                     continue
                 if key not in waiting:
                     waiting[key] = []
-                    heapq.heappush(queue, (job.turn, next(number), job))
+                    queue.put(job)
                 if line not in waiting[key]:
                     waiting[key].append(line)
             if not line.complete:
@@ -104,21 +155,29 @@ def run(
     for line in [_Line(work) for work in works]:
         go_on(line)
     while queue or under_way:
-        while queue and len(under_way) < engine.capacity:
-            *_, job = heapq.heappop(queue)
-            if not admits(job):
-                continue
-            under_way[job.spec.key] = job
-            started(job)
-            engine.submit(job.spec)
+        while queue and (idle := engine.capacity - len(busy)) > 0:
+            jobs = queue.take(admits, beside, idle)
+            if not jobs:
+                break  # all that was left was left out
+            for job in jobs:
+                under_way[job.spec.key] = job
+                started(job)
+            busy.append({job.spec.key for job in jobs})
+            engine.submit(*(job.spec for job in jobs))
         if not under_way:
-            break  # all that was left was left out
+            break
         for event in engine.wait(0.5):
-            if event.result is None:
+            if event.result is None and event.again is None:
                 progress(event.spec, event.progress)
                 continue
             key = event.spec.key
-            keep(under_way.pop(key), event.result)
+            job = under_way.pop(key)
+            busy = [left for keys in busy if (left := keys - {key})]
+            if event.result is None:
+                again(job, event.again or "")
+                queue.put(job, alone=True)
+                continue
+            keep(job, event.result)
             for line in waiting.pop(key):
                 line.results[key] = event.result
                 if line.complete:

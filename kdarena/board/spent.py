@@ -14,6 +14,7 @@ from typing import Any
 
 from kdarena.board.variants import Variant, average
 from kdarena.plan.board import Board
+from kdarena.record.recorded import RecordedRun
 
 MARKED = 0.05
 """A row whose steps cost so much more or less than their price, beyond the error, says so."""
@@ -41,10 +42,11 @@ UNIT = CostSpent(1.0, 0.0)
 
 
 def spent(board: Board, variant: Variant, student: Sequence[Variant]) -> dict[str, Any]:
-    """The columns of what a row's runs spent of their budget and what their steps cost: in device time where the budget is one, else as committed."""
+    """The columns of what a row's runs spent of their budget and what their steps cost: in device time where the budget is one and they did not share the
+    device, else as committed."""
     timed = board.unit == "s"
     # what --charge-teacher took from the budget was spent on the teachers
-    parts = [(run.result.spent_s if timed else run.result.committed) + board.amount - run.spec.budget.amount for run in variant.finished]
+    parts = [(run.result.spent_s if timed and not _shared(run) else run.result.committed) + board.amount - run.spec.budget.amount for run in variant.finished]
     cost = None if not timed else UNIT if variant in student else cost_spent(variant, student)
     return {
         "budget_spent": average([part / board.amount for part in parts]),
@@ -67,13 +69,18 @@ def cost_spent(variant: Variant, student: Sequence[Variant]) -> CostSpent | None
 
 
 def _seconds_a_step(variants: Iterable[Variant]) -> dict[int, float]:
-    """Device seconds of a mean step by seed."""
+    """Device seconds of a mean step by seed, of the runs that had their device for themselves."""
     seconds: dict[int, float] = {}
     for variant in variants:
         for run in variant.finished:
-            if run.result.steps and run.result.spent_s > 0:
+            if run.result.steps and run.result.spent_s > 0 and not _shared(run):
                 seconds.setdefault(run.spec.seed, run.result.spent_s / run.result.steps)
     return seconds
+
+
+def _shared(run: RecordedRun) -> bool:
+    """Whether a run shared its device with others, so that what its steps took depends on them too. On a CPU each has its turn."""
+    return run.spec.device != "cpu" and run.result.system.get("together", 1) > 1
 
 
 def price_note(row: Mapping[str, Any]) -> str | None:

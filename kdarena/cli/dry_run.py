@@ -53,6 +53,8 @@ def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list
         f"final runs: {len(runnable)} methods x {seeds} seeds {which}",
         f"controls: the student alone at {shares} of the budget with each setting that it has final runs of, {seeds} seeds each",
     ]
+    if request.side_by_side is not None:
+        lines.append(f"side by side: {request.side_by_side} runs on a device (--side-by-side {request.side_by_side})")
     if request.ladder.factors:
         lines.append(
             f"ladder: {', '.join(f'{factor:g}' for factor in request.ladder.factors)} budgets of a run, of {_climbers(request, len(runnable))}, {seeds} seeds each"

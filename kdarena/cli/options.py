@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from kdarena.api.arguments import Typed, absolute, amount, choice, ladder, names
+from kdarena.api.arguments import Typed, absolute, amount, choice, ladder, names, side_by_side
 from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
 
@@ -70,6 +70,15 @@ REQUEST: Mapping[str, Any] = {
     ),
     "seeds": Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="Number of final runs of each setting; default 5.")],
     "workers": Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Runs at the same time; default: one a core or GPU.")],
+    "side_by_side": Annotated[
+        int | None,
+        typer.Option(
+            "--side-by-side",
+            parser=side_by_side,
+            metavar="auto|N",
+            help="Runs that train side by side on one device; auto: one on a CPU, on a GPU as many as its memory holds, 16 at most.",
+        ),
+    ],
     "device": Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:INDEX or mps.")],
     "precision": _choice("--precision", ("auto", "fp32", "bf16"), "Number format of the training; auto: bf16 where it is faster."),
     "capture": _choice("--capture", ("auto", "on", "off"), "Whether a step is captured once and replayed; auto: on CUDA."),

@@ -25,6 +25,7 @@ from pathlib import Path
 from kdarena.engines.death import count_in, killed_for_memory, status_of_exit
 from kdarena.engines.descendants import kill_descendants
 from kdarena.engines.engine import Event, Spec, answer_from, failed, to_message
+from kdarena.plan.spec import Status
 
 SILENCE_LIMIT = 300.0
 """Seconds without a message after which a job counts as an endless loop. A run reports its progress at least every few steps."""
@@ -41,17 +42,20 @@ STOP_LIMIT = 5.0
 
 @dataclass
 class _Worker:
-    """A worker's process, and the job that it has.
+    """A worker's process, and the jobs that it has.
 
     Attributes:
-        memory: what :func:`kdarena.engines.death.killed_for_memory` said when the job was submitted.
+        jobs: those without a result, by their keys.
+        several: whether they were submitted to train side by side.
+        memory: what :func:`kdarena.engines.death.killed_for_memory` said when they were submitted.
         silent: whether it was killed since it gave no sign of life.
     """
 
     device: str
     process: subprocess.Popen[bytes]
     buffer: bytearray = field(default_factory=bytearray)
-    spec: Spec | None = None
+    jobs: dict[str, Spec] = field(default_factory=dict)
+    several: bool = False
     last_message: float = 0.0
     memory: tuple[Path, int] | None = None
     silent: bool = False
@@ -109,19 +113,20 @@ class LocalEngine:
         self._devices = list(devices)
         self._workers: list[_Worker] = []
 
-    def submit(self, spec: Spec) -> None:
-        """Give a job to an idle worker, starting a new one where fewer than ``capacity`` live."""
-        for dead in [worker for worker in self._workers if worker.spec is None and worker.process.poll() is not None]:
+    def submit(self, *specs: Spec) -> None:
+        """Give a job, or runs of one task to train side by side, to an idle worker, starting a new one where fewer than ``capacity`` live."""
+        for dead in [worker for worker in self._workers if not worker.jobs and worker.process.poll() is not None]:
             self._remove(dead)
-        idle = next((worker for worker in self._workers if worker.spec is None), None)
+        idle = next((worker for worker in self._workers if not worker.jobs), None)
         if idle is None:
             if len(self._workers) >= self.capacity:
                 raise RuntimeError("no idle worker")
             idle = self._start(self._free_device())
-        idle.spec, idle.last_message, idle.memory = spec, time.monotonic(), killed_for_memory(idle.process.pid)
+        idle.jobs, idle.several = {spec.key: spec for spec in specs}, len(specs) > 1
+        idle.last_message, idle.memory = time.monotonic(), killed_for_memory(idle.process.pid)
         assert idle.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # wait() notices a worker that died
-            idle.process.stdin.write((json.dumps(to_message(spec)) + "\n").encode())
+            idle.process.stdin.write((json.dumps([to_message(spec) for spec in specs]) + "\n").encode())
             idle.process.stdin.flush()
 
     def wait(self, seconds: float) -> list[Event]:
@@ -136,7 +141,7 @@ class LocalEngine:
                 events.extend(self._remove(dead))
         now = time.monotonic()
         for worker in self._workers:
-            if worker.spec is not None and not worker.silent and now - worker.last_message > self._silence_limit:
+            if worker.jobs and not worker.silent and now - worker.last_message > self._silence_limit:
                 worker.silent = True
                 kill_descendants(worker.process.pid)  # as long as they can be told from others
                 worker.process.kill()
@@ -192,22 +197,24 @@ class LocalEngine:
         return events
 
     def _answered(self, worker: _Worker, line: bytes) -> list[Event]:
-        """What a line of a worker says; a worker whose line is not an answer to its job is not trusted with another."""
-        spec = worker.spec
-        if spec is None:
+        """What a line of a worker says; a worker whose line is not an answer to one of its jobs is not trusted with another."""
+        if not worker.jobs:
             self._drop(worker)
             return []
         try:
-            event, last = answer_from(spec, line)
+            events, last = answer_from(worker.jobs, line)
+            if not worker.several and any(event.again is not None for event in events):
+                raise ValueError("a run that was alone asks to be run again alone")
         except ValueError as error:
             self._drop(worker)
             problem = f"the worker's answer was dropped: {error}; does the plugin start processes, or write where it has not opened a file?"
-            return [Event(spec, result=failed(spec, "error", problem))]
-        if event.result is not None:
-            worker.spec = None
-            if last:
-                self._drop(worker)
-        return [event]
+            return _lost(worker, "error", problem)
+        for event in events:
+            if event.result is not None or event.again is not None:
+                del worker.jobs[event.spec.key]
+        if last:
+            self._drop(worker)
+        return events
 
     def _drop(self, worker: _Worker) -> int:
         """End a worker; returns its exit code."""
@@ -222,13 +229,19 @@ class LocalEngine:
             worker.process.wait(STOP_LIMIT)
         hung = worker.process.poll() is None
         code = self._drop(worker)
-        if worker.spec is None:
-            return []
         if hung:
-            return [Event(worker.spec, result=failed(worker.spec, "error", "the worker closed its output and did not end"))]
+            return _lost(worker, "error", "the worker closed its output and did not end")
         ran_out = worker.memory is not None and (count_in(worker.memory[0]) or 0) > worker.memory[1]
         status, error = status_of_exit(code, silent=self._silence_limit if worker.silent else None, memory_ran_out=ran_out)
-        return [Event(worker.spec, result=failed(worker.spec, status, error))]
+        return _lost(worker, status, error)
+
+
+def _lost(worker: _Worker, status: Status, error: str) -> list[Event]:
+    """What becomes of the jobs of a worker that can't go on. Of several runs any may have been the reason: each is run again, alone, and the one that
+    was the reason fails there."""
+    if worker.several:
+        return [Event(spec, again=error) for spec in worker.jobs.values()]
+    return [Event(spec, result=failed(spec, status, error)) for spec in worker.jobs.values()]
 
 
 def worker_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:

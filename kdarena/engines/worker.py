@@ -1,14 +1,13 @@
 """A worker: a persistent child process that executes one job after another on one device.
 
-It is given its settings, and then reads one job a line from standard input. It answers on the descriptor that was its standard
-output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
+It is given its settings, and then reads lines from standard input: a list of one job, or of several runs that train side by side. It answers on the
+descriptor that was its standard output (``last`` where it can't take another job); whatever a plugin prints goes to standard error, so that it can't spoil
 an answer. When its standard input closes, the parent is gone, and it ends at once with all processes of its group
 and all that it has started.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import os
@@ -45,65 +44,54 @@ def main(settings: Mapping[str, Any]) -> None:
     """Serve jobs until standard input closes; the settings are those of :class:`kdarena.engines.local.LocalEngine`."""
     answers = Answers(os.dup(1))
     os.dup2(2, 1)
-    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    jobs: queue.Queue[list[dict[str, Any]]] = queue.Queue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
 
     import torch
 
+    from kdarena.engines.carried_out import answers_to
     from kdarena.engines.engine import spec_from
     from kdarena.engines.loaded import LoadedCode
-    from kdarena.engines.state import State, note_of
-    from kdarena.execute.execute import execute, execute_profile
+    from kdarena.engines.state import State
     from kdarena.execute.workspace import Workspace
-    from kdarena.plan.spec import RunResult, RunSpec
 
+    if settings["device"].startswith("cuda"):
+        torch.cuda.set_device(settings["device"])
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
     for name in USED_BY_PLUGINS:
         importlib.import_module(name)
-    state = State()
+    state, code = State(), LoadedCode()
+
+    def notes(method: str) -> tuple[str, ...]:
+        """What the row of the method's run says of the code that it has loaded."""
+        return code.notes(method, workspace.plugin_files)
+
+    def turned(method: str) -> list[str]:
+        notes(method)  # now, while it is known whose code it is
+        return state.changes()
+
     workspace = Workspace(
         teachers=Path(settings["teachers"]),
         output=Path(settings["output"]),
         data_root=settings["data_root"],
         plugin_paths=settings["plugin_paths"],
         device=settings["device"],
-        report=lambda progress: answers.send({"progress": progress}),
+        report=lambda key, progress: answers.send({"progress": progress, "key": key}),
         loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing
         replaced=state.replaced,
+        turned=turned,
     )
-    code = LoadedCode()
-    while True:
-        spec = spec_from(jobs.get())
-        result = execute(spec, workspace) if isinstance(spec, RunSpec) else execute_profile(spec, workspace)
-        notes = code.notes(spec.method, workspace.plugin_files)  # also of a profile: what it loaded is not loaded again by a run
-        if isinstance(result, RunResult):
-            result = dataclasses.replace(result, notes=(*result.notes, *notes))
-        changes = state.changes()
-        if changes and isinstance(result, RunResult):
-            result = dataclasses.replace(result, notes=(*result.notes, note_of(changes)))
-        last = bool(changes) or (result.status == "error" and poisoned(settings["device"]))
-        if last:  # once this process has ended, nobody can tell what it has started
-            kill_descendants(os.getpid())
-        answers.send({"result": dataclasses.asdict(result), "last": last})
-        if last:
-            return
+    last = False
+    while not last:
+        for message in answers_to([spec_from(job) for job in jobs.get()], workspace, notes, state.changes):
+            last = bool(message.get("last"))
+            if last:  # once this process has ended, nobody can tell what it has started
+                kill_descendants(os.getpid())
+            answers.send(message)
 
 
-def poisoned(device: str) -> bool:
-    """Whether a kernel that failed has made this process useless: after an assertion on a GPU every later call there fails."""
-    import torch
-
-    if not device.startswith("cuda"):
-        return False
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return True
-    return False
-
-
-def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
+def _read(jobs: queue.Queue[list[dict[str, Any]]]) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
     kill_descendants(os.getpid())

@@ -1,4 +1,4 @@
-"""``RunSpec -> RunResult``: build, train, evaluate, on one device, touching nothing but a checkpoint file.
+"""``RunSpec -> RunResult``: build, train, evaluate, on one device, one run or several side by side, touching nothing but checkpoint files.
 
 Neither MLflow nor Optuna is imported here, so that a machine with torch and pluggy alone can execute runs.
 """
@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,15 +18,18 @@ import torch
 from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
-from kdarena.execute import environment, memory
+from kdarena.execute import environment
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.learning_curve import learning_curve
+from kdarena.execute.memory import Memory
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.plain_build import plain_build
 from kdarena.execute.profile import profile
 from kdarena.execute.scores import check_given, check_trained, further_scores, scores
 from kdarena.execute.start import EXTRA, Seen
+from kdarena.execute.together import Blocks, Group, take_turns
 from kdarena.execute.train import Training
+from kdarena.execute.turns import OwnTime
 from kdarena.execute.workspace import Workspace, new_run, student_maker
 from kdarena.method.contract import Phase
 from kdarena.method.declaration import REFERENCE
@@ -38,7 +41,7 @@ from kdarena.plan.spec import RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.lock import auxiliary_drawn
-from kdarena.tracks.measure import Stopwatch
+from kdarena.tracks.measure import Stopwatch, finish
 from kdarena.tracks.samples import PackedSamples, packed
 from kdarena.tracks.subsample import sampled
 from kdarena.tracks.values import Split
@@ -49,31 +52,45 @@ OURS = (Diverged, MethodError, NotApplicable, NotFinite, Replaced, TeacherChange
 
 def execute(spec: RunSpec, workspace: Workspace) -> RunResult:
     """Train and evaluate one run. Whatever goes wrong becomes a status; only ``KeyboardInterrupt`` passes."""
-    started = time.perf_counter()
+    ((_, result),) = execute_together([spec], workspace)
+    return result
+
+
+def execute_together(specs: Sequence[RunSpec], workspace: Workspace) -> Iterator[tuple[RunSpec, RunResult]]:
+    """Train and evaluate runs of one task side by side: one block of steps of each in turn, each result as soon as its run ends.
+
+    What a run gives is what it gives alone. One that fails ends alone; where memory runs out, those that have not ended begin anew, half as many at a time.
+
+    Raises:
+        Disturbed: see :func:`kdarena.execute.together.take_turns`; never where there is one run.
+    """
+    return take_turns(specs, workspace, partial(_blocks, workspace))
+
+
+def _blocks(workspace: Workspace, spec: RunSpec, group: Group) -> Blocks:
     try:
-        memory.forget_peak(torch.device(workspace.device))
         if spec.purpose == "given":
             return _score_given(spec, workspace)
-        execution = _Execution(spec, workspace)
-        result = execution(started)
+        execution = _Execution(spec, workspace, group)
+        result = yield from execution.blocks()
         return replace(result, outside=execution.outside())
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
 
 class _Execution:
-    def __init__(self, spec: RunSpec, workspace: Workspace):
-        self.spec, self.workspace = spec, workspace
+    def __init__(self, spec: RunSpec, workspace: Workspace, group: Group):
+        self.own_time = OwnTime()
+        self.spec, self.workspace, self.group = spec, workspace, group
         self.task = workspace.task_of(spec)
         self.plugin = workspace.plugin(spec.method, spec.source)
         self.new_student = student_maker(self.task, workspace, spec)
         self.deployed = self.new_student(0)  # now, before a hook can change anything that it is made by
         self.evaluation_s = self.curve_s = 0.0
-        self.processor_started = time.process_time()
-        if workspace.report is not None:
-            self.task.alive = partial(workspace.report, 1.0)
+        self.report = partial(workspace.report, spec.key) if workspace.report is not None else None
 
-    def __call__(self, started: float) -> RunResult:
+    def blocks(self) -> Blocks:
+        """Build, then the training block by block, then evaluation."""
         spec, task = self.spec, self.task
         steps = commit(spec.costs, spec.budget.amount, least=1 if spec.purpose == "control" else MINIMUM_STEPS)
         self.plain = plain_build(spec, task, self.workspace)
@@ -84,11 +101,21 @@ class _Execution:
         self._check_schedule(phases)
         with self.hooks.clock.of(HARNESS):
             seen.scheduled(len(phases))
-        build_s = time.perf_counter() - started
         places = spec.curve.places if spec.curve else ()
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report, seen=seen, places=places)
+        training = Training(
+            self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.report, seen=seen, places=places, device_time=self.group.device_time
+        )
+        finish(task.device)  # what building has left with the worker's task may be read by others
+        build_s = self.own_time.wall
+        with self.own_time.paused(), self.hooks.away():
+            yield
+        for _ in training.blocks():
+            with self.own_time.paused():
+                yield
         status: Status = "done"
-        trained = training()
+        trained = training.trained
+        if self.report is not None:
+            task.alive = partial(self.report, 1.0)
         with self.hooks.clock.of(HARNESS):
             run.check_teachers()
             self.hooks.check_student(run)
@@ -120,9 +147,10 @@ class _Execution:
                 "build_s": build_s,
                 "evaluation_s": self.evaluation_s,
                 **({"curve_s": self.curve_s} if curve else {}),
-                "total_s": time.perf_counter() - started,
-                "peak_memory_mib": memory.peak_mib(task.device),
-                "processor_s": time.process_time() - self.processor_started,
+                "total_s": self.own_time.wall,
+                "processor_s": self.own_time.processor,
+                "together": float(self.group.size),
+                **self.group.memory.taken(),
                 **self._overlap(),
             },
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
@@ -217,7 +245,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
     try:
         task = workspace.task_of(spec)
         plugin = workspace.plugin(spec.method, spec.source)
-        stopwatch = Stopwatch(task.device)
+        memory, stopwatch = Memory(task.device), Stopwatch(task.device)
         stopwatch.start()
         seed_everything(spec.seed)
         alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
@@ -226,10 +254,10 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             lambda: new_run(STUDENT, task, workspace, alone),
             timed=spec.timed,
             random=random.Random(derive(0, "progress", spec.key)),
-            alive=lambda: workspace.report(0.0) if workspace.report is not None else None,
+            alive=lambda: workspace.report(spec.key, 0.0) if workspace.report is not None else None,
         )
         _, run = new_run(STUDENT, task, workspace, alone)
-        deployed = run.new_student()
+        deployed, taken = run.new_student(), memory.taken()
         return CostProfile(
             key=spec.key,
             phases=tuple(measures),
@@ -239,6 +267,8 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             latency_ms=task.latency_ms(deployed),
             parameters=parameter_count(deployed),
             environment=environment.of_device(task.device),
+            own_memory_mib=taken.get("own_memory_mib"),
+            free_memory_mib=taken.get("free_memory_mib"),
         )
     except Exception as error:
         return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=_status_of(error), error=one_line(error))

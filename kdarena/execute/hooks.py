@@ -58,6 +58,12 @@ class Hooks:
         self.loss: Callable[[Step], Terms] = self._resolve_loss()
         self._student: dict[str, tuple[int, ...]] | None = None
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Other runs of the same process have their turn: what they take or leave running is theirs."""
+        with self.clock.paused(), self._running.ignored():
+            yield
+
     def release(self) -> None:
         """Drop the method's instance: what it does as it goes belongs to it too. The hooks can't be called any more."""
         with self.clock.of("__del__"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kdarena.tracks.ahead import THREAD
 
@@ -24,6 +26,16 @@ class LeftRunning:
         """Those that are at work now and were not, a few words each."""
         threads = [f"thread {thread.name!r}" for thread in new_threads(self._threads)]
         return threads + [child for child in running_children() if child not in self._children]
+
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """What begins within it is not compared."""
+        threads, children = frozenset(threading.enumerate()), frozenset(running_children())
+        try:
+            yield
+        finally:
+            self._threads |= frozenset(threading.enumerate()) - threads
+            self._children |= frozenset(running_children()) - children
 
 
 def new_threads(known: frozenset[threading.Thread]) -> list[threading.Thread]:

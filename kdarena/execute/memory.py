@@ -1,4 +1,4 @@
-"""The peak of memory of one run in a worker that serves many."""
+"""What runs take of a device's memory, in a worker that serves many."""
 
 from __future__ import annotations
 
@@ -6,23 +6,35 @@ import contextlib
 import re
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 
-def forget_peak(device: torch.device) -> None:
-    """Each run has a peak of its own, where the machine can tell."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+class Memory:
+    """The peak of memory from when this is made, where the machine can tell."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what earlier runs have left is free
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_reserved(device)
+            self._free, _ = torch.cuda.mem_get_info(device)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def taken(self) -> Mapping[str, float]:
+        """In MiB: ``peak_memory_mib`` of a GPU's own memory, else of the process; on a GPU also ``own_memory_mib``, what was reserved in addition to what was
+        before, and ``free_memory_mib``, what was free then."""
+        if self._device.type != "cuda":
+            return {"peak_memory_mib": _peak_of_process()}
+        own = torch.cuda.max_memory_reserved(self._device) - self._before
+        return {"peak_memory_mib": torch.cuda.max_memory_allocated(self._device) / 2**20, "own_memory_mib": own / 2**20, "free_memory_mib": self._free / 2**20}
 
 
-def peak_mib(device: torch.device) -> float:
-    """MiB at most since then: of a GPU's own memory, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+def _peak_of_process() -> float:
     with contextlib.suppress(OSError):
         held = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
         if held is not None:

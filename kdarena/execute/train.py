@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from kdarena.errors import Diverged
+from kdarena.execute.device_time import DeviceTime
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.start import Seen
@@ -20,7 +22,6 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
 from kdarena.plan.spec import PhaseCost, PhaseRecord
-from kdarena.tracks.measure import Stopwatch
 from kdarena.tracks.values import Batch
 
 STRIDE = 50
@@ -54,6 +55,7 @@ class Training:
         report: Callable[[float], None] | None = None,
         seen: Seen | None = None,
         places: Sequence[float] = (),
+        device_time: DeviceTime | None = None,
     ):
         """
         Args:
@@ -61,6 +63,7 @@ class Training:
             report: called on the stride with the progress of the budget.
             seen: looks at the run between its charged steps.
             places: parts of the budget at which the student's weights are kept, in ascending order.
+            device_time: of all runs that train side by side with this one; None: of this one alone.
         """
         self.hooks, self.run, self.phases, self.costs = hooks, run, phases, costs
         self.amount = amount
@@ -68,6 +71,7 @@ class Training:
         self._seen = seen
         self._reported = time.monotonic()
         self._places = list(places)
+        self._device_time = device_time or DeviceTime(run.task.device)
         self.kept: list[tuple[int, State]] = []
         """Steps taken, and the student's weights then, for each place that was reached."""
         self.spent = 0.0
@@ -78,36 +82,46 @@ class Training:
 
     def __call__(self) -> Trained:
         """Train; raises :class:`Diverged` with the step and the term where a loss is not finite."""
+        for _ in self.blocks():
+            pass
+        return self.trained
+
+    def blocks(self) -> Iterator[None]:
+        """Train block by block: waits after each, when its steps are given to the device and their losses not looked at yet, so that other runs can give
+        it theirs meanwhile. Raises as a call does."""
         previous: dict[str, BoundUpdate] = {}
         steps = list(share_out(self.costs, self.amount))
         for position, phase in enumerate(self.phases):
-            previous = self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
+            previous = yield from self._phase(phase, self.costs[position], steps[position], previous, last=position == len(self.phases) - 1)
             if self.trained.phases[-1].ended_early:
                 # what it leaves is shared out anew; else the committed numbers remain, which a second rounding would change
                 steps[position + 1 :] = share_out(self.costs[position + 1 :], self.amount - self.spent)
-        return self.trained
+        self.trained.seconds = self._device_time.seconds(self)
 
     def student_updates(self) -> int:
         """Steps of an optimiser so far on the parameters of the network that is the student now, in whatever phases and roles it was trained."""
         return sum(updates.of(self.run.learner.student) for updates in self._updates)
 
-    def _phase(self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool) -> dict[str, BoundUpdate]:
+    def _phase(
+        self, phase: Phase, cost: PhaseCost, steps: int, previous: dict[str, BoundUpdate], *, last: bool
+    ) -> Generator[None, None, dict[str, BoundUpdate]]:
         stepper, batches = begin_phase(self.hooks, self.run, phase, previous, self._augmented, self._after)
         self._look_at_run(lambda seen: seen.begins(phase.name))
         stop_when = None if last else phase.stop_when
         ended_early = False
         done = 0
         while done < steps and not ended_early:
-            block = min(STRIDE - done % STRIDE, steps - done)
-            end = done + block
+            end = min(done - done % STRIDE + STRIDE, steps)
             while done < end:
                 until = min(end, done + self._steps_to_next_place(cost))
-                with self.hooks.guard("loss" if phase.process is None else "process"), self._charged():
+                with self._charged(phase):
                     self._block(stepper, batches, cost, done, until, steps)
-                    if until == end:
-                        self._look(stepper, phase)
                 done = until
                 self._keep_student()
+            with self.hooks.away():
+                yield
+            with self._charged(phase):
+                self._look(stepper, phase)
             self._look_at_run(lambda seen: seen.asked(stepper.strangers))
             self._tell()
             if stop_when is not None and done < steps:
@@ -159,8 +173,10 @@ class Training:
         self._reported = time.monotonic()
         self._report(min(1.0, self.spent / self.amount))
 
-    def _charged(self) -> _Clock:
-        return _Clock(self)
+    @contextmanager
+    def _charged(self, phase: Phase) -> Iterator[None]:
+        with self.hooks.guard("loss" if phase.process is None else "process"), self._device_time.charged(self):
+            yield
 
     def _look(self, stepper: Stepper, phase: Phase) -> None:
         """Bring the losses of the last steps to the host: one synchronisation; find the first that is not finite."""
@@ -177,20 +193,6 @@ class Training:
             self.trained.curves.setdefault(name, []).append((self.steps, float(values.mean())))
         if worst is not None:
             raise Diverged(base + worst[0], worst[1], worst[2])
-
-
-class _Clock:
-    """Adds the device time of a block to what the training spent."""
-
-    def __init__(self, training: Training):
-        self.training = training
-        self.stopwatch = Stopwatch(training.run.task.device)
-
-    def __enter__(self) -> None:
-        self.stopwatch.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.training.trained.seconds += self.stopwatch.stop()
 
 
 def begin_phase(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from kdarena.files import digest_of
 from kdarena.method.declaration import Method, TeacherSpec
 from kdarena.method.discovery import find, listing
 from kdarena.method.findings import Known
+from kdarena.method.origin import module_of_file
 from kdarena.method.plugin import STUDENT, Plugin
 from kdarena.method.run import Run
 from kdarena.params import Params, make_params
@@ -42,9 +44,11 @@ class Workspace:
         data_root: of the tasks' data.
         plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
-        report: called with the progress of a run now and then.
+        report: called with the key and the progress of a run now and then.
         loaded: called when a task was loaded, before any code of a method runs on it.
         replaced: what a run has replaced of the functions that score it, a few words each.
+        turned: called with a run's method after each turn that it had among others; says what the process has that is not as it was before any method's
+            code ran, a few words each.
         plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
         code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
     """
@@ -54,9 +58,10 @@ class Workspace:
     data_root: str | None = None
     plugin_paths: Sequence[str] = ()
     device: str = "cpu"
-    report: Callable[[float], None] | None = None
+    report: Callable[[str, float], None] | None = None
     loaded: Callable[[], None] = lambda: None
     replaced: Callable[[], Sequence[str]] = tuple
+    turned: Callable[[str], Sequence[str]] = lambda method: ()
     plain_builds: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     code: str = field(default_factory=harness_digest)
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
@@ -115,7 +120,7 @@ class Workspace:
         if name == STUDENT.name:
             return STUDENT
         self._listed = self._listed or listing(self.plugin_paths, try_out=False)
-        self._forget_plugins()
+        self.take_plugin_modules()
         loaded = find(name, self._listed, source)
         if loaded is None or loaded.error is not None:
             raise UserError(f"plugin {name!r} can't be loaded in the worker: {loaded.error if loaded else 'it is not there'}")
@@ -123,14 +128,25 @@ class Workspace:
             raise UserError(f"the code of plugin {name!r} changed while the arena ran; start the command again")
         return loaded
 
-    def _forget_plugins(self) -> None:
-        """Drop the modules that plugins are made of, so that the next import begins with fresh ones; those that the harness has loaded too stay."""
+    def take_plugin_modules(self) -> Mapping[str, ModuleType]:
+        """Drop the modules that plugins are made of, so that the next import begins with fresh ones; those that the harness has loaded too stay.
+
+        Returns:
+            what was dropped, by name: of a run that will go on.
+        """
+        return {name: sys.modules.pop(name) for name in self._plugin_modules() if name in sys.modules}
+
+    def put_plugin_modules(self, modules: Mapping[str, ModuleType]) -> None:
+        """Make those of a run that goes on the only ones again."""
+        self.take_plugin_modules()
+        sys.modules.update(modules)
+
+    def _plugin_modules(self) -> Iterator[str]:
         files = {name: file for listed in self._listed for name, file in listed.source.files.items()}
         # a package with compiled code often can't be loaded twice into a process
         compiled = {name.partition(".")[0] for name, file in files.items() if file.suffix != ".py"}
-        for name in files:
-            if name not in self._kept and name.partition(".")[0] not in compiled:
-                sys.modules.pop(name, None)
+        yield from (name for name in files if name not in self._kept and name.partition(".")[0] not in compiled)
+        yield from (module_of_file(listed.origin) for listed in self._listed if listed.origin.is_file)
 
     @property
     def plugin_files(self) -> frozenset[str]:

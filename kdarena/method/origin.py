@@ -66,8 +66,7 @@ def load(origin: Origin) -> Any:
     """
     if not origin.is_file:
         return importlib.metadata.EntryPoint(origin.name, origin.target, GROUP).load()
-    # a name that no import statement can mean, so that a file never shadows a package
-    module_name = f"kdarena plugin file {hashlib.sha256(os.fsencode(origin.target)).hexdigest()[:12]}"
+    module_name = module_of_file(origin)
     specification = importlib.util.spec_from_file_location(module_name, origin.target)
     if specification is None or specification.loader is None:
         raise ImportError(f"{origin.target} is no Python file: its name does not end in .py")
@@ -79,6 +78,11 @@ def load(origin: Origin) -> Any:
         sys.modules.pop(module_name, None)
         raise
     return module
+
+
+def module_of_file(origin: Origin) -> str:
+    """Name of the module that a plugin's file becomes: one that no import statement can mean, so that a file never shadows a package."""
+    return f"kdarena plugin file {hashlib.sha256(os.fsencode(origin.target)).hexdigest()[:12]}"
 
 
 @contextlib.contextmanager

@@ -98,6 +98,7 @@ class CostProfile:
         latency_ms: median time of one sample through the deployed student.
         status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
         error: why it is not done.
+        own_memory_mib, free_memory_mib: on a GPU what the method and the plain student took together, and what was free before; None elsewhere.
     """
 
     key: str
@@ -110,6 +111,8 @@ class CostProfile:
     status: str = "done"
     error: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    own_memory_mib: float | None = None
+    free_memory_mib: float | None = None
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CostProfile:

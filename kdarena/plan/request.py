@@ -44,6 +44,7 @@ class Request:
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
+        side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         out: the output directory.
     """
 
@@ -70,6 +71,7 @@ class Request:
     yes: bool = False
     ladder: Ladder = field(default_factory=Ladder)
     swept: str | None = None
+    side_by_side: int | None = None
     out: Path = Path("kdarena-out")
 
     @property

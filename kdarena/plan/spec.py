@@ -170,14 +170,15 @@ class RunResult:
         curves: per name of a term (``train/ce``) or metric (``validation/top1``, on a part of validation) a list of (step, value).
         phases: what each phase got.
         committed: committed steps times profiled costs, in the budget's unit.
-        spent_s: measured device time of the charged steps in seconds (:class:`kdarena.tracks.measure.Stopwatch`): information, never a budget.
+        spent_s: measured device time of the charged steps in seconds (:class:`kdarena.tracks.measure.DeviceClock`), of a run among several its part of
+            theirs: information, never a budget.
         outside: device seconds of the method outside its charged steps, by hook, less what the plain student takes there.
         steps, samples, flops: trained, seen, counted.
         student_updates: steps of an optimiser on the deployed student's own parameters.
         taken: what the method learned from in addition to labels, as it was seen to be taken: ``pool teacher``, ``own teacher``, ``auxiliary data``,
             ``teacher's weights``.
         parameters: of the deployed student.
-        system: peak memory, processor time, build and evaluation seconds and the like.
+        system: peak memory, processor time, build and evaluation seconds and the like; ``together``: how many runs trained side by side.
         environment: versions, device, threads, precision.
         checkpoint: file name of the exported student, relative to the directory that the engine was given, or None.
         weights: digest of that file, by which a teacher is addressed and a student is verified, or None.

@@ -176,14 +176,14 @@ def test_a_database_that_older_versions_kept_trials_in_may_be_lost(undisturbed):
     assert (out / "optuna.db").read_text() == "overwritten"
 
 
-def test_the_board_does_not_depend_on_the_number_of_workers(undisturbed, tmp_path):
-    kdarena("run", *COMMON, "--workers", 1, "--out", tmp_path / "out")
+def test_the_board_does_not_depend_on_the_number_of_workers_nor_on_that_of_runs_side_by_side(undisturbed, tmp_path):
+    kdarena("run", *COMMON, "--workers", 1, "--side-by-side", 2, "--out", tmp_path / "out")
     assert board(tmp_path / "out") == board(undisturbed[0])
 
 
 def test_a_command_killed_in_the_middle_goes_on_to_the_same_board(undisturbed, tmp_path):
     out = tmp_path / "out"
-    arguments = [sys.executable, "-m", "kdarena", "run", *COMMON, "--workers", "2", "--out", str(out)]
+    arguments = [sys.executable, "-m", "kdarena", "run", *COMMON, "--workers", "2", "--side-by-side", "2", "--out", str(out)]
     total = len(recorded(undisturbed[0]))
     for target in (total // 4, total // 2):
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -16,11 +16,12 @@ class FakeEngine:
 
     def __init__(self, capacity, order):
         self.capacity, self.order = capacity, random.Random(order)
-        self.under_way, self.most, self.submitted = [], 0, []
+        self.under_way, self.most, self.submitted, self.groups = [], 0, [], []
 
-    def submit(self, one):
-        self.under_way.append(one)
-        self.submitted.append(one.key)
+    def submit(self, *specs):
+        self.under_way += specs
+        self.submitted += [one.key for one in specs]
+        self.groups.append([(one.method, one.seed) for one in specs])
         self.most = max(self.most, len(self.under_way))
 
     def wait(self, seconds):
@@ -92,3 +93,50 @@ def test_a_job_that_two_works_ask_for_is_run_once():
     scheduler.run(engine, [same(log), same(log)], recall=lambda one: None, keep=lambda job, result: None)
     assert len(engine.submitted) == 1
     assert len(log) == 2
+
+
+KEEP = {"recall": lambda one: None, "keep": lambda job, result: None}
+
+
+def seeds(method, log, count=4):
+    log.append([result.status for result in (yield [Job(spec(method, seed), "default") for seed in range(count)])])
+
+
+def of_one_method(idle, first, waiting):
+    return [job for job in waiting if job.spec.method == first.spec.method]
+
+
+def test_what_is_chosen_to_be_beside_a_job_is_given_to_its_worker_and_the_next_one_waits_for_all_of_them():
+    engine, log = FakeEngine(1, 0), []
+    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, beside=of_one_method)
+    assert engine.groups == [[("a", seed) for seed in range(4)], [("b", seed) for seed in range(4)]]
+    assert log == [["done"] * 4] * 2
+
+
+def test_with_two_workers_two_groups_are_under_way():
+    engine, log = FakeEngine(2, 0), []
+    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, beside=of_one_method)
+    assert engine.most == 8
+
+
+def test_a_run_that_is_not_admitted_is_in_no_group():
+    engine = FakeEngine(1, 0)
+    scheduler.run(engine, [seeds("a", [])], **KEEP, beside=of_one_method, admits=lambda job: job.spec.seed != 2)
+    assert engine.groups == [[("a", 0), ("a", 1), ("a", 3)]]
+
+
+def test_runs_that_have_to_be_run_again_are_so_once_each_alone():
+    class Breaks(FakeEngine):
+        def wait(self, seconds):
+            one = self.under_way[0]
+            if len(self.groups) == 1 and one.seed > 0:
+                self.under_way.clear()
+                return [Event(spec("a", seed), again="it was killed") for seed in range(1, 4)]
+            return super().wait(seconds)
+
+    engine, log, said = Breaks(1, 0), [], []
+    engine.order.randrange = lambda count: 0
+    scheduler.run(engine, [seeds("a", log)], **KEEP, beside=of_one_method, again=lambda job, why: said.append((job.spec.seed, why)))
+    assert engine.groups == [[("a", 0), ("a", 1), ("a", 2), ("a", 3)], [("a", 1)], [("a", 2)], [("a", 3)]]
+    assert said == [(seed, "it was killed") for seed in range(1, 4)]
+    assert log == [["done"] * 4]

@@ -50,6 +50,14 @@ def test_the_student_is_read_in_its_default_setting_where_it_has_that(synthetic)
     assert rows([*student(synthetic)[:2], *tuned, *taught(synthetic, 2.0, 2.0)])["kd"]["cost_spent"] == pytest.approx(2.0)
 
 
+def test_of_runs_that_shared_a_gpu_no_time_is_compared_and_of_runs_that_shared_a_core_it_is(synthetic):
+    together = {"system": {"latency_ms": 0.5, "together": 3.0}}
+    on_gpu = rows([*student(synthetic, device="cuda"), *taught(synthetic, 1.0, 1.0, 1.0, device="cuda", **together)])["kd"]
+    assert (on_gpu["cost_spent"], on_gpu["status"], on_gpu["budget_spent"]) == (None, "done", pytest.approx(1.0))
+    on_cpu = rows([*student(synthetic), *taught(synthetic, 2.0, 2.0, 2.0, **together)])["kd"]
+    assert on_cpu["cost_spent"] == pytest.approx(2.0)
+
+
 def test_where_the_budget_is_no_time_no_time_is_compared(synthetic):
     flop = {"budget": Budget(60.0, "flop"), "committed": 59.0}
     row = rows([*student(synthetic, **flop), *taught(synthetic, 9.0, 9.0, 9.0, **flop)])["kd"]

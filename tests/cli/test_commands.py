@@ -31,6 +31,7 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["run", "--precision", "fp8"], "--precision 'fp8'"),
         (["run", "--capture", "on", "--device", "cpu"], "--capture on: steps are captured on CUDA alone"),
         (["run", "--capture", "always"], "--capture 'always'"),
+        (["run", "--side-by-side", "0"], "--side-by-side '0'"),
         (["run", "--protocol", "wished"], "--protocol 'wished'"),
         (["run", "--plugin-path", "none.py"], "none.py: no such file"),
         (["run", "--tasks", "cifar100", "--budget", "1epochs"], "--data-root"),
@@ -219,12 +220,14 @@ def test_each_paper_runs_on_its_own_track_where_all_methods_do_and_wherever_it_h
     [
         ([], "tuning: 1.5 budgets of a run for each method"),
         (["--untuned"], "tuning: none"),
-        (["--both"], "5 seeds with default and tuned settings"),
+        (["--both", "--side-by-side", "3"], "5 seeds with default and tuned settings"),
         (["--budget", "1e12flop", "--tuning-budget", "5e12flop"], "tuning: 5e+12flop for each method"),
     ],
 )
 def test_a_dry_run_says_how_methods_are_tuned(kdarena, arguments, says):
-    assert says in kdarena("run", "--plugins", "kd", "--tasks", "digits", "--dry-run", *arguments).stdout
+    printed = kdarena("run", "--plugins", "kd", "--tasks", "digits", "--dry-run", *arguments).stdout
+    assert says in printed
+    assert ("side by side: 3 runs on a device" in printed) is ("--side-by-side" in arguments)
 
 
 @pytest.mark.parametrize(

@@ -235,13 +235,13 @@ def test_what_is_not_the_answer_to_its_job_is_dropped_and_the_worker_with_it(sta
 
 def test_an_answer_is_that_of_its_own_job(folder):
     job = spec("innocent", folder)
-    event, last = answer_from(job, b'{"result": {"key": "%s", "status": "done"}, "last": true}' % job.key.encode())
+    (event,), last = answer_from({job.key: job}, b'{"result": {"key": "%s", "status": "done"}, "last": true}' % job.key.encode())
     assert (event.result.key, last) == (job.key, True)
     with pytest.raises(ValueError, match="the result of another job"):
-        answer_from(job, b'{"result": {"key": "0", "status": "done"}}')
+        answer_from({job.key: job}, b'{"result": {"key": "0", "status": "done"}}')
     for line in (b"", b"[1]", b'{"result": 3}', b'{"result": {"key": 1}}', b"\xff", b'{"progress": "half"}'):
         with pytest.raises(ValueError, match="is no answer of a worker"):
-            answer_from(job, line)
+            answer_from({job.key: job}, line)
 
 
 def asleep(engine, folder, method="sleeps"):

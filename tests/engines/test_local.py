@@ -9,7 +9,7 @@ from engines.tools import result_of
 
 from kdarena.engines.engine import spec_from, to_message
 from kdarena.engines.local import ALLOCATOR, LocalEngine, worker_environment
-from kdarena.engines.worker import poisoned
+from kdarena.execute.together import poisoned
 from kdarena.method.discovery import discover
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
 from kdarena.tracks import find_card
@@ -50,7 +50,7 @@ variants = (
     make("leaves", lambda: os._exit(3)),
     make("memory", memory),
     make("raises", lambda: 1 / 0),
-    make("poisons", lambda: setattr(sys.modules["kdarena.engines.worker"].poisoned, "__code__", (lambda device: True).__code__) or 1 / 0),
+    make("poisons", lambda: setattr(sys.modules["kdarena.execute.together"].poisoned, "__code__", (lambda device: True).__code__) or 1 / 0),
 )
 """
 
