@@ -41,6 +41,7 @@ def board_of(run: RecordedRun) -> Board:
         code=spec.code,
         data=spec.data,
         reference=spec.reference or "",
+        compiled=spec.compiled,
     )
 
 

@@ -26,6 +26,7 @@ from kdarena.plan.machine import device_name
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
+from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.lock import training_view
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Setting, Split
@@ -45,6 +46,7 @@ class Workspace:
         loaded: called when a task was loaded, before any code of a method runs on it.
         replaced: what a run has replaced of the functions that score it, a few words each.
         plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
+        made_up: whether tasks are loaded over made-up data.
         code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
     """
 
@@ -57,6 +59,7 @@ class Workspace:
     loaded: Callable[[], None] = lambda: None
     replaced: Callable[[], Sequence[str]] = tuple
     plain_builds: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    made_up: bool = False
     code: str = field(default_factory=harness_digest)
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     _data: dict[str, str] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Workspace:
             self._references.clear()
             self.plain_builds.clear()
             card, before = find_card(name, self.data_root), set(sys.modules)
-            setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
+            setting = Setting(torch.device(self.device), precision, self.data_root, self.made_up)  # type: ignore[arg-type]
             try:
                 self._tasks[name, precision] = load_task(card, setting)
             except (OSError, ValueError) as error:
@@ -179,6 +182,8 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
+    if spec.compiled:
+        view.call = Compiled(view.card.recipe.batch_size)
     run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)
     return Hooks(plugin, params, task.device), run
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Place = tuple[str, str, str, str, str, str, int, str, str, str]
-"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code and data: what a board shares with its trials
-and its ladder of shorter budgets."""
+Place = tuple[str, str, str, str, str, str, int, str, str, str, bool]
+"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data and whether networks are compiled: what a board shares
+with its trials and its ladder of shorter budgets."""
 
 
 @dataclass(frozen=True, order=True)
@@ -18,6 +18,7 @@ class Board:
         code: digest of the harness's code that can change a number.
         reference: digest of the reference teacher's weights, since other teachers make other tasks; empty for a skipped run,
             which is on every board of its task.
+        compiled: whether networks are called compiled.
     """
 
     task: str
@@ -32,8 +33,10 @@ class Board:
     code: str
     data: str
     reference: str = ""
+    compiled: bool = False
 
     @property
     def place(self) -> Place:
         """The board without its budget and its reference."""
-        return self.task, self.unit, self.protocol, self.device, self.device_name, self.precision, self.threads, self.torch, self.code, self.data
+        machine = (self.device, self.device_name, self.precision, self.threads, self.torch, self.code)
+        return self.task, self.unit, self.protocol, *machine, self.data, self.compiled

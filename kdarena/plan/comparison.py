@@ -26,7 +26,10 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
             "methods": {entrant.method.name: [entrant.plugin.source, dict(entrant.params), dict(entrant.recipe)] for entrant in entrants},
             "budget": [*amounts, request.seeds, request.total, request.both],
             "scope": request.scope or "all",
-            "conditions": [conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol],
+            "conditions": [
+                *(conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol),
+                *(["compiled"] if conditions.compiled else []),
+            ],
             # not its path: its weights are in the keys of what is trained with it
             "teacher": [request.teacher_checkpoint is not None, request.charge_teacher],
         }

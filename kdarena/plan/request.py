@@ -42,6 +42,7 @@ class Request:
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
+        compile: ``auto``: call student and teachers compiled where that pays; ``off``: never.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         out: the output directory.
     """
@@ -67,6 +68,7 @@ class Request:
     metrics: tuple[str, ...] = ()
     yes: bool = False
     ladder: Ladder = field(default_factory=Ladder)
+    compile: Literal["auto", "off"] = "auto"
     swept: str | None = None
     out: Path = Path("kdarena-out")
 

@@ -106,6 +106,7 @@ class RunSpec:
         code: digest of the harness's code that can change a number (:func:`kdarena.plan.code.harness_digest`).
         metric_groups: further metrics that the user asked for, by group.
         curve: where its learning curve is measured; None: nowhere.
+        compiled: whether its networks are called compiled.
     """
 
     task: str
@@ -131,6 +132,7 @@ class RunSpec:
     code: str = ""
     metric_groups: tuple[str, ...] = ()
     curve: CurvePlan | None = None
+    compiled: bool = False
 
     @property
     def key(self) -> str:

@@ -35,6 +35,7 @@ def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping
         precision=conditions.precision,
         **conditions.platform,
         timed=timed,
+        compiled=conditions.compiled,
     )
 
 
@@ -71,6 +72,7 @@ def run_spec(
         reference=teacher_keys[REFERENCE],
         start=teacher_keys[REFERENCE] if conditions.card.start == "teacher" else None,
         metric_groups=conditions.metrics if purpose in ("final", "control") else (),
+        compiled=conditions.compiled,
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,

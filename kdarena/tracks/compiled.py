@@ -1,0 +1,88 @@
+"""Compiled calls of networks. The networks stay as they are: their names, modes and hooks, what is exported, and what copies them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from kdarena.errors import described
+
+VARIANTS = 64
+"""Compiled versions that torch keeps: of each architecture in either mode, and of the lengths of sequences; from then on calls are not compiled."""
+
+
+Call = Callable[[nn.Module, Tensor, Mapping[str, Any]], Any]
+"""Calls a network with its inputs and named arguments."""
+
+
+def plain_call(network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> Any:
+    """What a network answers."""
+    return network(inputs, **arguments)
+
+
+class Compiled:
+    """Calls networks compiled by torch; one that can't be compiled is called as it is, and so are batches of another size than a training step's.
+
+    What is compiled is a call, by a function that takes the network as an argument, so that networks of one architecture share it and none is kept alive.
+    A network is tried at its first call, forwards and backwards, before any step depends on it.
+
+    Args:
+        batch_size: of a training step.
+        backend: of torch's compiler.
+
+    Attributes:
+        notes: which networks could not be compiled, one line each.
+    """
+
+    def __init__(self, batch_size: int, backend: str = "inductor"):
+        import torch._dynamo
+
+        self._batch_size = batch_size
+        torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
+        self._call = torch.compile(plain_call, backend=backend)
+        self._works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+        self.notes: list[str] = []
+
+    def __call__(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> Any:
+        """What the network answers."""
+        # a compiled call shows no operations to what counts them or looks at them
+        if len(inputs) != self._batch_size or torch._C._len_torch_dispatch_stack():
+            return network(inputs, **arguments)
+        if network not in self._works:
+            self._works[network] = self._tried(network, inputs, arguments)
+        return self._call(network, inputs, arguments) if self._works[network] else network(inputs, **arguments)
+
+    def _tried(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> bool:
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            with _untouched(network, inputs.device):
+                answers = [leaf for leaf in tree_leaves(self._call(network, inputs, arguments)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+                if answers:
+                    total = torch.stack([answer.float().sum() for answer in answers]).sum()
+                    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+                    torch.autograd.grad(total, learned, allow_unused=True)
+        except TorchDynamoException as error:
+            note = f"{type(network).__name__} is not compiled: {described(error)[:200]}"
+            self.notes += [] if note in self.notes else [note]
+            return False
+        return True
+
+
+@contextmanager
+def _untouched(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """What a call changes is put back: buffers, and torch's generators."""
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
