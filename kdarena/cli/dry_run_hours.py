@@ -63,7 +63,12 @@ def _print_task(request: Request, known: Known, machine: Machine) -> None:
     several = f"{devices} devices" if devices > 1 else "one device"
     print(paragraph(f"{name}: a rough estimate for {several}, {model}{', which this machine does not have' if machine.elsewhere else ''}"))
     gain, taken = known.rate.gain(known.way, SIDE_BY_SIDE), hours(request, known.task, rule)
-    for line in [*_sources(known), _student(known), _side_by_side(known, gain), *(f"{method} does not run: {reason}" for method, reason in known.unfit.items())]:
+    for line in [
+        *_sources(known),
+        _student(known),
+        _side_by_side(known, gain),
+        *(f"{method} does not run: {reason}" for method, reason in known.unfit.items()),
+    ]:
         print(paragraph(f"  {line}"))
     print_table(_methods(request, known, taken))
     print_table(_parts(request, known, taken, gain, devices))

@@ -11,7 +11,6 @@ from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
 
-
 COMPILED_FROM = 600.0
 """Seconds of a run from which on compiling pays on CUDA: it takes the first steps of each method about half a minute."""
 

@@ -58,7 +58,7 @@ class StatedRate:
         most = self.images.get((way, SIDE_BY_SIDE))
         if most is None or together <= 1:
             return 1.0
-        return (most / self.images[way, 1]) ** min(1.0, math.log(together) / math.log(SIDE_BY_SIDE))
+        return float((most / self.images[way, 1]) ** min(1.0, math.log(together) / math.log(SIDE_BY_SIDE)))
 
 
 STATED = (
@@ -67,8 +67,8 @@ STATED = (
         "NVIDIA H100",
         "2026-11-27",
         64,
-        1.0,
-        2.0,
+        15_617_851_392.0,
+        31_714_312_192.0,
         {
             ("eager", 1): 3322.0,
             ("captured", 1): 21948.0,
@@ -82,8 +82,8 @@ STATED = (
         "NVIDIA H100",
         "2026-11-27",
         64,
-        1.0,
-        2.0,
+        67_882_057_728.0,
+        206_511_276_032.0,
         {("compiled", 1): 6574.0, ("compiled and captured", 1): 36089.0, ("compiled and captured", SIDE_BY_SIDE): 52731.0},
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from kdarena.errors import described
+from kdarena.tracks.capture import Capture
 
 VARIANTS = 64
 """Compiled versions that torch keeps: of each architecture in either mode, and of the lengths of sequences; from then on calls are not compiled."""
@@ -59,16 +60,17 @@ class Compiled:
         return self._call(network, inputs, arguments) if self._works[network] else network(inputs, **arguments)
 
     def _tried(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> bool:
-        from torch._dynamo.exc import TorchDynamoException
-
         try:
-            with _untouched(network, inputs.device):
+            # in a capture of its own, so that the one under way, if any, meets the first step as empty as every other
+            with _untouched(network, inputs.device), Capture(network):
                 answers = [leaf for leaf in tree_leaves(self._call(network, inputs, arguments)) if isinstance(leaf, Tensor) and leaf.requires_grad]
                 if answers:
                     total = torch.stack([answer.float().sum() for answer in answers]).sum()
                     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
                     torch.autograd.grad(total, learned, allow_unused=True)
-        except TorchDynamoException as error:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of a backward pass also what the compiler itself raises; what the network raises, a plain call raises again
             note = f"{type(network).__name__} is not compiled: {described(error)[:200]}"
             self.notes += [] if note in self.notes else [note]
             return False
