@@ -87,14 +87,15 @@ def _of_trainings(trainings: Sequence[TeacherSpec], conditions: Conditions, time
 
 
 def _untrained_teachers(specs: Sequence[TeacherSpec], card: TaskCard, folder: Path, data_root: str | None, made_up: bool) -> dict[TeacherSpec, str]:
-    """Checkpoints of teachers as they are initialised, by the keys that name them."""
+    """Checkpoints of teachers as they are initialised; returns their digests, which name them."""
     from kdarena.tracks.checkpoints import save
     from kdarena.tracks.values import Setting
 
     task = card.load(card, Setting(data_root=data_root, made_up=made_up))
     folder.mkdir(parents=True)
     keys = {}
-    for number, spec in enumerate(specs):
-        keys[spec] = f"untrained{number}"
-        save(task.new_network(card.architecture(spec.architecture), dropout=spec.dropout), folder / f"{keys[spec]}.safetensors")
+    for spec in specs:
+        unnamed = folder / "unnamed"
+        keys[spec] = save(task.new_network(card.architecture(spec.architecture), dropout=spec.dropout), unnamed)
+        unnamed.rename(folder / f"{keys[spec]}.safetensors")
     return keys

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from kdarena.arena.display import display
-from kdarena.arena.known_costs import Known, known_costs
+from kdarena.arena.known_costs import STUDENT, Known, known_costs
 from kdarena.board.screen import Column, numbers
 from kdarena.cli.output import paragraph, print_table
 from kdarena.errors import UserError
@@ -66,13 +66,14 @@ def _print_task(request: Request, known: Known, machine: Machine) -> None:
     for line in [
         *_sources(known),
         _student(known),
+        _a_run(request, known),
         _side_by_side(known, gain),
         *(f"{method} does not run: {reason}" for method, reason in known.unfit.items()),
     ]:
         print(paragraph(f"  {line}"))
     print_table(_methods(request, known, taken))
     print_table(_parts(request, known, taken, gain, devices))
-    print(paragraph(f"{name}: about {spoken(taken.total(gain, devices))} on {several}; {_eager(request, known, devices)}"))
+    print(paragraph(f"{name}: about {_said(taken.total(gain, devices))} on {several}; {_eager(request, known, devices)}"))
 
 
 def _sources(known: Known) -> list[str]:
@@ -90,6 +91,16 @@ def _student(known: Known) -> str:
         f"{step}, not measured here but stated: kd on {rate.task} took {rate.images[way, 1]:.0f} images a second, {way}, "
         f"on one {rate.device} ({rate.day}); in proportion to operations"
     )
+
+
+def _a_run(request: Request, known: Known) -> str:
+    """What a run takes."""
+    task, budget = known.task, request.budget
+    assert budget is not None
+    seconds = sorted(task.seconds(name, budget) for name in task.costs)
+    if budget.currency in ("s", "se"):
+        return f"a run of {budget} takes every method the same time, that of {sum(task.steps(STUDENT, budget))} steps of the student: {spoken(seconds[-1])}"
+    return f"a run of {budget} takes {spoken(seconds[0])} to {spoken(seconds[-1])}, by its method"
 
 
 def _side_by_side(known: Known, gain: float) -> str:
@@ -120,7 +131,7 @@ def _parts(request: Request, known: Known, taken: Hours, gain: float, devices: i
     """A row for each part of the command."""
     methods, seeds = len(known.task.costs), request.seeds or DEFAULT_SEEDS
     parts = [
-        (f"{len(known.task.teachers)} teachers", taken.teachers, gain),
+        (f"{len(known.task.teachers)} teacher{'' if len(known.task.teachers) == 1 else 's'}", taken.teachers, gain),
         (f"cost profiles of {methods} methods", taken.profiles, 1.0),
         (f"tuning of {methods} methods", sum(taken.tuning.values()), gain),
         (f"final runs of {methods} methods, {seeds} seeds each, and the controls", sum(taken.finals.values()), gain),
@@ -138,7 +149,13 @@ def _eager(request: Request, known: Known, devices: int) -> str:
     slower = known.rate.images[known.rate.way(known.way), 1] / known.rate.images[known.rate.way("eager"), 1]
     task = replace(known.task, student_s=slower * known.task.student_s)
     # a budget in seconds stays what it is, and buys fewer steps
-    return f"with steps taken one by one by Python, and no runs side by side, about {spoken(hours(request, task, rule_of('cuda')).total(1.0, devices))}"
+    return f"with steps taken one by one by Python, and no runs side by side, about {_said(hours(request, task, rule_of('cuda')).total(1.0, devices))}"
+
+
+def _said(seconds: float) -> str:
+    """A time in hours, as it is compared with another."""
+    value = seconds / 3600
+    return f"{value:.2g} hours" if value < 10 else f"{value:.0f} hours"
 
 
 def _in_hours(seconds: Iterable[float]) -> list[str]:

@@ -21,7 +21,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]  # a checkout that is not installed
 
-from benchmarks.gpu_loops import Absent, hand_captured_step, public_loop  # noqa: E402
+from benchmarks.gpu_loops import Absent, hand_captured_step, made_up_images, public_loop  # noqa: E402
 from benchmarks.gpu_steps import harness_steps, one_after_the_other, student_steps  # noqa: E402
 from kdarena.tracks.classification.task import ClassificationTask  # noqa: E402
 from kdarena.tracks.values import Setting  # noqa: E402
@@ -80,8 +80,8 @@ def rows_of(pair: str, device: torch.device, batch: int, seconds: float, loaders
         except torch.OutOfMemoryError:
             return Row(pair, name, reason="out of memory")
         finally:
-            gc.collect()
             if device.type == "cuda":
+                gc.collect()
                 torch.cuda.empty_cache()
 
     yield row(PUBLIC, 1, lambda: public_loop(plain, loaders))
@@ -130,11 +130,10 @@ def ratios_of(pair: str, rows: Sequence[Row]) -> list[Ratio]:
 
 def _task(pair: str, device: torch.device, batch: int, precision: str) -> ClassificationTask:
     from kdarena.tracks import find_card
-    from kdarena.tracks.classification.data import made_up_cifar
 
     card = find_card(f"cifar100:{pair}")
     card = dataclasses.replace(card, recipe=dataclasses.replace(card.recipe, batch_size=batch))
-    return ClassificationTask(card, Setting(device, precision), made_up_cifar("cifar100"))  # type: ignore[arg-type]
+    return ClassificationTask(card, Setting(device, precision), made_up_images())  # type: ignore[arg-type]
 
 
 def _precision(device: torch.device) -> str:
@@ -172,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error(f"--device {given.device}: no CUDA device is visible here; use --device cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # as a worker trains there
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     started, lines, missed = time.perf_counter(), [], False
     for pair in given.pairs.split(","):

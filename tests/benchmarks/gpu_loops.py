@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena.tracks.classification.data import made_up_cifar
+from kdarena.tracks.classification.data import DataSet, made_up_cifar
 from kdarena.tracks.classification.task import ClassificationTask
 
 TEMPERATURE, WEIGHT = 4.0, 0.9
@@ -23,11 +24,17 @@ class Absent(Exception):
     """A row can't be measured here; says why."""
 
 
+@functools.cache
+def made_up_images() -> DataSet:
+    """Random images in CIFAR-100's shape and number."""
+    return made_up_cifar("cifar100")
+
+
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Made-up CIFAR-100 as PIL images with the standard augmentation, transformed one by one on the CPU."""
 
     def __init__(self) -> None:
-        self._data = made_up_cifar("cifar100")
+        self._data = made_up_images()
         self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in (self._data.mean, self._data.std))
 
     def __len__(self) -> int:

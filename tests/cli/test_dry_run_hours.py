@@ -29,7 +29,7 @@ def test_a_command_for_a_gpu_that_is_not_here_is_estimated_in_hours_without_data
     assert "a rough estimate for one device, NVIDIA H100, which this machine does not have" in said
     assert "step costs of 2 methods: counted: operations of a step over those of the student's" in said
     assert "not measured here but stated: kd on cifar100:resnet56-resnet20 took 21948 images a second, captured, on one NVIDIA H100" in said
-    for part in ("1 teachers", "cost profiles of 2 methods", "tuning of 2 methods", "final runs of 2 methods, 6 seeds each, and the controls", "total"):
+    for part in ("1 teacher", "cost profiles of 2 methods", "tuning of 2 methods", "final runs of 2 methods, 6 seeds each, and the controls", "total"):
         assert part in said
     assert list(tmp_path.iterdir()) == []
     assert "its data are not here" in done.stderr
