@@ -23,6 +23,7 @@ from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import load_digits
 from kdarena.tracks.classification.task import ClassificationTask
+from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.values import Setting
 
 DIGITS = find_card("digits")
@@ -80,6 +81,32 @@ def test_bf16_trains_with_losses_in_fp32(bench):
     assert result.status == "done"
     assert result.environment["precision"] == "bf16"
     assert result.metrics["test/top1"] > 20
+
+
+@pytest.fixture
+def _compiled_eagerly(monkeypatch):
+    """Networks are traced by torch's compiler and run as they are."""
+    monkeypatch.setattr(workspace, "Compiled", lambda batch_size: Compiled(batch_size, backend="eager"))
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_compiled_eagerly")
+def test_a_compiled_run_gives_what_a_plain_one_gives_and_has_a_key_of_its_own(bench):
+    compiled, plain = execute(student(compiled=True), bench), execute(student(), bench)
+    assert compiled.status == "done"
+    assert (compiled.weights, compiled.metrics, compiled.notes) == (plain.weights, plain.metrics, ())
+    assert compiled.key != plain.key
+
+
+def test_a_run_whose_networks_can_not_be_compiled_goes_on_without_and_says_so(bench, monkeypatch):
+    def backend(graph, inputs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(workspace, "Compiled", lambda batch_size: Compiled(batch_size, backend=backend))
+    compiled, plain = execute(student(compiled=True), bench), execute(student(), bench)
+    assert compiled.weights == plain.weights
+    assert ["no compiler here" in note for note in compiled.notes] == [True]
 
 
 def test_the_environment_names_versions_and_device(bench):
