@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 from torch import nn
 
 from kdarena.errors import UserError
+from kdarena.execute.compile_ahead import compile_ahead
 from kdarena.execute.hooks import Hooks
 from kdarena.files import digest_of
 from kdarena.method.declaration import Method, TeacherSpec
@@ -43,7 +45,7 @@ class Workspace:
         plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
         report: called with the progress of a run now and then.
-        loaded: called when a task was loaded, before any code of a method runs on it.
+        loaded: called when a task was loaded, or its networks were compiled ahead, before any code of a method runs on it.
         replaced: what a run has replaced of the functions that score it, a few words each.
         plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
         made_up: whether tasks are loaded over made-up data.
@@ -65,6 +67,7 @@ class Workspace:
     _data: dict[str, str] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
     _kept: set[str] = field(default_factory=lambda: set(sys.modules))
+    _compiled: WeakSet[Task] = field(default_factory=WeakSet)
     _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
 
     def task_of(self, spec: RunSpec | ProfileSpec) -> Task:
@@ -89,6 +92,10 @@ class Workspace:
             if spec.task not in self._data:
                 self._data[spec.task] = task.card.digest(self.data_root)
             _expect(f"the data of task {spec.task}", spec.data, self._data[spec.task])
+        if spec.compiled and task not in self._compiled:
+            compile_ahead(task)
+            self._compiled.add(task)
+            self.loaded()
         return task
 
     def task(self, name: str, precision: str) -> Task:
@@ -183,7 +190,7 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
     if spec.compiled:
-        view.call = Compiled(view.card.recipe.batch_size)
+        view.call = Compiled(task.card.recipe.batch_size)
     run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)
     return Hooks(plugin, params, task.device), run
 

@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 from kdarena.errors import described
 from kdarena.tracks.capture import Capture
 
+BACKEND = "inductor"
+"""Of torch's compiler."""
 VARIANTS = 64
 """Compiled versions that torch keeps: of each architecture in either mode, and of the lengths of sequences; from then on calls are not compiled."""
 
@@ -35,18 +37,18 @@ class Compiled:
 
     Args:
         batch_size: of a training step.
-        backend: of torch's compiler.
+        backend: of torch's compiler; None: :data:`BACKEND`.
 
     Attributes:
         notes: which networks could not be compiled, one line each.
     """
 
-    def __init__(self, batch_size: int, backend: str = "inductor"):
+    def __init__(self, batch_size: int, backend: str | None = None):
         import torch._dynamo
 
         self._batch_size = batch_size
         torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
-        self._call = torch.compile(plain_call, backend=backend)
+        self._call = torch.compile(plain_call, backend=backend or BACKEND)
         self._works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
         self.notes: list[str] = []
 
