@@ -26,8 +26,8 @@ from kdarena.tracks.card import TaskCard
 
 SAID = {
     "measured": "measured on such a device, in the record",
-    "counted": "counted: operations of a step over those of the student's",
-    "assumed": f"assumed: {STEP_COST:g} steps of the student, since nothing is known",
+    "counted": "by counted operations, over those of the student's step",
+    "assumed": f"assumed to be {STEP_COST:g}, since nothing is known",
 }
 
 
@@ -64,7 +64,7 @@ def _print_task(request: Request, known: Known, machine: Machine) -> None:
     print(paragraph(f"{name}: a rough estimate for {several}, {model}{', which this machine does not have' if machine.elsewhere else ''}"))
     gain, taken = known.rate.gain(known.way, SIDE_BY_SIDE), hours(request, known.task, rule)
     for line in [
-        *_sources(known),
+        _sources(known),
         _student(known),
         _a_run(request, known),
         _side_by_side(known, gain),
@@ -76,10 +76,11 @@ def _print_task(request: Request, known: Known, machine: Machine) -> None:
     print(paragraph(f"{name}: about {_said(taken.total(gain, devices))} on {several}; {_eager(request, known, devices)}"))
 
 
-def _sources(known: Known) -> list[str]:
-    """Where the costs of steps come from, the most trusted first."""
+def _sources(known: Known) -> str:
+    """Where the costs of steps come from."""
     found = [costs.source for costs in known.task.costs.values()]
-    return [f"step costs of {found.count(source)} methods: {SAID[source]}" for source in SOURCES if source in found]
+    parts = [f"of {found.count(source)} methods {SAID[source]}" for source in SOURCES if source in found]
+    return f"step costs in steps of the student, the most trusted first: {'; '.join(parts)}"
 
 
 def _student(known: Known) -> str:
@@ -134,7 +135,7 @@ def _parts(request: Request, known: Known, taken: Hours, gain: float, devices: i
         (f"{len(known.task.teachers)} teacher{'' if len(known.task.teachers) == 1 else 's'}", taken.teachers, gain),
         (f"cost profiles of {methods} methods", taken.profiles, 1.0),
         (f"tuning of {methods} methods", sum(taken.tuning.values()), gain),
-        (f"final runs of {methods} methods, {seeds} seeds each, and the controls", sum(taken.finals.values()), gain),
+        (f"final runs: {methods} methods x {seeds} seeds, controls", sum(taken.finals.values()), gain),
     ]
     together = [(seconds / gained / devices) for _, seconds, gained in parts]
     return [
@@ -155,6 +156,8 @@ def _eager(request: Request, known: Known, devices: int) -> str:
 def _said(seconds: float) -> str:
     """A time in hours, as it is compared with another."""
     value = seconds / 3600
+    if value < 1:
+        return spoken(seconds)
     return f"{value:.2g} hours" if value < 10 else f"{value:.0f} hours"
 
 

@@ -27,9 +27,9 @@ def test_a_command_for_a_gpu_that_is_not_here_is_estimated_in_hours_without_data
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "a rough estimate for one device, NVIDIA H100, which this machine does not have" in said
-    assert "step costs of 2 methods: counted: operations of a step over those of the student's" in said
+    assert "the most trusted first: of 2 methods by counted operations, over those of the student's step" in said
     assert "not measured here but stated: kd on cifar100:resnet56-resnet20 took 21948 images a second, captured, on one NVIDIA H100" in said
-    for part in ("1 teacher", "cost profiles of 2 methods", "tuning of 2 methods", "final runs of 2 methods, 6 seeds each, and the controls", "total"):
+    for part in ("1 teacher", "cost profiles of 2 methods", "tuning of 2 methods", "final runs: 2 methods x 6 seeds, controls", "total"):
         assert part in said
     assert list(tmp_path.iterdir()) == []
     assert "its data are not here" in done.stderr
@@ -62,4 +62,4 @@ def test_without_a_budget_the_dry_run_says_what_it_said_before(kdarena, tmp_path
 def test_operations_are_counted_by_workers_over_made_up_data(kdarena, tmp_path):
     done = kdarena(*[argument.replace("resnet56-resnet20", "resnet20-resnet8") for argument in COMMAND], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "step costs of 2 methods: counted" in done.stdout
+    assert "of 2 methods by counted operations" in done.stdout
