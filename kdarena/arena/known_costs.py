@@ -35,7 +35,7 @@ class Recorded:
 
     Attributes:
         phases: by method, as profiled on a device of the kind where there are such, else on another.
-        on_device: methods that were profiled on a device of the kind.
+        on_device: methods whose time was measured on a device of the kind.
         student_s: seconds of a step of the plain student on it.
         device_name: its model.
     """
@@ -57,7 +57,7 @@ def recorded_costs(runs: Sequence[RecordedRun], card: TaskCard, entrants: Sequen
     name = there[-1].spec.device_name if there else device_name
     there = [run for run in there if run.spec.device_name == name]
     on_device = {entrant.method.name: costs for entrant in entrants if (costs := _last(there, entrant))}
-    timed = {method for method, costs in on_device.items() if measured(costs) is not None}
+    timed = {method for method, costs in on_device.items() if measured(costs, "measured") is not None}
     anywhere = {entrant.method.name: costs for entrant in entrants if (costs := _last(of_task, entrant))}
     return Recorded({**anywhere, **on_device}, frozenset(timed), _student_seconds(there), name)
 
@@ -148,7 +148,7 @@ def _way(request: Request, task: DeviceTask) -> Way:
 
 def _step_costs(found: Recorded, phases: Mapping[str, tuple[PhaseCost, ...]], entrant: Entrant, student_flops: float) -> StepCosts:
     name = entrant.method.name
-    known = measured(found.phases[name]) if name in found.on_device else None
+    known = measured(found.phases[name], "measured" if name in found.on_device else "elsewhere") if name in found.phases else None
     return known or (counted(phases[name], student_flops) if name in phases else assumed())
 
 

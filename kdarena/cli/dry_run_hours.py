@@ -19,13 +19,14 @@ from kdarena.plan.levels import DEFAULT_SEEDS
 from kdarena.plan.machine import Machine
 from kdarena.plan.profile_rule import rule_of
 from kdarena.plan.request import Request
-from kdarena.plan.stated_rates import SIDE_BY_SIDE
+from kdarena.plan.stated_rates import LEAST_PART, SIDE_BY_SIDE
 from kdarena.record.recorded import RecordedRun
 from kdarena.record.runs import Record
 from kdarena.tracks.card import TaskCard
 
 SAID = {
     "measured": "measured on such a device, in the record",
+    "elsewhere": "measured on another device, in the record",
     "counted": "by counted operations, over those of the student's step",
     "assumed": f"assumed to be {STEP_COST:g}, since nothing is known",
 }
@@ -90,7 +91,7 @@ def _student(known: Known) -> str:
     rate, way = known.rate, known.rate.way(known.way)
     return (
         f"{step}, not measured here but stated: kd on {rate.task} took {rate.images[way, 1]:.0f} images a second, {way}, "
-        f"on one {rate.device} ({rate.day}); in proportion to operations"
+        f"on one {rate.device} ({rate.day}); in proportion to operations, {LEAST_PART:g} of that step at least"
     )
 
 

@@ -20,9 +20,10 @@ from kdarena.plan.specs import TEACHER_SHARE
 from kdarena.plan.tuning import TRIAL_SHARE, TUNING_SHARE
 from kdarena.tracks.card import TaskCard
 
-Source = Literal["measured", "counted", "assumed"]
-"""Where the cost of a method's steps comes from, the most trusted first: measured on a device of the kind, its operations over the student's, neither."""
-SOURCES: tuple[Source, ...] = ("measured", "counted", "assumed")
+Source = Literal["measured", "elsewhere", "counted", "assumed"]
+"""Where the cost of a method's steps comes from, the most trusted first: measured on a device of the kind, measured on another, its operations over the
+student's, none of them."""
+SOURCES: tuple[Source, ...] = ("measured", "elsewhere", "counted", "assumed")
 LEAST_COST = 0.01
 """Of a step, in steps of the plain student: one without counted operations takes time as well."""
 
@@ -157,11 +158,11 @@ def counted(phases: Sequence[PhaseCost], student_flops: float) -> StepCosts:
     return StepCosts(tuple(replace(phase, cost=max(phase.flops / student_flops, LEAST_COST), relative=None, error=None) for phase in phases), "counted")
 
 
-def measured(phases: Sequence[PhaseCost]) -> StepCosts | None:
-    """Costs as they were measured; None where time was not."""
+def measured(phases: Sequence[PhaseCost], source: Source) -> StepCosts | None:
+    """Costs as they were measured on some device; None where time was not."""
     if any(phase.relative is None for phase in phases):
         return None
-    return StepCosts(tuple(replace(phase, cost=max(phase.relative or 0.0, LEAST_COST)) for phase in phases), "measured")
+    return StepCosts(tuple(replace(phase, cost=max(phase.relative or 0.0, LEAST_COST)) for phase in phases), source)
 
 
 def assumed() -> StepCosts:

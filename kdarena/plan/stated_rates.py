@@ -17,6 +17,8 @@ NEXT_BEST: Mapping[Way, tuple[Way, ...]] = {
     "compiled and captured": ("compiled and captured", "captured"),
 }
 """The rates that are taken for a way, the first that is stated."""
+LEAST_PART = 0.1
+"""Of the measured step, that a step of the smallest student is taken to need; this is not measured."""
 SIDE_BY_SIDE = 8
 """Runs that share a GPU in the rates of several."""
 
@@ -46,8 +48,9 @@ class StatedRate:
         return next(way for way in NEXT_BEST[wanted] if (way, 1) in self.images)
 
     def student_seconds(self, flops: float, wanted: Way) -> float:
-        """Seconds of a step of a student of so many operations, alone on the GPU: in proportion to its operations."""
-        return self.batch / self.images[self.way(wanted), 1] * flops / self.kd_flops
+        """Seconds of a step of a student of so many operations, alone on the GPU: in proportion to them, but a small step is one of many small kernels."""
+        step = self.batch / self.images[self.way(wanted), 1]
+        return step * max(flops / self.kd_flops, LEAST_PART)
 
     def gain(self, wanted: Way, together: int) -> float:
         """How many times as fast so many runs side by side end as one after the other; 1 where that was not measured.

@@ -77,12 +77,20 @@ def test_costs_that_were_measured_on_such_a_device_are_taken_first(entrants, cou
     assert counted["methods"] == []
 
 
-def test_a_record_of_a_cpu_gives_the_operations_and_no_time(entrants, counted, recorded):
+def test_costs_that_were_measured_on_another_device_come_next_and_say_nothing_of_a_student_s_step(entrants, counted, recorded):
     given = {"device": "cpu", "device_name": "a CPU"}
-    found = known(entrants, [recorded("student", 0.2, int(1e10), **given), recorded("kd", 0.7, int(2.5e10), **given)])
+    found = known(entrants, [recorded("student", 0.002, int(1e10), **given), recorded("kd", 0.0056, int(2.5e10), **given)])
+    assert found.task.costs["kd"].source == "elsewhere"
+    assert found.task.costs["kd"].phases[0].cost == pytest.approx(2.8)
+    assert not found.timed
+    assert counted["methods"] == []
+
+
+def test_a_record_without_times_gives_the_operations(entrants, counted, recorded):
+    given = {"device": "cpu", "device_name": "a CPU", "unit": "flop"}
+    found = known(entrants, [recorded("student", 1e10, int(1e10), **given), recorded("kd", 2.5e10, int(2.5e10), **given)])
     assert found.task.costs["kd"].source == "counted"
     assert found.task.costs["kd"].phases[0].cost == pytest.approx(2.5)
-    assert not found.timed
     assert counted["methods"] == []
 
 

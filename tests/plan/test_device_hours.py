@@ -83,8 +83,8 @@ def test_costs_are_counted_in_operations_of_the_student_s_step_and_never_nothing
 
 
 def test_measured_costs_are_taken_as_they_are_and_only_where_time_was_measured():
-    assert measured((phase(0.005, relative=2.5),)).phases[0].cost == 2.5
-    assert measured((phase(2.0),)) is None
+    assert measured((phase(0.005, relative=2.5),), "elsewhere") == StepCosts((phase(2.5, relative=2.5),), "elsewhere")
+    assert measured((phase(2.0),), "measured") is None
 
 
 def test_of_a_method_of_which_nothing_is_known_the_mean_is_assumed():

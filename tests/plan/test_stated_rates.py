@@ -13,6 +13,10 @@ def test_the_student_s_step_is_the_part_of_the_measured_one_that_its_operations_
     assert SMALL.student_seconds(3 * SMALL.student_flops, "captured") == pytest.approx(3 * step * SMALL.student_flops / SMALL.kd_flops)
 
 
+def test_a_step_of_the_smallest_student_takes_a_tenth_of_the_measured_step():
+    assert SMALL.student_seconds(1.0, "captured") == pytest.approx(0.1 * 64 / 21948)
+
+
 def test_a_way_that_was_not_measured_takes_the_next_best_one():
     assert LARGE.way("captured") == "compiled and captured"
     assert LARGE.way("eager") == "compiled"
