@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._pytree import tree_leaves
 
 from kdarena.errors import described
@@ -33,7 +34,7 @@ class Compiled:
     """Calls networks compiled by torch; one that can't be compiled is called as it is, and so are batches of another size than a training step's.
 
     What is compiled is a call, by a function that takes the network as an argument, so that networks of one architecture share it and none is kept alive.
-    A network is tried at its first call, forwards and backwards, before any step depends on it.
+    A network is tried at its first call, forwards and backwards, before any step depends on it; a step that is looked at is not compiled.
 
     Args:
         batch_size: of a training step.
@@ -49,22 +50,30 @@ class Compiled:
         self._batch_size = batch_size
         torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
         self._call = torch.compile(plain_call, backend=backend or BACKEND)
-        self._works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+        self._works: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], bool]] = WeakKeyDictionary()
         self.notes: list[str] = []
 
     def __call__(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> Any:
         """What the network answers."""
-        # a compiled call shows no operations to what counts them or looks at them
-        if len(inputs) != self._batch_size or torch._C._len_torch_dispatch_stack():
+        # a compiled call shows no operations and no modules to what counts them or looks at them
+        watched = torch._C._len_torch_dispatch_stack() > 0
+        if len(inputs) != self._batch_size or watched or not self._can_be(network, inputs, arguments) or _has_any_global_hook():
             return network(inputs, **arguments)
-        if network not in self._works:
-            self._works[network] = self._tried(network, inputs, arguments)
-        return self._call(network, inputs, arguments) if self._works[network] else network(inputs, **arguments)
+        return self._call(network, inputs, arguments)
+
+    def _can_be(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> bool:
+        """Whether the network can be compiled in its mode, with or without gradients; not for the first time where a CUDA graph is captured."""
+        works, mode = self._works.setdefault(network, {}), (network.training, torch.is_grad_enabled())
+        if mode not in works:
+            if _capturing(inputs.device):
+                return False
+            works[mode] = self._tried(network, inputs, arguments)
+        return works[mode]
 
     def _tried(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> bool:
         try:
             # in a capture of its own, so that the one under way, if any, meets the first step as empty as every other
-            with _untouched(network, inputs.device), Capture(network):
+            with _untouched(network, inputs.device), _without_hooks_on_all_modules(), Capture(network):
                 answers = [leaf for leaf in tree_leaves(self._call(network, inputs, arguments)) if isinstance(leaf, Tensor) and leaf.requires_grad]
                 if answers:
                     total = torch.stack([answer.float().sum() for answer in answers]).sum()
@@ -79,6 +88,11 @@ class Compiled:
         return True
 
 
+def _capturing(device: torch.device) -> bool:
+    """Whether what the device is given now becomes a part of a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
 @contextmanager
 def _untouched(network: nn.Module, device: torch.device) -> Iterator[None]:
     """What a call changes is put back: buffers, and torch's generators."""
@@ -90,3 +104,17 @@ def _untouched(network: nn.Module, device: torch.device) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+@contextmanager
+def _without_hooks_on_all_modules() -> Iterator[None]:
+    """What looks at all modules is not compiled along."""
+    hooks = [kept for name, kept in vars(torch.nn.modules.module).items() if name.startswith("_global_") and isinstance(kept, dict)]
+    before = [dict(kept) for kept in hooks]
+    for kept in hooks:
+        kept.clear()
+    try:
+        yield
+    finally:
+        for kept, entries in zip(hooks, before, strict=True):
+            kept.update(entries)

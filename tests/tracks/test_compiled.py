@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kdarena.testing.task import toy_task
+from kdarena.tracks import compiled
 from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.values import Split
 
@@ -131,3 +132,55 @@ def test_operations_are_counted_of_a_compiled_network_too(task, batch):
     task.forward(network, batch.inputs)
     plain = count_operations(lambda: toy_task().forward(network, batch.inputs))
     assert count_operations(lambda: task.forward(network, batch.inputs)) == plain > 0
+
+
+def test_a_step_that_is_looked_at_is_called_plainly_and_what_is_compiled_meanwhile_holds_for_the_others(task, batch):
+    """As the harness looks at the first step of a phase, by a hook on all modules."""
+    graphs, seen = [], []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    task.call = Compiled(task.card.recipe.batch_size, backend=backend)
+    network = task.new_network("toy-student")
+    handle = nn.modules.module.register_module_forward_pre_hook(lambda module, inputs: seen.append(module))
+    try:
+        task.forward(network, batch.inputs)
+    finally:
+        handle.remove()
+    assert set(seen) == set(network.modules()) - {network.stages}
+    assert len(graphs) == 1
+    task.forward(network, batch.inputs)
+    assert len(graphs) == 1
+    assert not nn.modules.module._has_any_global_hook()
+
+
+def test_each_mode_of_a_network_is_tried(task, batch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    task.call = Compiled(task.card.recipe.batch_size, backend=backend)
+    network = task.new_network("toy-student")
+    for training in (True, False, True, False):
+        task.forward(network.train(training), batch.inputs)
+    assert len(graphs) == 2
+
+
+def test_a_network_that_is_first_met_while_a_graph_is_captured_is_called_plainly(task, batch, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    task.call = Compiled(task.card.recipe.batch_size, backend=backend)
+    with monkeypatch.context() as capturing:
+        capturing.setattr(compiled, "_capturing", lambda device: True)
+        task.forward(task.new_network("toy-student"), batch.inputs)
+    assert graphs == []
+    task.forward(task.new_network("toy-student"), batch.inputs)
+    assert len(graphs) == 1
