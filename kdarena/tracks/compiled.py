@@ -46,9 +46,11 @@ class Compiled:
 
     def __init__(self, batch_size: int, backend: str | None = None):
         import torch._dynamo
+        import torch._functorch.config
 
         self._batch_size = batch_size
         torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
+        torch._functorch.config.donated_buffer = False  # several updates go back through one call of a network
         self._call = torch.compile(plain_call, backend=backend or BACKEND)
         self._works: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], bool]] = WeakKeyDictionary()
         self.notes: list[str] = []

@@ -184,3 +184,13 @@ def test_a_network_that_is_first_met_while_a_graph_is_captured_is_called_plainly
     assert graphs == []
     task.forward(task.new_network("toy-student"), batch.inputs)
     assert len(graphs) == 1
+
+
+def test_several_updates_can_go_back_through_one_call(task, batch):
+    task.call = Compiled(task.card.recipe.batch_size, backend="aot_eager")
+    network = task.new_network("toy-student")
+    loss = task.forward(network, batch.inputs).logits.square().sum()
+    parameters = list(network.parameters())
+    first, second = (torch.autograd.grad(loss, parameters, retain_graph=retain) for retain in (True, False))
+    assert task.call.notes == []
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
