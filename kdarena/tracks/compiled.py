@@ -53,13 +53,28 @@ class Compiled:
         torch._functorch.config.donated_buffer = False  # several updates go back through one call of a network
         self._call = torch.compile(plain_call, backend=backend or BACKEND)
         self._works: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], bool]] = WeakKeyDictionary()
+        self._plainly = False
         self.notes: list[str] = []
+
+    def begin(self, phase: str, *, plainly: bool) -> None:
+        """Begin a phase of a run.
+
+        Args:
+            plainly: whether there are parameters that not every step has a gradient for; a compiled backward pass would give them zeros, by which an
+                optimiser's weight decay and momentum would move them.
+        """
+        self._plainly = plainly
+        if plainly:
+            self._note(f"phase {phase!r} is not compiled: not all of its parameters get a gradient in every step")
+
+    def _note(self, note: str) -> None:
+        self.notes += [] if note in self.notes else [note]
 
     def __call__(self, network: nn.Module, inputs: Tensor, arguments: Mapping[str, Any]) -> Any:
         """What the network answers."""
         # a compiled call shows no operations and no modules to what counts them or looks at them
         watched = torch._C._len_torch_dispatch_stack() > 0
-        if len(inputs) != self._batch_size or watched or not self._can_be(network, inputs, arguments) or _has_any_global_hook():
+        if self._plainly or len(inputs) != self._batch_size or watched or not self._can_be(network, inputs, arguments) or _has_any_global_hook():
             return network(inputs, **arguments)
         return self._call(network, inputs, arguments)
 
@@ -84,8 +99,7 @@ class Compiled:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of a backward pass also what the compiler itself raises; what the network raises, a plain call raises again
-            note = f"{type(network).__name__} is not compiled: {described(error)[:200]}"
-            self.notes += [] if note in self.notes else [note]
+            self._note(f"{type(network).__name__} is not compiled: {described(error)[:200]}")
             return False
         return True
 
