@@ -95,9 +95,11 @@ def _hooks(task: ClassificationTask, plugin: Plugin, captured: bool) -> Hooks:
 
 
 def _compile(run: Run) -> None:
-    """Have the run's networks called compiled."""
+    """Have the run's networks called compiled, as a worker does."""
+    from kdarena.execute.compile_ahead import compile_ahead
     from kdarena.tracks.compiled import Compiled
 
+    compile_ahead(run.task)
     run.task.call = Compiled(run.task.card.recipe.batch_size)
 
 

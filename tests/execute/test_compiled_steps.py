@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from kdarena import Method, Paper, Phase, Update, hookimpl, no_teachers
+from kdarena.execute.compile_ahead import compile_ahead
 from kdarena.method.student import Student
 from kdarena.testing.run import make_run, take_steps
 from kdarena.testing.task import toy_task
+from kdarena.tracks import compiled as module
 from kdarena.tracks.compiled import Compiled
 
 
@@ -25,12 +27,14 @@ class Embedding:
 
 
 @pytest.fixture
-def compiled():
+def compiled(monkeypatch):
     """A run of a method on the toy task, compiled down to its backward pass, and the same run as it is."""
+    monkeypatch.setattr(module, "BACKEND", "aot_eager")
 
     def make(plugin):
+        compile_ahead(toy_task())
         runs = [make_run(plugin, toy_task()) for _ in range(2)]
-        runs[0].task.call = Compiled(runs[0].task.card.recipe.batch_size, backend="aot_eager")
+        runs[0].task.call = Compiled(runs[0].task.card.recipe.batch_size)
         return runs
 
     yield make
