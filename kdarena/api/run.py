@@ -42,11 +42,12 @@ class Plan:
     named: bool
 
 
-def plan(methods: str, typed: Typed) -> Plan:
+def plan(methods: str, typed: Typed, *, elsewhere: bool = False) -> Plan:
     """What was typed, as a plan; broken plugins that the user may have counted on are named on standard error.
 
     Args:
         methods: names with commas, or ``all``.
+        elsewhere: whether it is carried out on another machine.
 
     Raises:
         UserError: it can't be carried out as it was typed.
@@ -54,7 +55,7 @@ def plan(methods: str, typed: Typed) -> Plan:
     wanted = names(methods)
     plugins = discover(typed.get("plugin_paths", ()))
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"))
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"), elsewhere=elsewhere)
     named = wanted != ("all",)
     request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named))
     _name_broken(plugins, request, named)
@@ -110,6 +111,7 @@ def run(
     device: str = "auto",
     precision: str = "auto",
     capture: str = "auto",
+    compile: str = "auto",
     params: Mapping[str, Any] | Sequence[str] = (),
     protocol: str = "validated",
     total: str | float | None = None,

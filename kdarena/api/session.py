@@ -32,8 +32,11 @@ def with_controls(chosen: Sequence[Plugin], plugins: Sequence[Plugin]) -> list[P
     return [*controls, *sorted((plugin for plugin in chosen if plugin.name not in CONTROLS), key=lambda plugin: plugin.name)]
 
 
-def choose_tasks(text: str, data_root: str | None) -> list[TaskCard]:
+def choose_tasks(text: str, data_root: str | None, *, elsewhere: bool = False) -> list[TaskCard]:
     """The tasks that ``--tasks`` names, each once and in the order in which they are listed; ``all`` are the embedded ones.
+
+    Args:
+        elsewhere: whether they are run on another machine, so that data that are missing here are named and not refused.
 
     Raises:
         UserError: a task is unknown, or its data are missing or wrong.
@@ -44,6 +47,9 @@ def choose_tasks(text: str, data_root: str | None) -> list[TaskCard]:
         raise UserError("--tasks names no task (see: kdarena tasks)")
     unique = {card.name: card for card in chosen}
     for card in unique.values():
+        if elsewhere and (problem := card.missing(data_root)):
+            print(f"task {card.name}: its data are not here ({problem})", file=sys.stderr)
+            continue
         for warning in check_data(card, data_root):
             print(f"task {card.name}: {warning}", file=sys.stderr)
     place = {card.name: number for number, card in enumerate(listed)}
@@ -138,6 +144,7 @@ def open_session(request: Request) -> Iterator[Session]:
             log=request.out / "workers.log",
             data_root=request.data_root,
             plugin_paths=request.plugin_paths,
+            cache=request.out / "compiled",
         )
         shown = display()
         try:

@@ -24,7 +24,7 @@ from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_TOTAL, Allocation, leave_out
 from kdarena.plan.comparison import family_digest, request_digest
-from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.conditions import Conditions, compiled_where_it_pays, conditions_of
 from kdarena.plan.entrants import Entrant, entrants_of
 from kdarena.plan.estimate import END_S, START_S, Pace, left_out, needed_total, profiled_seconds, too_short
 from kdarena.plan.levels import Level, fitting, levels
@@ -92,6 +92,9 @@ class Arena:
         entered = [entrants_of(plugins, card, self.request) for card in cards]
         conditions = [conditions_of(self.request, card, self.machine) for card in cards]
         paces = self._foresee(entered, conditions)
+        for task, pace in paces.items():
+            if pace is not None and self.request.budget is not None:
+                conditions[task] = compiled_where_it_pays(self.request, conditions[task], pace.seconds(self.request.budget))
         profiled = (profile_task(self.teachers, entered[task], conditions[task]) for task in paces)
         allocations = tuple(self._compare(share, named) for share in self._with_time(profiled, list(paces.values())))
         return Outcome(tuple(self.recorder.failures.values()), self.recorder.trained, allocations)

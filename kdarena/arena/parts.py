@@ -9,6 +9,7 @@ from kdarena.arena.scheduler import Job
 from kdarena.engines.engine import Result
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.profile_parts import combined, needs_another
+from kdarena.plan.profile_rule import rule_of
 
 
 def in_parts(specs: Sequence[ProfileSpec]) -> Generator[Sequence[Job], list[Result], list[CostProfile]]:
@@ -26,5 +27,5 @@ def in_parts(specs: Sequence[ProfileSpec]) -> Generator[Sequence[Job], list[Resu
         for spec, result in zip(due, (yield jobs), strict=True):
             assert isinstance(result, CostProfile)
             parts[spec.key].append(result)
-        due = [spec for spec in due if needs_another(parts[spec.key], timed=spec.timed)]
+        due = [spec for spec in due if needs_another(parts[spec.key], rule_of(spec.device), timed=spec.timed)]
     return [combined(parts[spec.key]) for spec in specs]

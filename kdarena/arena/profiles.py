@@ -14,10 +14,11 @@ from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
 from kdarena.plan.allocation import NO_LADDER, RUN_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.conditions import Conditions
-from kdarena.plan.cost import FEWEST_PARTS, CostProfile, StudentStep, student_step_key
+from kdarena.plan.cost import CostProfile, StudentStep, student_step_key
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
+from kdarena.plan.profile_rule import rule_of
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
 
@@ -123,7 +124,7 @@ def _measure(
     new = [spec for spec in specs.values() if recorder.store.profile(spec.key) is None]
     if new:
         recorder.display.say(f"{conditions.card.name}: measuring the step costs of {len(new)} methods")
-    recorder.display.expect(len(new) * (FEWEST_PARTS if timed else 1))
+    recorder.display.expect(len(new) * (rule_of(conditions.machine.kind).fewest_parts if timed else 1))
     measured = dict(zip(specs, recorder.profiles(list(specs.values())), strict=True))
     failed = {name: profile for name, profile in measured.items() if profile.status != "done"}
     return {name: profile for name, profile in measured.items() if name not in failed}, failed

@@ -105,7 +105,7 @@ class Teachers:
         """What a step of a teacher's training costs."""
         entrant = Entrant(STUDENT, {}, {}, ())
         trains = replace(trained_as(teacher, conditions), member=0)
-        spec = replace(profile_spec(entrant, conditions, {}, timed=not self._length_known(conditions.card)), trains=trains)
+        spec = replace(profile_spec(entrant, conditions, {}, timed=not self._length_known(conditions.card)), trains=trains, compiled=False)
         (profile,) = self.recorder.profiles([spec])
         if profile.status != "done":
             raise UserError(f"the teacher of {conditions.card.name} can't be built: {profile.error}")

@@ -12,7 +12,7 @@ from kdarena.board.curve_lines import curve_lines
 from kdarena.board.ranks import AGAINST_THE_RULES
 from kdarena.board.rows import ALPHA, Row, board_seeds, compared, left_out, name_of, references, rows, unfinished, verdict
 from kdarena.board.screen import clean, number, several
-from kdarena.plan.cost import LARGEST_ERROR
+from kdarena.plan.profile_rule import LARGEST_ERROR
 from kdarena.plan.request import CONTROLS
 
 
@@ -78,7 +78,8 @@ def _made(board_rows: Sequence[Row], wide: bool) -> str:
     threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
     code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
     made = platform(first) if wide else f"{_device(first)}{code}"
-    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{captured}{training}."
+    compiled = ", compiled" if first["compiled"] else ""
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}{compiled}, {threads}{captured}{training}."
 
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:

@@ -117,9 +117,9 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         "params": run.result.parameters,
         **{column: metrics.get(f"test/{measured}") for column, measured in known.items()},
         **{
-            name: getattr(board, name)
-            for name in ("unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "capture", "data", "reference")
+            name: getattr(board, name) for name in ("unit", "protocol", "device", "device_name", "precision", "compiled", "threads", "torch", "code", "capture")
         },
+        **{name: getattr(board, name) for name in ("data", "reference")},
         "budget": board.amount,
         "validation": metrics.get(f"validation/{metric}"),
         "status": "reference",

@@ -42,6 +42,7 @@ def board_of(run: RecordedRun) -> Board:
         data=spec.data,
         reference=spec.reference or "",
         capture=spec.capture,
+        compiled=spec.compiled,
     )
 
 

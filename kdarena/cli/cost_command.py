@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kdarena.board.screen import Column, numbers
 from kdarena.cli.options import Typed
 from kdarena.cli.output import print_json, print_table, texts
-from kdarena.method.declaration import TeacherSpec
 from kdarena.method.discovery import discover, select
 from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.cost import CostProfile
-from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
+from kdarena.plan.entrants import Entrant, entrants_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
-from kdarena.plan.specs import profile_spec
 from kdarena.tracks import check_data, find_card
 
 
@@ -39,51 +35,17 @@ def cost(task: str, as_json: bool, typed: Typed) -> None:
 
 
 def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:
-    """A row for each phase of each method."""
-    from kdarena.arena.parts import in_parts
-    from kdarena.arena.scheduler import Work
-    from kdarena.arena.scheduler import run as schedule
-    from kdarena.engines.local import LocalEngine
+    """A row for each phase of each method, in the order in which they were measured."""
+    from kdarena.arena.untrained import untrained_profiles
 
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        keys = _untrained_teachers(teachers_of(entrants), conditions, place / "teachers", request.data_root)
-        engine = LocalEngine(
-            devices=conditions.machine.devices,
-            threads=conditions.machine.threads,
-            teachers=place / "teachers",
-            output=place / "students",
-            log=place / "worker.log",
-            data_root=request.data_root,
-            plugin_paths=request.plugin_paths,
-        )
 
-        def work(entrant: Entrant) -> Work:
-            (profile,) = yield from in_parts([profile_spec(entrant, conditions, keys, timed=True)])
-            rows.extend(_rows(entrant.method.name, profile))
-            print(f"{entrant.method.name} measured", file=sys.stderr)
+    def measured(name: str, profile: CostProfile) -> None:
+        rows.extend(_rows(name, profile))
+        print(f"{name} measured", file=sys.stderr)
 
-        try:
-            schedule(engine, [work(entrant) for entrant in entrants], recall=lambda spec: None, keep=lambda job, result: None)
-        finally:
-            engine.close()
+    untrained_profiles(entrants, conditions, request, timed=True, measured=measured)
     return rows
-
-
-def _untrained_teachers(specs: Sequence[TeacherSpec], conditions: Conditions, folder: Path, data_root: str | None) -> dict[TeacherSpec, str]:
-    """Checkpoints of teachers as they are initialised, by the keys that name them."""
-    from kdarena.tracks.checkpoints import save
-    from kdarena.tracks.values import Setting
-
-    card = conditions.card
-    task = card.load(card, Setting(data_root=data_root))
-    folder.mkdir(parents=True)
-    keys = {}
-    for number, spec in enumerate(specs):
-        keys[spec] = f"untrained{number}"
-        save(task.new_network(card.architecture(spec.architecture), dropout=spec.dropout), folder / f"{keys[spec]}.safetensors")
-    return keys
 
 
 def _rows(name: str, profile: CostProfile) -> list[dict[str, Any]]:

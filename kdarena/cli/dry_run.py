@@ -24,8 +24,15 @@ def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCar
         print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} training, {card.validation} validation and {card.test} test samples"))
         for line in [*_methods(entrants), *_runs(request, card, [entrant for entrant in entrants if entrant.runs])]:
             print(paragraph(f"  {line}"))
-    if request.budget is not None or request.total is not None:
-        workers = len(find_machine(request.device, request.workers).devices)
+    if request.budget is None and request.total is None:
+        return
+    machine = find_machine(request.device, request.workers, elsewhere=True)
+    if machine.kind == "cuda" and request.budget is not None:
+        from kdarena.cli.dry_run_hours import print_hours
+
+        print_hours(request, entered, cards, machine)
+    else:
+        workers = len(machine.devices)
         print(paragraph(_time(request, [declared_work(request, entrants, card) for card, entrants in zip(cards, entered, strict=True)], workers)))
 
 

@@ -82,6 +82,9 @@ REQUEST: Mapping[str, Any] = {
     "device": Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:INDEX or mps.")],
     "precision": _choice("--precision", ("auto", "fp32", "bf16"), "Number format of the training; auto: bf16 where it is faster."),
     "capture": _choice("--capture", ("auto", "on", "off"), "Whether a step is captured once and replayed; auto: on CUDA."),
+    "compile": _choice(
+        "--compile", ("auto", "off"), "auto: compile student and teachers on CUDA where a run of a stated --budget takes over ten minutes; off: never."
+    ),
     "params": Annotated[list[str] | None, typer.Option("--param", metavar="METHOD.NAME=VALUE", help="Fix a parameter; repeatable.")],
     "protocol": _choice(
         "--protocol", ("validated", "published"), "validated: hold out validation data; published: train on all training data, without validation and tuning."

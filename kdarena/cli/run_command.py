@@ -10,6 +10,7 @@ from kdarena.api.run import carry_out, plan
 from kdarena.cli.dry_run import describe
 from kdarena.cli.exit_status import interruptible
 from kdarena.cli.listings import print_boards
+from kdarena.plan.machine import find_machine
 
 
 def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool, wide: bool = False) -> int:
@@ -19,7 +20,7 @@ def run(methods: str, typed: Typed, *, dry_run: bool, fresh: bool, wide: bool = 
         methods: names with commas, or ``all``.
     """
     started = time.monotonic()
-    planned = plan(methods, typed)
+    planned = plan(methods, typed, elsewhere=dry_run and find_machine(typed.get("device", "auto"), typed.get("workers"), elsewhere=True).elsewhere)
     if dry_run:
         describe(planned.request, planned.chosen, planned.cards)
         return 0

@@ -82,6 +82,8 @@ class LocalEngine:
         threads: CPU threads of each worker; 0 leaves torch's own number.
         teachers, output: folders of checkpoints.
         log: file that takes what workers and plugins print.
+        cache: folder that takes what torch compiles for a GPU; None: torch's own.
+        made_up: whether tasks are loaded over made-up data, where what is asked for depends on shapes alone.
         silence_limit: see :data:`SILENCE_LIMIT`.
     """
 
@@ -95,6 +97,8 @@ class LocalEngine:
         log: Path,
         data_root: str | None = None,
         plugin_paths: Sequence[str] = (),
+        cache: Path | None = None,
+        made_up: bool = False,
         silence_limit: float = SILENCE_LIMIT,
     ):
         self.capacity = len(devices)
@@ -104,10 +108,12 @@ class LocalEngine:
             "output": str(output.resolve()),
             "data_root": data_root,
             "plugin_paths": [str(Path(path).resolve()) for path in plugin_paths],
+            "made_up": made_up,
         }
         for folder in (teachers, output, log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         self._log = log.open("ab")
+        self._cache = cache
         self._silence_limit = silence_limit
         self._selector = selectors.DefaultSelector()
         self._devices = list(devices)
@@ -167,7 +173,7 @@ class LocalEngine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=worker_environment(os.environ, self._settings["threads"]),  # type: ignore[arg-type]
+            env=worker_environment(os.environ, self._settings["threads"], self._cache if device.startswith("cuda") else None),  # type: ignore[arg-type]
             # a Ctrl-C goes to the parent alone, which stops its workers when it has saved what there is
             start_new_session=True,
         )
@@ -244,9 +250,12 @@ def _lost(worker: _Worker, status: Status, error: str) -> list[Event]:
     return [Event(spec, result=failed(spec, status, error)) for spec in worker.jobs.values()]
 
 
-def worker_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
-    """A worker's environment: the parent's, with thread counts and the allocator's thresholds set before it starts."""
+def worker_environment(environment: Mapping[str, str], threads: int, cache: Path | None = None) -> dict[str, str]:
+    """A worker's environment: the parent's, with thread counts, the allocator's thresholds and the cache of compiled code set before it starts."""
     settings = {**environment, **{name: value for name, value in ALLOCATOR.items() if name not in environment}}
     if threads:
         settings.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")})
+    if cache is not None:
+        # its processes that compile ahead would be left running by a run
+        settings |= {"TORCHINDUCTOR_CACHE_DIR": str(cache.resolve()), "TRITON_CACHE_DIR": str(cache.resolve() / "triton"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     return settings

@@ -38,7 +38,10 @@ CHOICES = ("flash_sdp_enabled", "mem_efficient_sdp_enabled", "math_sdp_enabled",
 LIMITS = ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_STACK")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
 
-SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
+SET_BY_LIBRARIES = (
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TRITON_PTXAS_PATH", "TRITON_LIBDEVICE_PATH"),
+    *("CUDA_HOME", "CUDA_MODULE_LOADING"),
+)
 """Variables of the environment that scikit-learn and torch set when they are first used."""
 CALLED_ALONG = ("number of hooks", "number of modes", "a tracing function", "a profiling function")
 """Readings of what is called along with functions, which could change what they return."""

@@ -76,6 +76,7 @@ def main(settings: Mapping[str, Any]) -> None:
         output=Path(settings["output"]),
         data_root=settings["data_root"],
         plugin_paths=settings["plugin_paths"],
+        made_up=settings["made_up"],
         device=settings["device"],
         report=lambda key, progress: answers.send({"progress": progress, "key": key}),
         loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing

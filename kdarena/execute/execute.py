@@ -40,6 +40,7 @@ from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import RunResult, RunSpec, Status
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
+from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.lock import auxiliary_drawn
 from kdarena.tracks.measure import Stopwatch, finish
 from kdarena.tracks.samples import PackedSamples, packed
@@ -73,7 +74,7 @@ def _blocks(workspace: Workspace, spec: RunSpec, group: Group) -> Blocks:
             return _score_given(spec, workspace)
         execution = _Execution(spec, workspace, group)
         result = yield from execution.blocks()
-        return replace(result, outside=execution.outside())
+        return replace(result, notes=(*result.notes, *execution.notes), outside=execution.outside())
     except Exception as error:
         return RunResult(key=spec.key, status=_status_of(error), error=one_line(error))
 
@@ -87,6 +88,7 @@ class _Execution:
         self.new_student = student_maker(self.task, workspace, spec)
         self.deployed = self.new_student(0)  # now, before a hook can change anything that it is made by
         self.evaluation_s = self.curve_s = 0.0
+        self.notes: list[str] = []
         self.report = partial(workspace.report, spec.key) if workspace.report is not None else None
 
     def blocks(self) -> Blocks:
@@ -97,6 +99,7 @@ class _Execution:
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
         seen, view = Seen(run, self.new_student), run.task
+        self.notes = view.call.notes if isinstance(view.call, Compiled) else []
         phases = self.hooks.build(run, seen.after)
         self._check_schedule(phases)
         with self.hooks.clock.of(HARNESS):

@@ -1,9 +1,10 @@
 """Measuring a cost profile: what a step of each phase costs, on a throw-away build, before anything is committed.
 
 Time is device time, measured as a ratio: short blocks of the method's steps alternate with blocks of the plain student's, in groups of four (method,
-student, student, method), so that a steady drift of the machine cancels within each group. Two groups are a part of a profile, of which there are several
-(:mod:`kdarena.plan.profile_parts`); the cost is the median over all groups, which one disturbed group does not move. Single steps in turn would understate expensive methods, because each would find its caches as the other left them. Operations are
-counted on one step of each phase.
+student, student, method), so that a steady drift of the machine cancels within each group. How many groups a phase gets depends on the kind of device
+(:mod:`kdarena.plan.profile_rule`), and on some kinds a profile has several parts (:mod:`kdarena.plan.profile_parts`); the cost is the median over all
+groups, which one disturbed group does not move. Single steps in turn would understate expensive methods, because each would find its caches as the other
+left them. Operations are counted on one step of each phase.
 
 Each step is at a random progress: a weight that follows a ramp may change what a step costs, and no method can tell a profile from a run by it.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
@@ -23,8 +25,9 @@ from kdarena.execute.updates import BoundUpdate, Stepper
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.method.student import Student
-from kdarena.plan.cost import BLOCK_SECONDS, GROUPS, PhaseProfile
+from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.profile_parts import cost_of
+from kdarena.plan.profile_rule import ProfileRule, rule_of
 from kdarena.tracks.measure import Stopwatch, count_operations
 from kdarena.tracks.values import Batch
 
@@ -42,7 +45,7 @@ def profile(
     *,
     timed: bool,
     random: Random | None = None,
-    groups: int = GROUPS,
+    rule: ProfileRule | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> tuple[list[PhaseProfile], float | None]:
     """Enter each phase in turn on a throw-away build and measure one step of it: a part of a cost profile.
@@ -50,7 +53,7 @@ def profile(
     Args:
         new_run, new_student_run: make the method's and the plain student's run, not yet built, with their hooks.
         random: draws the progress of each step.
-        groups: of blocks, by which each phase is measured; two at least.
+        rule: how long each phase is measured; by default that of the task's kind of device.
         alive: called between two blocks.
 
     Returns:
@@ -60,6 +63,7 @@ def profile(
     hooks, run = new_run()
     phases = hooks.build(run)
     augmented = run.batches("augmented")
+    rule = rule or rule_of(run.task.device.type)
     reference = _student_block(*new_student_run(), random) if timed else None
     measures: list[PhaseProfile] = []
     student_times: list[float] = []
@@ -71,7 +75,7 @@ def profile(
         relative = error = None
         ratios: tuple[float, ...] = ()
         if reference is not None:
-            ratios, times = _measure(block, reference, groups, alive)
+            ratios, times = _measure(block, reference, rule, alive)
             student_times += times
             relative, error = cost_of([ratios])
             if run.method is Student.method and run.trains is None:
@@ -142,6 +146,12 @@ class _Block:
             self._begin()
         return count_operations(self._take)
 
+    def settle(self, steps: int) -> None:
+        """Take steps before any is timed, in which a device may capture them; none where the phase would have to begin anew for it."""
+        for _ in range(steps):
+            if not self._used_up:
+                self._take()
+
     def take_for(self, seconds: float) -> None:
         """Set the number of steps to what takes so long, but to no more than a phase with fixed steps has: to begin it may take longer than its steps."""
         most = MOST_STEPS if self.phase.steps is None else self.phase.steps
@@ -163,15 +173,23 @@ class _Block:
         return max(seconds + self._stopwatch.stop(), SHORTEST) / self.steps
 
 
-def _measure(block: _Block, reference: _Block, groups: int, alive: Callable[[], None]) -> tuple[tuple[float, ...], list[float]]:
-    """The logarithms of the groups' ratios of a step's seconds, method over student; and the student's seconds a step, by block."""
+def _measure(
+    block: _Block, reference: _Block, rule: ProfileRule, alive: Callable[[], None], now: Callable[[], float] = time.monotonic
+) -> tuple[tuple[float, ...], list[float]]:
+    """The logarithms of the groups' ratios of a step's seconds, method over student; and the student's seconds a step, by block.
+
+    Args:
+        now: a clock, by which the measurement of a phase ends.
+    """
+    begun = now()
     for measured in (block, reference):
-        for length in (BLOCK_SECONDS / 4, BLOCK_SECONDS):
+        measured.settle(rule.settling_steps)
+        for length in (rule.block_seconds / 4, rule.block_seconds):
             measured.take_for(length)
             alive()
     ratios: list[float] = []
     student: list[float] = []
-    for _ in range(groups):
+    while rule.wants_group(ratios, now() - begun):
         times = []
         for measured in (block, reference, reference, block):
             times.append(measured.seconds())

@@ -22,6 +22,7 @@ from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
 from kdarena.plan.spec import PhaseCost, PhaseRecord
+from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.values import Batch
 
 STRIDE = 50
@@ -216,6 +217,8 @@ def begin_phase(
         after("prepare")
     stepper = Stepper(hooks, run, phase, previous)
     after("updates")
+    if isinstance(run.task.call, Compiled):
+        run.task.call.begin(phase.name, plainly=any(bound.update.optional for bound in stepper.bound))
     batches: Iterator[Batch | None] = augmented
     if phase.data == "auxiliary":
         with hooks.clock.of(HARNESS):

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from weakref import WeakSet
 
 import torch
 from torch import nn
 
 from kdarena.errors import UserError
 from kdarena.execute.capture import capture_on
+from kdarena.execute.compile_ahead import compile_ahead
 from kdarena.execute.hooks import Hooks
 from kdarena.files import digest_of
 from kdarena.method.declaration import Method, TeacherSpec
@@ -29,6 +31,7 @@ from kdarena.plan.machine import device_name
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
+from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.lock import training_view
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Setting, Split
@@ -45,11 +48,12 @@ class Workspace:
         plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
         report: called with the key and the progress of a run now and then.
-        loaded: called when a task was loaded, before any code of a method runs on it.
+        loaded: called when a task was loaded, or its networks were compiled ahead, before any code of a method runs on it.
         replaced: what a run has replaced of the functions that score it, a few words each.
         turned: called with a run's method after each turn that it had among others; says what the process has that is not as it was before any method's
             code ran, a few words each.
         plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
+        made_up: whether tasks are loaded over made-up data.
         code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
     """
 
@@ -63,11 +67,13 @@ class Workspace:
     replaced: Callable[[], Sequence[str]] = tuple
     turned: Callable[[str], Sequence[str]] = lambda method: ()
     plain_builds: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    made_up: bool = False
     code: str = field(default_factory=harness_digest)
     _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     _data: dict[str, str] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
     _kept: set[str] = field(default_factory=lambda: set(sys.modules))
+    _compiled: WeakSet[Task] = field(default_factory=WeakSet)
     _references: dict[tuple[str, str, str], nn.Module] = field(default_factory=dict)
 
     def task_of(self, spec: RunSpec | ProfileSpec) -> Task:
@@ -92,6 +98,10 @@ class Workspace:
             if spec.task not in self._data:
                 self._data[spec.task] = task.card.digest(self.data_root)
             _expect(f"the data of task {spec.task}", spec.data, self._data[spec.task])
+        if spec.compiled and task not in self._compiled:
+            compile_ahead(task)
+            self._compiled.add(task)
+            self.loaded()
         return task
 
     def task(self, name: str, precision: str) -> Task:
@@ -102,7 +112,7 @@ class Workspace:
             self._references.clear()
             self.plain_builds.clear()
             card, before = find_card(name, self.data_root), set(sys.modules)
-            setting = Setting(torch.device(self.device), precision, self.data_root)  # type: ignore[arg-type]
+            setting = Setting(torch.device(self.device), precision, self.data_root, self.made_up)  # type: ignore[arg-type]
             try:
                 self._tasks[name, precision] = load_task(card, setting)
             except (OSError, ValueError) as error:
@@ -196,6 +206,8 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     params = make_params(plugin.method.Params, spec.params)
     teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
     view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
+    if spec.compiled:
+        view.call = Compiled(task.card.recipe.batch_size)
     run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)
     return Hooks(plugin, params, task.device, capture_on(task.device) if spec.capture else None), run
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Place = tuple[str, str, str, str, str, str, int, str, str, str, bool]
-"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data and whether steps are captured: what a board
-shares with its trials and its ladder of shorter budgets."""
+Place = tuple[str, str, str, str, str, str, int, str, str, str, bool, bool]
+"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data, whether steps are captured and whether networks are
+compiled: what a board shares with its trials and its ladder of shorter budgets."""
 
 
 @dataclass(frozen=True, order=True)
@@ -19,6 +19,7 @@ class Board:
         reference: digest of the reference teacher's weights, since other teachers make other tasks; empty for a skipped run,
             which is on every board of its task.
         capture: whether steps are captured, which takes another time.
+        compiled: whether networks are called compiled.
     """
 
     task: str
@@ -34,9 +35,10 @@ class Board:
     data: str
     reference: str = ""
     capture: bool = False
+    compiled: bool = False
 
     @property
     def place(self) -> Place:
         """The board without its budget and its reference."""
         platform = (self.device, self.device_name, self.precision, self.threads, self.torch, self.code)
-        return self.task, self.unit, self.protocol, *platform, self.data, self.capture
+        return self.task, self.unit, self.protocol, *platform, self.data, self.capture, self.compiled

@@ -27,12 +27,8 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
             "budget": [*amounts, request.seeds, request.total, request.both],
             "scope": request.scope or "all",
             "conditions": [
-                conditions.platform,
-                len(conditions.machine.devices),
-                conditions.precision,
-                conditions.data,
-                conditions.protocol,
-                conditions.capture,
+                *(conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol, conditions.capture),
+                *(["compiled"] if conditions.compiled else []),
             ],
             # not its path: its weights are in the keys of what is trained with it
             "teacher": [request.teacher_checkpoint is not None, request.charge_teacher],

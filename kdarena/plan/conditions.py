@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kdarena.errors import UserError
@@ -10,6 +10,9 @@ from kdarena.plan.code import harness_digest
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
+
+COMPILED_FROM = 600.0
+"""Seconds of a run from which on compiling pays on CUDA: it takes the first steps of each method about half a minute."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Conditions:
         protocol: as in :class:`kdarena.plan.spec.RunSpec`.
         capture: whether steps are captured once and replayed.
         metrics: groups of further metrics that final runs are scored by.
+        compiled: whether networks are called compiled by the runs of methods; teachers are trained without, so that they are the same.
     """
 
     card: TaskCard
@@ -33,6 +37,7 @@ class Conditions:
     protocol: Literal["validated", "published"]
     metrics: tuple[str, ...] = ()
     capture: bool = False
+    compiled: bool = False
 
     @property
     def platform(self) -> dict[str, Any]:
@@ -64,3 +69,13 @@ def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditi
     except (OSError, ValueError) as error:
         raise UserError(f"task {card.name}: {' '.join(str(error).split())}") from error
     return Conditions(card, machine, precision, data, request.protocol, request.metrics, machine.captures(request.capture))
+
+
+def compiled_where_it_pays(request: Request, conditions: Conditions, seconds: float) -> Conditions:
+    """The conditions with compiled calls, where the command leaves that to us and runs on CUDA are long.
+
+    Args:
+        seconds: of a run.
+    """
+    pays = request.compile == "auto" and conditions.machine.kind == "cuda" and seconds > COMPILED_FROM
+    return replace(conditions, compiled=True) if pays else conditions

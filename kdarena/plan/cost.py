@@ -12,14 +12,6 @@ from kdarena.plan.plain import from_plain
 from kdarena.plan.spec import Unit, digest
 from kdarena.seeds import derive
 
-BLOCK_SECONDS = 0.06
-"""Device time of a block of steps, of which there is at least one."""
-GROUPS = 2
-"""Groups of four blocks, two of the method and two of the plain student, by which a part of a profile measures a phase."""
-LARGEST_ERROR = 0.02
-"""Standard error of a step's cost, as a part of it, above which a profile gets another part."""
-FEWEST_PARTS, MOST_PARTS = 2, 8
-"""Parts of a profile, each measured at another time: always the fewest; more while the error is large."""
 SEEDS = 5
 """A profile has the seed of one of so many final runs."""
 
@@ -33,6 +25,7 @@ class ProfileSpec:
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
         capture: whether steps are captured, as in :class:`kdarena.plan.spec.RunSpec`.
+        compiled: as there.
         part: a profile is measured in parts, since what a machine's neighbours do to a step changes over seconds; numbered from 0.
     """
 
@@ -51,6 +44,7 @@ class ProfileSpec:
     code: str
     timed: bool
     trains: TeacherSpec | None = None
+    compiled: bool = False
     part: int = 0
     capture: bool = False
 

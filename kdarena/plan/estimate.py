@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from kdarena.plan.allocation import NO_LADDER, RUN_OVERHEAD, TRIAL_OVERHEAD, Allocation, Costs, final_runs
 from kdarena.plan.amounts import Amount
 from kdarena.plan.budget import MINIMUM_STEPS, share_out
-from kdarena.plan.cost import BLOCK_SECONDS, FEWEST_PARTS, GROUPS
 from kdarena.plan.entrants import Entrant, teachers_of
 from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import DEFAULT_SEEDS, Level, levels
+from kdarena.plan.profile_rule import RULES, ProfileRule
 from kdarena.plan.request import Request
 from kdarena.plan.specs import TEACHER_SHARE
 from kdarena.plan.tuning import TRIAL_SHARE, TUNING_SHARE, scheme_of
@@ -77,11 +77,13 @@ class Work:
         methods: that run.
         teachers: that have to be trained: architecture and steps of each.
         pace: of the task.
+        rule: of its cost profiles.
     """
 
     methods: int
     teachers: Sequence[tuple[str, float]]
     pace: Pace
+    rule: ProfileRule = RULES["cpu"]
 
     def teacher_seconds(self, workers: int) -> float:
         """Seconds that the training of the teachers takes."""
@@ -95,10 +97,8 @@ class Work:
         Args:
             timed: whether time is measured, and not operations alone.
         """
-        # a block has a step at least, and takes one in addition that is not timed
-        blocks = [max(BLOCK_SECONDS, step) + step for step in (self.pace.student_s, STEP_COST * self.pace.student_s)]
-        phase = PROFILES_LONGER * FEWEST_PARTS * GROUPS * 2 * sum(blocks) if timed else 0.0
-        builds = FEWEST_PARTS if timed else 1
+        phase = self.rule.seconds(self.pace.student_s, STEP_COST * self.pace.student_s, PROFILES_LONGER) if timed else 0.0
+        builds = self.rule.fewest_parts if timed else 1
         return self.methods * (PHASES * phase + builds * BUILD_S) / workers
 
     def least_run_seconds(self, request: Request, workers: int) -> float:

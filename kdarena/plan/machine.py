@@ -27,7 +27,7 @@ class Machine:
         devices: one entry a worker.
         threads: CPU threads of a worker; 0 leaves torch's own number.
         fast_bf16: whether the device has instructions for bf16.
-        name: the model of the devices, for a CPU with the instructions that torch uses.
+        name: the model of the devices, for a CPU with the instructions that torch uses; empty where they are not here.
         torch: version of torch.
     """
 
@@ -37,6 +37,11 @@ class Machine:
     fast_bf16: bool
     name: str = ""
     torch: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its devices are not here."""
+        return not self.name
 
     def precision(self, wanted: str, card: TaskCard, protocol: str = "validated") -> Literal["fp32", "bf16"]:
         """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain; published numbers are of fp32."""
@@ -57,8 +62,11 @@ class Machine:
         return self.kind == "cuda" and wanted != "off"
 
 
-def find_machine(device: str, workers: int | None) -> Machine:
+def find_machine(device: str, workers: int | None, *, elsewhere: bool = False) -> Machine:
     """Resolve ``--device`` (auto, cpu, cuda, cuda:1, mps) and ``--workers``.
+
+    Args:
+        elsewhere: plan for CUDA devices of another machine where there is none here, of an unknown model and as many as workers.
 
     Raises:
         UserError: the device is unknown or absent, or the number of workers makes no sense.
@@ -70,12 +78,14 @@ def find_machine(device: str, workers: int | None) -> Machine:
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise UserError(f"--device {device!r}: unknown; use auto, cpu, cuda, cuda:INDEX or mps")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: has to be at least 1")
     if kind == "cuda" and not torch.cuda.is_available():
+        if elsewhere:
+            return Machine("cuda", ("cuda:0",) * (workers or 1), 0, True, "", torch.__version__)
         raise UserError(f"--device {device!r}: no CUDA device is visible here; use --device cpu (see: kdarena doctor)")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError(f"--device {device!r}: no MPS device is visible here; use --device cpu (see: kdarena doctor)")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: has to be at least 1")
     if kind == "cpu":
         return Machine("cpu", ("cpu",) * (workers or available_cores()), 1, _cpu_has_bf16(), device_name(torch.device("cpu")), torch.__version__)
     if kind == "mps":

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kdarena.plan.cost import FEWEST_PARTS, LARGEST_ERROR, MOST_PARTS, CostProfile, PhaseProfile
+from kdarena.plan.cost import CostProfile, PhaseProfile
+from kdarena.plan.profile_rule import ProfileRule, standard_error
 
 
 def cost_of(parts: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -20,9 +21,9 @@ def cost_of(parts: Sequence[Sequence[float]]) -> tuple[float, float]:
         parts: the logarithms of the groups' ratios of each part, at least two groups together.
     """
     groups = [group for part in parts for group in part]
-    error = statistics.stdev(groups) / math.sqrt(len(groups))
+    error = standard_error(groups)
     if len(parts) > 1:
-        error = max(error, statistics.stdev([statistics.median(part) for part in parts]) / math.sqrt(len(parts)))
+        error = max(error, standard_error([statistics.median(part) for part in parts]))
     return math.exp(statistics.median(groups)), error
 
 
@@ -44,12 +45,12 @@ def combined(parts: Sequence[CostProfile]) -> CostProfile:
     )
 
 
-def needs_another(parts: Sequence[CostProfile], *, timed: bool) -> bool:
+def needs_another(parts: Sequence[CostProfile], rule: ProfileRule, *, timed: bool) -> bool:
     """Whether a profile needs another part: fewer than it has at least, or a phase whose cost is not known well enough."""
     profile = combined(parts)
-    if not timed or profile.status != "done" or len(parts) >= MOST_PARTS:
+    if not timed or profile.status != "done":
         return False
-    return len(parts) < FEWEST_PARTS or any((phase.error or 0.0) > LARGEST_ERROR for phase in profile.phases)
+    return rule.wants_part(len(parts), max((phase.error or 0.0 for phase in profile.phases), default=0.0))
 
 
 def _combined(phases: Sequence[PhaseProfile]) -> PhaseProfile:

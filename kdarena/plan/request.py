@@ -43,6 +43,7 @@ class Request:
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
+        compile: ``auto``: call student and teachers compiled where that pays; ``off``: never.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         out: the output directory.
@@ -70,6 +71,7 @@ class Request:
     metrics: tuple[str, ...] = ()
     yes: bool = False
     ladder: Ladder = field(default_factory=Ladder)
+    compile: Literal["auto", "off"] = "auto"
     swept: str | None = None
     side_by_side: int | None = None
     out: Path = Path("kdarena-out")

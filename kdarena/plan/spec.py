@@ -107,6 +107,7 @@ class RunSpec:
         metric_groups: further metrics that the user asked for, by group.
         curve: where its learning curve is measured; None: nowhere.
         capture: whether steps are captured once and replayed; never on a CPU.
+        compiled: whether its networks are called compiled.
     """
 
     task: str
@@ -133,6 +134,7 @@ class RunSpec:
     metric_groups: tuple[str, ...] = ()
     curve: CurvePlan | None = None
     capture: bool = False
+    compiled: bool = False
 
     @property
     def key(self) -> str:

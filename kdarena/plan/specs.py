@@ -36,6 +36,7 @@ def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping
         **conditions.platform,
         timed=timed,
         capture=conditions.capture,
+        compiled=conditions.compiled,
     )
 
 
@@ -72,6 +73,7 @@ def run_spec(
         reference=teacher_keys[REFERENCE],
         start=teacher_keys[REFERENCE] if conditions.card.start == "teacher" else None,
         metric_groups=conditions.metrics if purpose in ("final", "control") else (),
+        compiled=conditions.compiled,
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,

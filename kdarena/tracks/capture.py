@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,15 @@ from kdarena.tracks.values import FeatureMaps, Outputs
 
 _MARK = "_kdarena_tapped"
 _EMBEDDING = "embedding"
-_captured: ContextVar[dict[str, Tensor] | None] = ContextVar("captured", default=None)
+
+
+class _UnderWay:
+    """The capture in which a network runs, of the one thread that calls networks. No ``ContextVar``: torch's compiler would cut a network at each tap."""
+
+    seen: dict[str, Tensor] | None = None
+
+
+_under_way = _UnderWay()
 
 
 class Capture:
@@ -23,21 +30,21 @@ class Capture:
     a network without a linear ``head`` (the module, or its name in the network) no embedding.
     """
 
-    __slots__ = ("_network", "_seen", "_token")
+    __slots__ = ("_network", "_outer", "_seen")
 
     def __init__(self, network: nn.Module):
         if _MARK not in network.__dict__:
             _tap(network)
         self._network = network
         self._seen: dict[str, Tensor] = {}
-        self._token: Token[dict[str, Tensor] | None]
+        self._outer: dict[str, Tensor] | None = None
 
     def __enter__(self) -> Capture:
-        self._token = _captured.set(self._seen)
+        self._outer, _under_way.seen = _under_way.seen, self._seen
         return self
 
     def __exit__(self, *_: object) -> None:
-        _captured.reset(self._token)
+        _under_way.seen = self._outer
 
     def features(self) -> FeatureMaps:
         """Maps of the declared stages, shallow to deep."""
@@ -62,13 +69,13 @@ def _tap(network: nn.Module) -> None:
 
 
 def _record_output(stage: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-    seen = _captured.get()
+    seen = _under_way.seen
     if seen is not None:
         seen[stage] = output
 
 
 def _record_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    seen = _captured.get()
+    seen = _under_way.seen
     if seen is not None:
         seen[_EMBEDDING] = inputs[0]
 

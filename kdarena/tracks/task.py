@@ -21,6 +21,7 @@ from kdarena.tracks.at_work import hook_at_work
 from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.compiled import Call, plain_call
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.modes import evaluating, probing
@@ -54,6 +55,8 @@ class Task(abc.ABC):
         """Whether its networks are decoders, which are fed the tokens before each position (:meth:`decoder_inputs`)."""
         self.alive: Callable[[], None] = lambda: None
         """Called at every batch that is evaluated: a large part on a slow machine takes longer than a silent worker may."""
+        self.call: Call = plain_call
+        """Calls networks."""
         self.parts = Parts(card.train + card.validation if train is None else train, card.validation, card.test if test is None else test, fixed_validation)
         self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], Tensor]] = WeakKeyDictionary()
 
@@ -175,7 +178,7 @@ class Task(abc.ABC):
     def captured(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> tuple[Any, FeatureMaps, Tensor | None]:
         """What a network answers, the maps of its ``taps``, and what its ``head`` saw."""
         with Capture(network) as capture:
-            answer = network(inputs, **arguments)
+            answer = self.call(network, inputs, arguments)
         return answer, capture.features(), capture.embedding()
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -32,11 +32,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a task is loaded: device, precision of module calls, and the folder of the data."""
+    """Where and how a task is loaded: device, precision of module calls, and the folder of the data.
+
+    Attributes:
+        made_up: load made-up data of the same shapes in the place of the task's own, for what depends on shapes alone.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Literal["fp32", "bf16"] = "fp32"
     data_root: str | None = None
+    made_up: bool = False
 
 
 @dataclass(frozen=True)

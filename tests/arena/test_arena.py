@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +18,7 @@ from kdarena.errors import UserError
 from kdarena.plan.allocation import Allocation, leave_out
 from kdarena.plan.amounts import parse_amount
 from kdarena.plan.conditions import Conditions
+from kdarena.plan.estimate import Pace
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
@@ -448,6 +449,17 @@ def test_all_tasks_are_measured_first_where_their_total_time_is_to_be_shared_out
 def test_with_a_stated_budget_each_task_is_measured_when_its_turn_comes(carried_out):
     done = carried_out(Request(total=60.0, budget=parse_amount("1s")))
     assert done == [("measured", "digits"), ("compared", "digits", 0, None), ("measured", "tones"), ("compared", "tones", 0, None)]
+
+
+def test_runs_of_a_stated_budget_that_are_long_on_cuda_are_compiled(carried_out, monkeypatch):
+    """240 student-epochs of ten steps at a second each are over ten minutes, and of a tenth of it are not."""
+    seen = []
+    given = Conditions(find_card("digits"), Machine("cuda", ("cuda:0",), 0, True), "bf16", "data", "validated")
+    monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: replace(given, card=card))
+    monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: {0: Pace(10, 1.0), 1: Pace(10, 0.1)})
+    monkeypatch.setattr(arena, "profile_task", lambda teachers, entrants, conditions: seen.append(conditions.compiled) or Ready(conditions.card.name))
+    carried_out(Request(budget=parse_amount("240se")))
+    assert seen == [True, False]
 
 
 def test_where_the_time_holds_three_seeds_of_some_tasks_the_others_are_left_out_with_a_line_that_says_how_they_are_run(carried_out):

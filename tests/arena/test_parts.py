@@ -1,17 +1,21 @@
 """Cost profiles are measured part by part, each in another order than the one before."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import run
 from kdarena.engines.engine import Event
-from kdarena.plan.cost import MOST_PARTS, CostProfile, PhaseProfile, ProfileSpec
+from kdarena.plan.cost import CostProfile, PhaseProfile, ProfileSpec
+from kdarena.plan.profile_rule import RULES
+
+MOST_PARTS = RULES["cpu"].most_parts
 
 
-def spec(method, timed=True):
-    return ProfileSpec("digits", method, "", {}, (), "validated", "", "fp32", "cpu", "", 1, "", "", timed)
+def spec(method, timed=True, device="cpu"):
+    return ProfileSpec("digits", method, "", {}, (), "validated", "", "fp32", device, "", 1, "", "", timed)
 
 
 class Engine:
@@ -19,8 +23,8 @@ class Engine:
 
     capacity = 1
 
-    def __init__(self, unsure=()):
-        self.unsure, self.asked = unsure, []
+    def __init__(self, unsure=(), device="cpu"):
+        self.unsure, self.device, self.asked = unsure, device, []
 
     def submit(self, spec):
         self.asked.append((spec.method, spec.part))
@@ -28,7 +32,7 @@ class Engine:
     def wait(self, seconds):
         method, part = self.asked[-1]
         ratio = math.log(2.0 + (0.5 * (part % 2) if method in self.unsure else 0.0))
-        asked = spec(method) if not part else ProfileSpec(**{**vars(spec(method)), "part": part})
+        asked = replace(spec(method, device=self.device), part=part)
         phase = PhaseProfile("train", None, 1.0, 0.1, 100, math.exp(ratio), 0.0, (ratio, ratio))
         return [Event(asked, CostProfile(asked.key, (phase,), 7, 0.002, 1.0, 0.5, 1))]
 
@@ -53,6 +57,12 @@ def test_every_method_is_measured_twice_with_others_in_between(measured):
     assert engine.asked == [("crd", 0), ("kd", 0), ("student", 0), ("student", 1), ("kd", 1), ("crd", 1)]
     assert [profile.key for profile in profiles] == [spec(method).key for method in ("student", "kd", "crd")]
     assert all(len(profile.phases[0].groups) == 4 for profile in profiles)
+
+
+def test_on_a_gpu_one_part_is_enough_where_the_groups_agree(measured):
+    engine = Engine(device="cuda")
+    measured(engine, [spec("student", device="cuda"), spec("kd", device="cuda")])
+    assert engine.asked == [("kd", 0), ("student", 0)]
 
 
 def test_what_is_not_known_well_enough_is_measured_again(measured):

@@ -26,6 +26,7 @@ from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, entrants_of, teachers_of
 from kdarena.plan.machine import find_machine
+from kdarena.plan.profile_rule import RULES
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
 from kdarena.seeds import derive
@@ -81,7 +82,7 @@ def measure(folder: Path, part: int, groups: int, names: Sequence[str]) -> None:
             lambda alone=alone: new_run(STUDENT, task, workspace, alone),
             timed=True,
             random=Random(derive(0, "progress", spec.key)),
-            groups=groups,
+            rule=replace(RULES["cpu"], enough_groups=groups, most_groups=groups),
         )
         measured = CostProfile(spec.key, tuple(phases), 1, student_s, stopwatch.stop(), 0.0, 0)
         print(json.dumps([spec.method, dataclasses.asdict(measured)]), flush=True)

@@ -19,8 +19,9 @@ import pytest
 
 from benchmarks import step_costs, tools
 from kdarena.engines.local import worker_environment
-from kdarena.plan.cost import FEWEST_PARTS, GROUPS, CostProfile
+from kdarena.plan.cost import CostProfile
 from kdarena.plan.profile_parts import combined, needs_another
+from kdarena.plan.profile_rule import FEWEST_GROUPS, RULES
 
 CAREFUL_PARTS, CAREFUL_GROUPS = (1, 4) if tools.SHORT else (10, 5)
 """Of the measurement again."""
@@ -56,13 +57,13 @@ def profiled(teachers: Path, names: Sequence[str], busy: int) -> dict[str, list[
     """
     neighbours = processes(*[["busy"]] * busy)
     parts: dict[str, list[CostProfile]] = {name: [] for name in names}
-    due = list(names)
+    due, rule = list(names), RULES["cpu"]
     try:
         while due:
             due.reverse()
-            for name, measured in part(teachers, due, len(parts[due[0]]), GROUPS).items():
+            for name, measured in part(teachers, due, len(parts[due[0]]), FEWEST_GROUPS).items():
                 parts[name].append(measured)
-            due = [name for name in due if needs_another(parts[name], timed=True) and (len(parts[name]) < FEWEST_PARTS or not tools.SHORT)]
+            due = [name for name in due if needs_another(parts[name], rule, timed=True) and (len(parts[name]) < rule.fewest_parts or not tools.SHORT)]
     finally:
         for neighbour in neighbours:
             neighbour.kill()

@@ -168,6 +168,13 @@ def test_thread_counts_and_allocator_are_set_before_a_worker_starts():
     assert worker_environment({"MALLOC_TOP_PAD_": "7"}, 0)["MALLOC_TOP_PAD_"] == "7"
 
 
+def test_what_is_compiled_for_a_gpu_is_kept_in_the_folder_that_is_given_and_compiled_by_the_worker_itself(tmp_path):
+    environment = worker_environment({}, 0, tmp_path)
+    assert environment["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path.resolve())
+    assert environment["TORCHINDUCTOR_COMPILE_THREADS"] == "1"  # processes that compile ahead would be left running by a run
+    assert "TORCHINDUCTOR_CACHE_DIR" not in worker_environment({}, 0)
+
+
 def test_what_plugins_print_goes_to_the_log(engine, plugin_file, tmp_path):
     result_of(engine, spec("healthy", plugin_file))
     assert "a plugin may print what it likes" in Path(tmp_path / "log").read_text()

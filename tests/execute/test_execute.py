@@ -22,7 +22,7 @@ from kdarena.plan.machine import Machine
 from kdarena.plan.spec import Budget, PhaseCost, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, given_teacher, teacher_run
 from kdarena.testing.replays import Replays
-from kdarena.tracks import find_card
+from kdarena.tracks import compiled, find_card
 from kdarena.tracks.classification.data import load_digits
 from kdarena.tracks.classification.task import ClassificationTask
 from kdarena.tracks.values import Setting
@@ -101,6 +101,42 @@ def test_bf16_trains_with_losses_in_fp32(bench):
     assert result.status == "done"
     assert result.environment["precision"] == "bf16"
     assert result.metrics["test/top1"] > 20
+
+
+@pytest.fixture
+def _compiled_eagerly(monkeypatch):
+    """Networks are traced by torch's compiler and run as they are."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_compiled_eagerly")
+def test_a_compiled_run_gives_what_a_plain_one_gives_and_has_a_key_of_its_own(bench):
+    found, plain = execute(student(compiled=True), bench), execute(student(), bench)
+    assert found.status == "done"
+    assert (found.weights, found.metrics, found.notes) == (plain.weights, plain.metrics, ())
+    assert found.key != plain.key
+
+
+@pytest.mark.usefixtures("_compiled_eagerly")
+def test_networks_are_compiled_before_the_first_run_of_a_task_whose_state_is_then_looked_at_again(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(workspace, "compile_ahead", lambda task: done.append("compiled"))
+    bench = Workspace(tmp_path, tmp_path, loaded=lambda: done.append("looked at"))
+    for seed in range(2):
+        bench.task_of(student(compiled=True, seed=seed))
+    assert done == ["looked at", "compiled", "looked at"]
+
+
+def test_a_run_whose_networks_can_not_be_compiled_goes_on_without_and_says_so(bench, monkeypatch):
+    def backend(graph, inputs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    found, plain = execute(student(compiled=True), bench), execute(student(), bench)
+    assert found.weights == plain.weights
+    assert ["no compiler here" in note for note in found.notes] == [True]
 
 
 def test_the_environment_names_versions_and_device(bench):

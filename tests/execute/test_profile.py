@@ -1,5 +1,7 @@
 import itertools
+import math
 import time
+from dataclasses import replace
 from random import Random
 from typing import ClassVar
 
@@ -8,14 +10,21 @@ import torch
 from torch import nn
 
 from kdarena import Learner, Method, Paper, Phase, hookimpl, no_teachers
-from kdarena.execute import profile as profile_module
 from kdarena.execute.profile import _Block, _measure, profile
 from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.plan.profile_parts import cost_of
+from kdarena.plan.profile_rule import RULES, standard_error
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
 from kdarena.tracks.values import Split
+
+SHORT = replace(RULES["cpu"], block_seconds=0.01)
+
+
+def groups_of(count):
+    """A rule of so many groups, whatever they say."""
+    return replace(RULES["cpu"], enough_groups=count, most_groups=count)
 
 
 class Twice:
@@ -58,7 +67,7 @@ def built(plugin, task):
 
 def measure(plugin, *, timed, task=None):
     task = task or toy_task()
-    return profile(lambda: built(plugin, task), lambda: built(Student, task), timed=timed, groups=2)
+    return profile(lambda: built(plugin, task), lambda: built(Student, task), timed=timed, rule=SHORT)
 
 
 def test_operations_are_counted_on_one_step_of_each_phase():
@@ -97,7 +106,6 @@ def test_counted_operations_are_those_of_the_layers():
     assert measured.flops == 2 * (2 * batch * features * 4)
 
 
-@pytest.mark.usefixtures("_short_blocks")
 def test_a_phase_with_fixed_steps_is_begun_anew_when_they_are_used_up():
     measures, student_s = measure(Fits, timed=True)
     assert [(one.phase, one.steps) for one in measures] == [("fit", 3), ("train", None)]
@@ -120,7 +128,7 @@ class Blocks:
     """Blocks of steps that took so long, in turn."""
 
     def __init__(self, *seconds):
-        self.left, self.steps = itertools.chain([1.0, 1.0], itertools.cycle(seconds)), 0  # the first two find the length of a block
+        self.left = itertools.chain([1.0, 1.0], itertools.cycle(seconds))  # the first two find the length of a block
 
     def seconds(self):
         return next(self.left)
@@ -128,20 +136,101 @@ class Blocks:
     def take_for(self, seconds):
         self.seconds()
 
+    def settle(self, steps):
+        pass
+
+
+class Stopwatch:
+    """A double of the clock: blocks take as long as their steps, which are drawn around a mean, and nothing else takes time."""
+
+    def __init__(self, noise):
+        self.time, self.noise, self.random = 0.0, noise, Random(0)
+
+    def blocks(self, step_s):
+        return TimedBlocks(self, step_s)
+
+
+class TimedBlocks:
+    def __init__(self, clock, step_s):
+        self.clock, self.step_s, self.steps, self.settled = clock, step_s, 1, 0
+
+    def settle(self, steps):
+        self.settled += steps
+        self.clock.time += steps * self.step_s
+
+    def take_for(self, seconds):
+        self.steps = max(1, round(seconds / self.seconds()))
+
+    def seconds(self):
+        mean = self.step_s * math.exp(self.clock.random.gauss(0.0, self.clock.noise))
+        self.clock.time += (1 + self.steps) * mean  # one that is not timed
+        return mean
+
+
+def measured(rule, *, noise, own_s=0.003, student_s=0.0015):
+    """The groups of a phase, and the seconds that they took with all that came before them."""
+    clock = Stopwatch(noise)
+    ratios, _ = _measure(clock.blocks(own_s), clock.blocks(student_s), rule, lambda: None, lambda: clock.time)
+    return ratios, clock.time
+
+
+def test_on_a_gpu_groups_that_agree_are_four_and_take_half_a_second():
+    ratios, seconds = measured(RULES["cuda"], noise=0.002)
+    assert len(ratios) == 4
+    assert seconds < 0.8
+
+
+def test_on_a_gpu_groups_go_on_until_their_error_is_under_one_percent():
+    ratios, seconds = measured(replace(RULES["cuda"], phase_seconds=60.0), noise=0.05)
+    assert len(ratios) > 4
+    assert standard_error(ratios) <= 0.01 < standard_error(ratios[:-1])
+    assert seconds < 60
+
+
+def test_on_a_gpu_a_phase_that_stays_unsure_ends_after_a_second_and_a_half():
+    ratios, seconds = measured(RULES["cuda"], noise=0.5)
+    assert 1.5 <= seconds < 2.0
+    assert standard_error(ratios) > 0.01
+
+
+def test_on_a_gpu_an_expensive_phase_has_fewer_groups_and_not_longer_ones():
+    ratios, _ = measured(RULES["cuda"], noise=0.002, own_s=0.4)
+    assert len(ratios) == 2
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.5])
+def test_on_a_cpu_a_part_has_two_groups_whatever_they_say(noise):
+    ratios, _ = measured(RULES["cpu"], noise=noise)
+    assert len(ratios) == 2
+
+
+def test_on_a_gpu_steps_are_taken_before_any_is_timed_so_that_they_are_captured_by_then():
+    clock = Stopwatch(0.002)
+    own, student = clock.blocks(0.003), clock.blocks(0.0015)
+    _measure(own, student, RULES["cuda"], lambda: None, lambda: clock.time)
+    assert own.settled == student.settled == RULES["cuda"].settling_steps > 0
+
+
+def test_a_phase_of_few_steps_is_not_begun_anew_to_settle():
+    run = make_run(Fits, toy_task())
+    block = _Block(run.hooks, run, run.phases[0], {}, run.batches("augmented"), itertools.repeat((0.5, 0.5)))
+    block.settle(12)
+    assert len(run.instance.seen) == 3
+
 
 def test_drift_of_the_machine_cancels_in_the_ratio():
     # a machine that slows down steadily: method, student, student, method
     speeds = [1.0 + 0.1 * number for number in range(16)]
     own = [3 * speeds[position] for group in range(0, 16, 4) for position in (group, group + 3)]
     student = [speeds[position] for group in range(0, 16, 4) for position in (group + 1, group + 2)]
-    ratios, times = _measure(Blocks(*own), Blocks(*student), 4, lambda: None)
+    ratios, times = _measure(Blocks(*own), Blocks(*student), groups_of(4), lambda: None)
     assert cost_of([ratios]) == pytest.approx((3.0, 0.0), abs=1e-12)
     assert times == student
 
 
 def test_a_profile_shows_a_sign_of_life_after_each_block():
     alive = []
-    ratios, _ = _measure(Blocks(2.0), Blocks(1.0), 3, lambda: alive.append(1))
+    ratios, _ = _measure(Blocks(2.0), Blocks(1.0), groups_of(3), lambda: alive.append(1))
     assert (len(ratios), len(alive)) == (3, 4 + 4 * 3)
 
 
@@ -164,19 +253,13 @@ class Watched:
         return {"task": step.task.loss(step.student, step.targets)}
 
 
-@pytest.fixture
-def _short_blocks(monkeypatch):
-    monkeypatch.setattr(profile_module, "BLOCK_SECONDS", 0.01)
-
-
 def progresses(seed):
     Watched.seen.clear()
     task = toy_task()
-    profile(lambda: built(Watched, task), lambda: built(Student, task), timed=True, random=Random(seed), groups=2)
+    profile(lambda: built(Watched, task), lambda: built(Student, task), timed=True, random=Random(seed), rule=SHORT)
     return {name: [pair for phase, *pair in Watched.seen if phase == name] for name in ("fit", "first", "second")}
 
 
-@pytest.mark.usefixtures("_short_blocks")
 def test_each_step_of_a_profile_is_at_another_progress_that_a_run_may_have():
     drawn = progresses(0)
     for name, begin, part in (("fit", 0.0, 0.0), ("first", 0.0, 1 / 3), ("second", 1 / 3, 2 / 3)):
@@ -186,7 +269,6 @@ def test_each_step_of_a_profile_is_at_another_progress_that_a_run_may_have():
         assert [of_run for _, of_run in drawn[name]] == pytest.approx([begin + part * value for value in values], abs=1e-6)
 
 
-@pytest.mark.usefixtures("_short_blocks")
 def test_the_progress_is_drawn_from_the_generator_that_is_given():
     first, again, other = (progresses(seed)["fit"][:3] for seed in (0, 0, 1))
     assert first == again != other

@@ -20,6 +20,7 @@ NO_NUMBER = {
     "plan/machine.py": "the processor's name, which is in the key",
     "plan/plain.py": "reads a spec from JSON; one that is misread has another key",
     "plan/profile_parts.py": "makes a cost profile of its parts; the costs that a run commits by are in its key",
+    "plan/profile_rule.py": "how long a cost profile is measured; the costs that a run commits by are in its key",
 }
 """Modules that those of PARTS import, and why they are none of them."""
 

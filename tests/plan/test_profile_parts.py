@@ -11,6 +11,7 @@ from scipy import stats
 
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.plan.profile_parts import combined, cost_of, needs_another
+from kdarena.plan.profile_rule import RULES
 
 RATIOS = st.floats(0.5, 20.0)
 
@@ -73,8 +74,8 @@ def test_a_part_that_failed_makes_the_profile_fail():
     ],
 )
 def test_a_profile_has_two_parts_at_least_and_more_while_its_error_is_large(parts, another):
-    assert needs_another(parts, timed=True) is another
+    assert needs_another(parts, RULES["cpu"], timed=True) is another
 
 
 def test_where_no_time_is_measured_one_part_is_enough():
-    assert not needs_another([part()], timed=False)
+    assert not needs_another([part()], RULES["cpu"], timed=False)

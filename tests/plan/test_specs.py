@@ -99,6 +99,10 @@ def test_what_changes_a_plan_makes_another_command(changes):
     assert request_digest(replace(request, **changes), CONDITIONS, []) != request_digest(request, CONDITIONS, [])
 
 
+def test_compiled_runs_make_another_command():
+    assert request_digest(Request(), replace(CONDITIONS, compiled=True), []) != request_digest(Request(), CONDITIONS, [])
+
+
 def test_two_ways_to_say_the_same_are_one_command():
     untuned, zero, everywhere = Request(untuned=True), Request(tuning_budget=Amount(0.0, "s")), Request(scope="all")
     assert request_digest(untuned, CONDITIONS, []) == request_digest(zero, CONDITIONS, [])

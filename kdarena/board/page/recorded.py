@@ -80,7 +80,8 @@ class Recorded:
 
 def board_of_row(row: Row) -> Board:
     """The board that a row is on."""
-    same = {name: row[name] for name in ("task", "unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "capture", "data")}
+    places = ("task", "unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "data", "capture", "compiled")
+    same = {name: row[name] for name in places}
     return Board(amount=row["budget"], reference=row["reference"] or "", **same)
 
 

@@ -111,6 +111,7 @@ def _cifar(name: str, teacher: str, student: str, data_root: str | None) -> Task
         digest=lambda data_root: data.load_cifar(name, data_root).digest,
         check=lambda data_root: data.check_cifar(name, data_root, CIFAR_VALIDATION),
         load=_load,
+        made_up=True,
         **_offers(name, teacher, student, data_root),
     )
 
@@ -131,5 +132,8 @@ def _offers(data_set: str, teacher: str, student: str, data_root: str | None) ->
 def _load(card: TaskCard, setting: Setting) -> ClassificationTask:
     from kdarena.tracks.classification.task import ClassificationTask
 
-    loaded = data.load_digits() if card.data_set == "digits" else data.load_cifar(card.data_set, setting.data_root)
+    if card.data_set == "digits":
+        loaded = data.load_digits()
+    else:
+        loaded = data.made_up_cifar(card.data_set) if setting.made_up else data.load_cifar(card.data_set, setting.data_root)
     return ClassificationTask(card, setting, loaded)

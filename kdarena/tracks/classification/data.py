@@ -182,6 +182,17 @@ def load_cifar(name: str, data_root: str | None) -> DataSet:
     return _read_cifar(name, str(folder), stamps)
 
 
+def made_up_cifar(name: str) -> DataSet:
+    """Random images and labels in the numbers and shapes of ``cifar10`` or ``cifar100``, for what depends on shapes alone."""
+    import numpy as np
+
+    layout, random = CIFAR[name], np.random.default_rng(0)
+    images, labels = (random.integers(0, high, shape, dtype=np.uint8) for high, shape in ((256, (60_000, 32, 32, 3)), (layout.classes, 60_000)))
+    train, test = slice(50_000), slice(50_000, None)
+    targets = labels.astype(np.int64)
+    return DataSet(name, images[train], targets[train], images[test], targets[test], layout.mean, layout.std, 255.0, 4, True, "made up")
+
+
 def check_cifar(name: str, data_root: str | None, validation: int) -> list[str]:
     """Read all files; raises as :func:`load_cifar` and :func:`kdarena.tracks.rows.check_labels` do, and returns the latter's lines."""
     found = load_cifar(name, data_root)

@@ -99,7 +99,7 @@ class SpeechTask(Task):
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :meth:`Task.answer`; ``decoder_inputs`` [B, L] are what the decoder is fed. A network may answer with its logits alone."""
-        answer = network(inputs, **arguments)
+        answer = self.call(network, inputs, arguments)
         counted = self.counted(arguments["decoder_inputs"])
         if not isinstance(answer, Recognition):
             return Outputs(answer.float(), counted=counted)
