@@ -76,6 +76,8 @@ class CudaCapture:
             torch.cuda.set_stream(current)
             for generator, state in states:
                 generator.graphsafe_set_state(state)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise  # no eager step would have more; runs side by side begin anew, fewer at a time
             raise NotCaptured(described(error)) from None
         graph.replay()
         return graph.replay
