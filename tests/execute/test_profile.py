@@ -1,5 +1,4 @@
 import itertools
-import math
 import time
 from dataclasses import replace
 from random import Random
@@ -14,7 +13,7 @@ from kdarena.execute.profile import _Block, _measure, profile
 from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
 from kdarena.plan.profile_parts import cost_of
-from kdarena.plan.profile_rule import RULES, standard_error
+from kdarena.plan.profile_rule import RULES
 from kdarena.testing.run import make_run
 from kdarena.testing.task import toy_task
 from kdarena.tracks.values import Split
@@ -138,77 +137,6 @@ class Blocks:
 
     def settle(self, steps):
         pass
-
-
-class Stopwatch:
-    """A double of the clock: blocks take as long as their steps, which are drawn around a mean, and nothing else takes time."""
-
-    def __init__(self, noise):
-        self.time, self.noise, self.random = 0.0, noise, Random(0)
-
-    def blocks(self, step_s):
-        return TimedBlocks(self, step_s)
-
-
-class TimedBlocks:
-    def __init__(self, clock, step_s):
-        self.clock, self.step_s, self.steps, self.settled = clock, step_s, 1, 0
-
-    def settle(self, steps):
-        self.settled += steps
-        self.clock.time += steps * self.step_s
-
-    def take_for(self, seconds):
-        self.steps = max(1, round(seconds / self.seconds()))
-
-    def seconds(self):
-        mean = self.step_s * math.exp(self.clock.random.gauss(0.0, self.clock.noise))
-        self.clock.time += (1 + self.steps) * mean  # one that is not timed
-        return mean
-
-
-def measured(rule, *, noise, own_s=0.003, student_s=0.0015):
-    """The groups of a phase, and the seconds that they took with all that came before them."""
-    clock = Stopwatch(noise)
-    ratios, _ = _measure(clock.blocks(own_s), clock.blocks(student_s), rule, lambda: None, lambda: clock.time)
-    return ratios, clock.time
-
-
-def test_on_a_gpu_groups_that_agree_are_four_and_take_half_a_second():
-    ratios, seconds = measured(RULES["cuda"], noise=0.002)
-    assert len(ratios) == 4
-    assert seconds < 0.8
-
-
-def test_on_a_gpu_groups_go_on_until_their_error_is_under_one_percent():
-    ratios, seconds = measured(replace(RULES["cuda"], phase_seconds=60.0), noise=0.05)
-    assert len(ratios) > 4
-    assert standard_error(ratios) <= 0.01 < standard_error(ratios[:-1])
-    assert seconds < 60
-
-
-def test_on_a_gpu_a_phase_that_stays_unsure_ends_after_a_second_and_a_half():
-    ratios, seconds = measured(RULES["cuda"], noise=0.5)
-    assert 1.5 <= seconds < 2.0
-    assert standard_error(ratios) > 0.01
-
-
-def test_on_a_gpu_an_expensive_phase_has_fewer_groups_and_not_longer_ones():
-    ratios, _ = measured(RULES["cuda"], noise=0.002, own_s=0.4)
-    assert len(ratios) == 2
-
-
-@pytest.mark.parametrize("noise", [0.002, 0.5])
-def test_on_a_cpu_a_part_has_two_groups_whatever_they_say(noise):
-    ratios, _ = measured(RULES["cpu"], noise=noise)
-    assert len(ratios) == 2
-
-
-def test_on_a_gpu_steps_are_taken_before_any_is_timed_so_that_they_are_captured_by_then():
-    clock = Stopwatch(0.002)
-    own, student = clock.blocks(0.003), clock.blocks(0.0015)
-    _measure(own, student, RULES["cuda"], lambda: None, lambda: clock.time)
-    assert own.settled == student.settled == RULES["cuda"].settling_steps > 0
 
 
 def test_a_phase_of_few_steps_is_not_begun_anew_to_settle():
