@@ -97,18 +97,18 @@ class Recorder:
             recall=self._recall,
             keep=self._keep,
             admits=clock.admits if clock is not None else lambda job: True,
-            beside=partial(self._beside, clock is not None) if self._side_by_side.several else None,
+            companions=partial(self._companions, clock is not None) if self._side_by_side.several else None,
             started=self.display.started,
             progress=self.display.progress,
             again=self._again,
         )
 
     def _again(self, job: Job, why: str) -> None:
-        self._side_by_side.part(job.spec)
+        self._side_by_side.set_apart(job.spec)
         self.display.again(job, why)
 
-    def _beside(self, in_order: bool, idle: int, job: Job, waiting: Sequence[Job]) -> list[Job]:
-        return self._side_by_side.beside(job, waiting, idle, in_order=in_order)
+    def _companions(self, in_order: bool, idle: int, job: Job, waiting: Sequence[Job]) -> list[Job]:
+        return self._side_by_side.companions(job, waiting, idle, in_order=in_order)
 
     def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
         """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded."""

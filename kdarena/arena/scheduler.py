@@ -34,7 +34,7 @@ class Job:
         return 1 + self.spec.seed if final else 0  # type: ignore[union-attr]
 
 
-Beside = Callable[[int, Job, Sequence[Job]], Collection[Job]]
+Companions = Callable[[int, Job, Sequence[Job]], Collection[Job]]
 """Chooses, where so many workers are idle, runs to train at a job's side among those that wait, in their turn."""
 
 Work = Generator[Sequence[Job], list[Result], None]
@@ -84,18 +84,18 @@ class Queue:
             self._alone.add(job.spec.key)
         heapq.heappush(self._jobs, (job.turn, next(self._number), job))
 
-    def take(self, admits: Callable[[Job], bool], beside: Beside | None, idle: int) -> list[Job]:
+    def take(self, admits: Callable[[Job], bool], companions: Companions | None, idle: int) -> list[Job]:
         """The next job that is admitted, with those that train at its side; none where no job is.
 
         Args:
-            idle: workers, as it is for ``beside``.
+            idle: workers, as it is for ``companions``.
         """
         while self._jobs:
             *_, first = heapq.heappop(self._jobs)
             if first.spec.key in self._alone:
                 return [first]
             if admits(first):
-                return [first] if beside is None else [first, *filter(admits, self._chosen(partial(beside, idle, first)))]
+                return [first] if companions is None else [first, *filter(admits, self._chosen(partial(companions, idle, first)))]
         return []
 
     def _chosen(self, choose: Callable[[Sequence[Job]], Collection[Job]]) -> list[Job]:
@@ -115,7 +115,7 @@ def run(
     recall: Callable[[Spec], Result | None],
     keep: Callable[[Job, Result], None],
     admits: Callable[[Job], bool] = lambda job: True,
-    beside: Beside | None = None,
+    companions: Companions | None = None,
     started: Callable[[Job], None] = lambda job: None,
     progress: Callable[[Spec, float], None] = lambda spec, fraction: None,
     again: Callable[[Job, str], None] = lambda job, why: None,
@@ -127,7 +127,7 @@ def run(
         recall: the recorded result of a spec, or None.
         keep: records a new result.
         admits: asked before a job starts; a job that it says no to is left out, and what waits for it does not go on.
-        beside: chooses runs that train side by side; None: none do.
+        companions: chooses runs that train side by side; None: none do.
         started, progress, again: for the terminal.
     """
     queue = Queue()
@@ -156,7 +156,7 @@ def run(
         go_on(line)
     while queue or under_way:
         while queue and (idle := engine.capacity - len(busy)) > 0:
-            jobs = queue.take(admits, beside, idle)
+            jobs = queue.take(admits, companions, idle)
             if not jobs:
                 break  # all that was left was left out
             for job in jobs:

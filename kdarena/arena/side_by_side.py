@@ -77,11 +77,11 @@ class SideBySide:
         if own and free and alike:
             self._memory[kind] = _Memory(own / together, free)
 
-    def part(self, spec: Spec) -> None:
+    def set_apart(self, spec: Spec) -> None:
         """A run that was given to a worker with others will be run again alone, for another reason than memory."""
         self._groups.pop(spec.key, None)
 
-    def beside(self, first: Job, waiting: Sequence[Job], idle: int, *, in_order: bool) -> list[Job]:
+    def companions(self, first: Job, waiting: Sequence[Job], idle: int, *, in_order: bool) -> list[Job]:
         """Runs that train at a job's side; none where the job is no training, or where it is not known how much memory one run takes.
 
         Args:

@@ -108,20 +108,20 @@ def of_one_method(idle, first, waiting):
 
 def test_what_is_chosen_to_be_beside_a_job_is_given_to_its_worker_and_the_next_one_waits_for_all_of_them():
     engine, log = FakeEngine(1, 0), []
-    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, beside=of_one_method)
+    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, companions=of_one_method)
     assert engine.groups == [[("a", seed) for seed in range(4)], [("b", seed) for seed in range(4)]]
     assert log == [["done"] * 4] * 2
 
 
 def test_with_two_workers_two_groups_are_under_way():
     engine, log = FakeEngine(2, 0), []
-    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, beside=of_one_method)
+    scheduler.run(engine, [seeds("a", log), seeds("b", log)], **KEEP, companions=of_one_method)
     assert engine.most == 8
 
 
 def test_a_run_that_is_not_admitted_is_in_no_group():
     engine = FakeEngine(1, 0)
-    scheduler.run(engine, [seeds("a", [])], **KEEP, beside=of_one_method, admits=lambda job: job.spec.seed != 2)
+    scheduler.run(engine, [seeds("a", [])], **KEEP, companions=of_one_method, admits=lambda job: job.spec.seed != 2)
     assert engine.groups == [[("a", 0), ("a", 1), ("a", 3)]]
 
 
@@ -136,7 +136,7 @@ def test_runs_that_have_to_be_run_again_are_so_once_each_alone():
 
     engine, log, said = Breaks(1, 0), [], []
     engine.order.randrange = lambda count: 0
-    scheduler.run(engine, [seeds("a", log)], **KEEP, beside=of_one_method, again=lambda job, why: said.append((job.spec.seed, why)))
+    scheduler.run(engine, [seeds("a", log)], **KEEP, companions=of_one_method, again=lambda job, why: said.append((job.spec.seed, why)))
     assert engine.groups == [[("a", 0), ("a", 1), ("a", 2), ("a", 3)], [("a", 1)], [("a", 2)], [("a", 3)]]
     assert said == [(seed, "it was killed") for seed in range(1, 4)]
     assert log == [["done"] * 4]

@@ -15,9 +15,9 @@ def job(method="kd", seed=0, purpose="final", task="digits", **changes):
     return Job(replace(RunSpec(task, method, "", purpose, seed, Budget(1.0, "s"), ()), **changes), "default")
 
 
-def chosen(one, jobs, idle=1, in_order=False):
+def chosen(side_by_side, jobs, idle=1, in_order=False):
     first, *waiting = jobs
-    return [(each.spec.method, each.spec.seed) for each in one.beside(first, waiting, idle, in_order=in_order)]
+    return [(each.spec.method, each.spec.seed) for each in side_by_side.companions(first, waiting, idle, in_order=in_order)]
 
 
 def took(own, together=1, free=10_000.0):
@@ -35,42 +35,42 @@ def test_on_a_cpu_a_run_is_alone_unless_the_user_says_otherwise():
 
 
 def test_on_a_gpu_there_are_as_many_as_the_memory_of_one_allows_in_most_of_what_is_free_and_at_most_sixteen():
-    one = SideBySide(None, "cuda")
-    assert chosen(one, SEEDS) == [], "what one takes is not known yet"
-    one.learn(job().spec, took(2000.0))
-    assert len(chosen(one, SEEDS)) == 3
-    one.learn(job().spec, took(400.0, together=4))
-    assert len(chosen(one, SEEDS)) == 15
+    side_by_side = SideBySide(None, "cuda")
+    assert chosen(side_by_side, SEEDS) == [], "what a run takes is not known yet"
+    side_by_side.learn(job().spec, took(2000.0))
+    assert len(chosen(side_by_side, SEEDS)) == 3
+    side_by_side.learn(job().spec, took(400.0, together=4))
+    assert len(chosen(side_by_side, SEEDS)) == 15
 
 
 def test_a_cost_profile_says_what_a_run_takes_until_a_run_does():
-    one = SideBySide(None, "cuda")
+    side_by_side = SideBySide(None, "cuda")
     profile = ProfileSpec("digits", "kd", "", {}, (), "validated", "", "fp32", "cuda", "", 0, "", "", timed=True)
     measured = CostProfile("key", (), 0, None, 0.0, 0.0, 0, own_memory_mib=4000.0, free_memory_mib=10_000.0)
-    one.learn(profile, measured)
-    assert len(chosen(one, SEEDS)) == 1
-    one.learn(job(seed=99).spec, took(1000.0))
-    one.learn(profile, measured)
-    assert len(chosen(one, SEEDS)) == 7
+    side_by_side.learn(profile, measured)
+    assert len(chosen(side_by_side, SEEDS)) == 1
+    side_by_side.learn(job(seed=99).spec, took(1000.0))
+    side_by_side.learn(profile, measured)
+    assert len(chosen(side_by_side, SEEDS)) == 7
 
 
 def test_a_number_that_memory_did_not_hold_is_not_tried_again_and_one_for_another_reason_is():
-    one = SideBySide(None, "cuda")
-    one.learn(job().spec, took(100.0))
-    assert len(chosen(one, SEEDS)) == 15
-    one.part(SEEDS[0].spec)
-    one.learn(SEEDS[0].spec, took(100.0))
-    assert len(chosen(one, SEEDS)) == 15
-    one.learn(SEEDS[1].spec, took(800.0, together=8))
-    assert len(chosen(one, SEEDS)) == 7
+    side_by_side = SideBySide(None, "cuda")
+    side_by_side.learn(job().spec, took(100.0))
+    assert len(chosen(side_by_side, SEEDS)) == 15
+    side_by_side.set_apart(SEEDS[0].spec)
+    side_by_side.learn(SEEDS[0].spec, took(100.0))
+    assert len(chosen(side_by_side, SEEDS)) == 15
+    side_by_side.learn(SEEDS[1].spec, took(800.0, together=8))
+    assert len(chosen(side_by_side, SEEDS)) == 7
 
 
 def test_a_run_that_failed_says_nothing_of_memory():
-    one = SideBySide(None, "cuda")
-    one.learn(job().spec, took(100.0))
-    assert len(chosen(one, SEEDS)) == 15
-    one.learn(SEEDS[0].spec, RunResult("key", "error", error="why"))
-    assert len(chosen(one, SEEDS)) == 15
+    side_by_side = SideBySide(None, "cuda")
+    side_by_side.learn(job().spec, took(100.0))
+    assert len(chosen(side_by_side, SEEDS)) == 15
+    side_by_side.learn(SEEDS[0].spec, RunResult("key", "error", error="why"))
+    assert len(chosen(side_by_side, SEEDS)) == 15
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_trials_of_a_method_that_are_asked_for_together_train_together():
 def test_where_seeds_are_done_in_order_runs_of_several_methods_and_of_one_seed_train_together():
     jobs = [job(method, seed) for seed in range(2) for method in ("kd", "dkd", "crd")]
     assert chosen(SideBySide(4, "cpu"), jobs, in_order=True) == [("dkd", 0), ("crd", 0)]
-    one = SideBySide(None, "cuda")
+    side_by_side = SideBySide(None, "cuda")
     for method, own in (("kd", 2000.0), ("dkd", 5500.0), ("crd", 3000.0)):
-        one.learn(job(method).spec, took(own))
-    assert chosen(one, jobs, in_order=True) == [("dkd", 0)]
+        side_by_side.learn(job(method).spec, took(own))
+    assert chosen(side_by_side, jobs, in_order=True) == [("dkd", 0)]
 
 
 def test_runs_are_shared_out_among_idle_workers():
@@ -100,4 +100,4 @@ def test_runs_are_shared_out_among_idle_workers():
 
 def test_a_cost_profile_is_alone():
     profile = Job(ProfileSpec("digits", "kd", "", {}, (), "validated", "", "fp32", "cuda", "", 0, "", "", timed=True), "profile")
-    assert SideBySide(8, "cuda").beside(profile, [profile, job()], 1, in_order=False) == []
+    assert SideBySide(8, "cuda").companions(profile, [profile, job()], 1, in_order=False) == []

@@ -79,7 +79,7 @@ def do(file, tmp_path):
             [work()],
             recall=lambda spec: None,
             keep=lambda job, result: None,
-            beside=lambda idle, job, waiting: waiting,
+            companions=lambda idle, job, waiting: waiting,
             again=lambda job, why: reasons.add(why),
         )
         return results, groups, reasons
@@ -108,7 +108,7 @@ def test_a_run_that_changes_what_numbers_depend_on_costs_its_neighbours_nothing_
 
 @pytest.mark.slow
 def test_a_silent_run_takes_no_other_down(do):
-    results, groups, _ = do("endless", silence_limit=15.0)
+    results, groups, _ = do("endless", silence_limit=40.0)
     assert [result.status for result in results] == ["done", "done", "timeout"]
     assert groups == [[0, 1, 2], [1], [2]]
 

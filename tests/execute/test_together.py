@@ -92,8 +92,8 @@ class Bench:
 
     def together(self, specs):
         """Results in the order of the specs."""
-        found = {spec.key: result for spec, result in execute_together(specs, self.workspace)}
-        return [found[spec.key] for spec in specs]
+        results = {spec.key: result for spec, result in execute_together(specs, self.workspace)}
+        return [results[spec.key] for spec in specs]
 
 
 @pytest.fixture
