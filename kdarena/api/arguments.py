@@ -11,7 +11,10 @@ from kdarena.plan.amounts import Amount, parse_amount, parse_duration
 from kdarena.plan.ladder import Ladder, ladder_of
 from kdarena.plan.request import Request
 
-SWEEP = ("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics", "out")
+SWEEP = (
+    *("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "params", "yes", "data_root", "metrics"),
+    *("views", "teacher_outputs", "out"),
+)
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
 """Those that a recommendation has."""

@@ -119,6 +119,8 @@ def run(
     charge_teacher: bool = False,
     metrics: str | Sequence[str] = (),
     ladder: Sequence[float] = (),
+    views: int | None = None,
+    teacher_outputs: str = "auto",
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:

@@ -93,12 +93,16 @@ class Recorder:
             progress=self.display.progress,
         )
 
-    def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
-        """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded."""
+    def profiles(self, specs: Sequence[ProfileSpec], *, brief: bool = False) -> list[CostProfile]:
+        """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded.
+
+        Args:
+            brief: as in :func:`kdarena.plan.profile_parts.needs_another`.
+        """
         profiles: list[CostProfile] = []
 
         def work() -> Work:
-            profiles.extend((yield from in_parts(specs)))
+            profiles.extend((yield from in_parts(specs, brief=brief)))
 
         self.schedule([work()])
         return profiles

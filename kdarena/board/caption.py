@@ -30,6 +30,7 @@ def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
         *_unfinished_seed(first),
         *_overlap(board_rows),
         *_exactness(board_rows, wide),
+        *_stored(board_rows, wide),
         *(clean(line) for line in curve_lines(board_rows, name_of)),
         *_shared(((name_of(row), row["status_note"]) for row in (*compared(board_rows), *references(board_rows)) if row["status_note"]), wide),
     ]
@@ -76,7 +77,8 @@ def _made(board_rows: Sequence[Row], wide: bool) -> str:
     threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
     code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
     made = platform(first) if wide else f"{_device(first)}{code}"
-    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{training}."
+    views = f", {first['views']} fixed views of each training sample" if first["views"] else ""
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}, {threads}{views}{training}."
 
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
@@ -102,6 +104,13 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
         "Supervision is what a method took in addition to labels: no teacher, the task's one reference teacher, N of its pool, specially trained ones, or its own; "
         '"its weights": its student starts from them.'
     )
+
+
+def _stored(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
+    """Which rows looked up outputs of their teachers."""
+    names = [name_of(row) for row in board_rows if row["teacher_outputs"] == "stored" and row["mean"] is not None]
+    if names:
+        yield f"Teachers' outputs were computed once for each view, charged to each run, and looked up by {', '.join(names) if wide else several(names)}."
 
 
 def _detectable(board_rows: Sequence[Row]) -> str:

@@ -43,13 +43,13 @@ FURTHER_COLUMNS = names("""
     rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
     student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision threads torch code protocol
-    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    views teacher_outputs data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
     test_set_error seconds_to_student seconds_to_teacher time_curve_json validation_curve_json crossings answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
 PLATFORM_COLUMNS = ("device", "device_name", "precision", "threads", "torch", "code")
-BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference")
+BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference", "views")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
 """Part by which committed cost may differ from the budget before the board says so."""
@@ -159,6 +159,8 @@ def _board_rows(
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
+            "views": board.views or None,
+            "teacher_outputs": _teacher_outputs(best),
         }
         not_paid = unpaid(best)
         row["status_note"] = "; ".join(filter(None, (not_paid, _note(row, best, further, seeds, student[0] if student else None)))) or None
@@ -221,6 +223,12 @@ def _with_evidence(
     values = [RowValues(best.values(f"test/{metric}"), row["complete"] and row["status"] not in UNRANKED) for row, (best, *_) in zip(rows, bests, strict=True)]
     controls = [next((place for place, (best, *_) in enumerate(bests) if control and best is control[0]), None) for control in (student, reference)]
     return [row | columns for row, columns in zip(rows, evidence(values, *controls), strict=True)]
+
+
+def _teacher_outputs(variant: Variant) -> str | None:
+    """``stored`` where a row's runs looked up outputs of their teachers, ``live`` where they called them; None without a teacher of the pool."""
+    spec = variant.first.spec
+    return ("stored" if spec.stored else "live") if spec.teachers and not variant.skipped else None
 
 
 def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_on: Mapping[str, float]) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         **{column: metrics.get(f"test/{measured}") for column, measured in known.items()},
         **{name: getattr(board, name) for name in ("unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "data", "reference")},
         "budget": board.amount,
+        "views": board.views or None,
         "validation": metrics.get(f"validation/{metric}"),
         "status": "reference",
         "status_note": doubt(value, student, metric),

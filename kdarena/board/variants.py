@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdarena.plan.board import Board, Place
-from kdarena.plan.spec import COMPLETE, LASTING
+from kdarena.plan.spec import COMPLETE, FILLING, LASTING
 from kdarena.record.recorded import RecordedRun
 
 
@@ -41,6 +41,7 @@ def board_of(run: RecordedRun) -> Board:
         code=spec.code,
         data=spec.data,
         reference=spec.reference or "",
+        views=spec.views or 0,
     )
 
 
@@ -155,8 +156,11 @@ def ranked(variants: Sequence[Variant], seeds: frozenset[int], metric: str) -> V
 
 
 def step_cost(run: RecordedRun) -> tuple[float | None, float | None]:
-    """Cost of a run's mean step in steps of the plain student and its relative error; None where time was not measured."""
-    phases = list(zip(run.spec.costs, run.result.phases, strict=False))
+    """Cost of a mean step of a run's method in steps of the plain student and its relative error; None where time was not measured.
+
+    The steps that fill in teachers' outputs are none of the method's.
+    """
+    phases = [(cost, record) for cost, record in zip(run.spec.costs, run.result.phases, strict=False) if cost.phase != FILLING]
     steps = sum(record.steps for _, record in phases)
     if not steps or any(cost.relative is None for cost, _ in phases):
         return None, None

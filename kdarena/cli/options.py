@@ -98,6 +98,15 @@ REQUEST: Mapping[str, Any] = {
             help="Further budgets as multiples of a run's, as 0.25,0.5,1,2: of the methods named, else of the controls and the leading group.",
         ),
     ],
+    "views": Annotated[
+        int | None,
+        typer.Option(
+            "--views", min=1, metavar="K", help="Draw each training sample's augmentation from K fixed ones, for every method alike; default: from all."
+        ),
+    ],
+    "teacher_outputs": _choice(
+        "--teacher-outputs", ("auto", "live"), "auto: look teachers' outputs up where that buys a method more steps; live: call teachers in every step."
+    ),
     "out": Out,
 }
 """The options of a request, by the names of its fields."""

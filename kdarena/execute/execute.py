@@ -19,6 +19,7 @@ from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
 from kdarena.execute import environment, memory
+from kdarena.execute.filled import fill, left_of, measured
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.learning_curve import learning_curve
 from kdarena.execute.payment import HARNESS
@@ -34,7 +35,7 @@ from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.plan.budget import MINIMUM_STEPS, UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
-from kdarena.plan.spec import RunResult, RunSpec, Status
+from kdarena.plan.spec import FILLED_S, RunResult, RunSpec, Status, of_method
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.lock import auxiliary_drawn
@@ -79,21 +80,24 @@ class _Execution:
         self.plain = plain_build(spec, task, self.workspace)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
+        with self.hooks.clock.of(HARNESS):
+            filled = fill(spec, task, run, self.workspace)
         seen, view = Seen(run, self.new_student), run.task
         phases = self.hooks.build(run, seen.after)
         self._check_schedule(phases)
         with self.hooks.clock.of(HARNESS):
             seen.scheduled(len(phases))
-        build_s = time.perf_counter() - started
-        places = spec.curve.places if spec.curve else ()
-        training = Training(self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.workspace.report, seen=seen, places=places)
+        build_s = time.perf_counter() - started - filled.seconds
+        amount, places = left_of(spec)
+        training = Training(self.hooks, run, phases, of_method(spec.costs), amount, report=self.workspace.report, seen=seen, places=places)
         status: Status = "done"
         trained = training()
         with self.hooks.clock.of(HARNESS):
             run.check_teachers()
             self.hooks.check_student(run)
             supervision = seen.taken() | ({EXTRA} if auxiliary_drawn(view) else set())
-            taken = [phase.steps for phase in trained.phases]
+            records = (*filled.records, *trained.phases)
+            taken = [phase.steps for phase in records]
             committed = spend(spec.costs, steps)
             if spend(spec.costs, taken) < (1 - UNDERSPEND) * spec.budget.amount:
                 status = "underspent"
@@ -107,9 +111,9 @@ class _Execution:
             status=status,
             metrics=metrics,
             curves={**trained.curves, **curve},
-            phases=tuple(trained.phases),
+            phases=records,
             committed=committed,
-            spent_s=trained.seconds,
+            spent_s=trained.seconds + filled.seconds,
             steps=training.steps,
             samples=trained.samples,
             student_updates=training.student_updates(),
@@ -120,6 +124,7 @@ class _Execution:
                 "build_s": build_s,
                 "evaluation_s": self.evaluation_s,
                 **({"curve_s": self.curve_s} if curve else {}),
+                **({FILLED_S: filled.seconds} if spec.stored else {}),
                 "total_s": time.perf_counter() - started,
                 "peak_memory_mib": memory.peak_mib(task.device),
                 "processor_s": time.process_time() - self.processor_started,
@@ -129,6 +134,7 @@ class _Execution:
             checkpoint=checkpoint,
             weights=weights,
             test_samples=test_samples,
+            notes=filled.notes,
         )
 
     def outside(self) -> dict[str, float]:
@@ -138,7 +144,7 @@ class _Execution:
 
     def _check_schedule(self, phases: Sequence[Phase]) -> None:
         scheduled = [(phase.name, phase.steps) for phase in phases]
-        profiled = [(cost.phase, cost.steps) for cost in self.spec.costs]
+        profiled = [(cost.phase, cost.steps) for cost in of_method(self.spec.costs)]
         if scheduled != profiled:
             raise MethodError(
                 self.spec.method,
@@ -219,13 +225,17 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
         stopwatch = Stopwatch(task.device)
         stopwatch.start()
         seed_everything(spec.seed)
-        alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
+        alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None, stored=())
+        made = new_run(plugin, task, workspace, spec)
+        filling, notes = measured(spec, task, made[1], workspace)
         measures, student_s = profile(
-            lambda: new_run(plugin, task, workspace, spec),
+            lambda: made,
             lambda: new_run(STUDENT, task, workspace, alone),
             timed=spec.timed,
             random=random.Random(derive(0, "progress", spec.key)),
             alive=lambda: workspace.report(0.0) if workspace.report is not None else None,
+            filling=filling,
+            look=notes.look,
         )
         _, run = new_run(STUDENT, task, workspace, alone)
         deployed = run.new_student()
@@ -238,6 +248,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             latency_ms=task.latency_ms(deployed),
             parameters=parameter_count(deployed),
             environment=environment.of_device(task.device),
+            read=notes.read,
         )
     except Exception as error:
         return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=_status_of(error), error=one_line(error))

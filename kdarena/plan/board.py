@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Place = tuple[str, str, str, str, str, str, int, str, str, str]
-"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code and data: what a board shares with its trials
+Place = tuple[str, str, str, str, str, str, int, str, str, str, int]
+"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data and views: what a board shares with its trials
 and its ladder of shorter budgets."""
 
 
@@ -18,6 +18,7 @@ class Board:
         code: digest of the harness's code that can change a number.
         reference: digest of the reference teacher's weights, since other teachers make other tasks; empty for a skipped run,
             which is on every board of its task.
+        views: fixed augmentations of each training sample, 0 where any of the task's are drawn.
     """
 
     task: str
@@ -32,8 +33,9 @@ class Board:
     code: str
     data: str
     reference: str = ""
+    views: int = 0
 
     @property
     def place(self) -> Place:
         """The board without its budget and its reference."""
-        return self.task, self.unit, self.protocol, self.device, self.device_name, self.precision, self.threads, self.torch, self.code, self.data
+        return self.task, self.unit, self.protocol, self.device, self.device_name, self.precision, self.threads, self.torch, self.code, self.data, self.views

@@ -27,6 +27,7 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
             "budget": [*amounts, request.seeds, request.total, request.both],
             "scope": request.scope or "all",
             "conditions": [conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol],
+            "views": [conditions.views, request.teacher_outputs],
             # not its path: its weights are in the keys of what is trained with it
             "teacher": [request.teacher_checkpoint is not None, request.charge_teacher],
         }

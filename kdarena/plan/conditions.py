@@ -23,6 +23,7 @@ class Conditions:
         data: digest of the data set.
         protocol: as in :class:`kdarena.plan.spec.RunSpec`.
         metrics: groups of further metrics that final runs are scored by.
+        views: as in :class:`kdarena.plan.spec.RunSpec`.
     """
 
     card: TaskCard
@@ -31,6 +32,7 @@ class Conditions:
     data: str
     protocol: Literal["validated", "published"]
     metrics: tuple[str, ...] = ()
+    views: int | None = None
 
     @property
     def platform(self) -> dict[str, Any]:
@@ -61,4 +63,4 @@ def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditi
         data = card.digest(request.data_root)
     except (OSError, ValueError) as error:
         raise UserError(f"task {card.name}: {' '.join(str(error).split())}") from error
-    return Conditions(card, machine, precision, data, request.protocol, request.metrics)
+    return Conditions(card, machine, precision, data, request.protocol, request.metrics, request.views)

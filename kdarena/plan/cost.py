@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
-from kdarena.plan.spec import Unit, digest
+from kdarena.plan.spec import Parts, Unit, digest
 from kdarena.seeds import derive
 
 BLOCK_SECONDS = 0.06
@@ -32,6 +32,8 @@ class ProfileSpec:
         params: the cost-relevant parameters that differ from their defaults.
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
+        views: as in :class:`kdarena.plan.spec.RunSpec`.
+        stored: the same: of a profile of steps that look teachers' outputs up, and of the step that fills them in.
         part: a profile is measured in parts, since what a machine's neighbours do to a step changes over seconds; numbered from 0.
     """
 
@@ -50,6 +52,8 @@ class ProfileSpec:
     code: str
     timed: bool
     trains: TeacherSpec | None = None
+    views: int | None = None
+    stored: Parts = ()
     part: int = 0
 
     @property
@@ -94,6 +98,7 @@ class CostProfile:
         student_s: device seconds of one step of the plain student, measured in turn with it.
         seconds: device time that it took.
         latency_ms: median time of one sample through the deployed student.
+        read: of each teacher of the run, what the method reads of those outputs of it that can be looked up.
         status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
         error: why it is not done.
     """
@@ -108,6 +113,7 @@ class CostProfile:
     status: str = "done"
     error: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    read: Parts = ()
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CostProfile:

@@ -42,6 +42,8 @@ class Request:
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
+        views: fixed augmentations of each training sample, of which one is drawn every time; None: any of the task's augmentation.
+        teacher_outputs: ``auto``: outputs of teachers are looked up where that buys a method more steps; ``live``: teachers are called in every step.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         out: the output directory.
     """
@@ -67,6 +69,8 @@ class Request:
     metrics: tuple[str, ...] = ()
     yes: bool = False
     ladder: Ladder = field(default_factory=Ladder)
+    views: int | None = None
+    teacher_outputs: Literal["auto", "live"] = "auto"
     swept: str | None = None
     out: Path = Path("kdarena-out")
 

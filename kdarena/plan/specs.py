@@ -33,6 +33,7 @@ def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
         timed=timed,
     )
@@ -74,6 +75,7 @@ def run_spec(
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
     )
 
@@ -97,6 +99,7 @@ def given_teacher(conditions: Conditions, weights: str) -> RunSpec:
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
     )
 
@@ -119,5 +122,6 @@ def teacher_run(teacher: TeacherSpec, conditions: Conditions, epochs: float, pro
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
     )

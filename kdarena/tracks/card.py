@@ -59,6 +59,7 @@ class TaskCard:
         decodes: whether its networks are decoders (:meth:`Task.decoder_inputs`).
         start: ``"teacher"`` where every student starts from the reference teacher's weights.
         fast_bf16: whether its networks are large enough for bf16 to pay where the device is fast at it.
+        augmentations: that a training sample can have; 1: it has none; None: more than can be numbered (:data:`kdarena.tracks.views.MOST_VIEWS`).
         missing: given the data root (or None), what is missing and how to get it, or None where the task is available.
         digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
         check: given the data root, looks at all data of the task before anything is planned: lines that a user has to know; raises
@@ -96,6 +97,7 @@ class TaskCard:
     decodes: bool = False
     start: Literal["teacher"] | None = None
     fast_bf16: bool = True
+    augmentations: int | None = None
     check: Callable[[str | None], Sequence[str]] = field(default=lambda data_root: (), compare=False)
 
     @property

@@ -81,7 +81,7 @@ class Recorded:
 def board_of_row(row: Row) -> Board:
     """The board that a row is on."""
     same = {name: row[name] for name in ("task", "unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "data")}
-    return Board(amount=row["budget"], reference=row["reference"] or "", **same)
+    return Board(amount=row["budget"], reference=row["reference"] or "", views=row["views"] or 0, **same)
 
 
 def even_limit(counts: Sequence[int], most: int) -> int:
