@@ -112,7 +112,13 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Co
 
 
 def _measure_stored(
-    recorder: Recorder, entrants: Sequence[Entrant], conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], live: Mapping[str, CostProfile], *, timed: bool
+    recorder: Recorder,
+    entrants: Sequence[Entrant],
+    conditions: Conditions,
+    teacher_keys: Mapping[TeacherSpec, str],
+    live: Mapping[str, CostProfile],
+    *,
+    timed: bool,
 ) -> dict[str, CostProfile]:
     """The cost profile of every method that reads what can be looked up, of steps that look it up.
 

@@ -49,9 +49,7 @@ class Layout:
             if field in SEQUENCES and not own:
                 numbered = any(other.startswith(f"{field}/") for other in read)
                 wanted += [] if numbered else [f"{field}/{number}" for number in range(self.counts[field])]
-            elif field == MAPS and own not in self.maps:
-                continue
-            elif field in SEQUENCES and int(own) >= self.counts[field]:
+            elif (field == MAPS and own not in self.maps) or (field in SEQUENCES and int(own) >= self.counts[field]):
                 continue
             elif name not in self.absent:
                 wanted.append(name)
