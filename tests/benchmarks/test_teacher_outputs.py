@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from benchmarks import tools
+from kdarena.execute.filled import Notes
 from kdarena.execute.profile import profile
 from kdarena.execute.teacher_outputs import Asked, Filling, Lookup, Stored, Table, TeacherOutputs, first_outputs, view_batches, view_count
 from kdarena.execute.updates import Stepper
 from kdarena.method.discovery import find, listing
 from kdarena.method.student import Student
-from kdarena.testing.run import make_run
+from kdarena.testing.run import make_run, take_steps
 from kdarena.tracks import find_card
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.task import ClassificationTask
@@ -27,12 +28,14 @@ VIEWS = 4
 
 
 def kd_run(task, *, stored):
-    """A run of kd; where ``stored``, its steps look up logits of a few views, which stand for all."""
+    """A run of kd; where ``stored``, its steps look up outputs of a few views, which stand for all."""
     torch.manual_seed(0)
     teacher = task.new_network(task.card.teacher).eval().requires_grad_(False)
     run = make_run(find("kd", listing()).implementation, task, teachers=[teacher])
     if stored:
-        asked, batch = Asked("t", run.teachers[0], ("logits",)), next(view_batches(task))
+        notes = Notes(run)
+        take_steps(run, 1)
+        asked, batch = Asked("t", run.teachers[0], notes.read[0]), next(view_batches(task))
         firsts = first_outputs(task, [asked])
         filling = Filling(task, [asked], firsts, len(batch.targets), task.device)
         filling(0, batch)
