@@ -46,6 +46,17 @@ def choice(text: str, option: str, choices: Sequence[str]) -> str:
     return text
 
 
+def count(text: str, option: str) -> int:
+    """A whole number from 1 on.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not (text.strip().isdecimal() and int(text) > 0):
+        raise UserError(f"{option} {text!r}: use a whole number from 1 on")
+    return int(text)
+
+
 def ladder(text: str) -> Ladder:
     """Multiples of a budget as they are typed with commas.
 
