@@ -54,6 +54,21 @@ def test_a_run_with_stored_outputs_trains_the_student_that_a_live_one_does(bench
         assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["grammar", "tones"])
+def test_on_sequences_too_the_test_metric_is_that_of_a_live_run(name, tmp_path):
+    card, bench = find_card(name), Workspace(tmp_path, tmp_path)
+    key = save(bench.task(name, "fp32").new_network(card.teacher), tmp_path / "unnamed")
+    (tmp_path / "unnamed").rename(tmp_path / f"{key}.safetensors")
+    fill = replace(FILL, steps=-(-card.train // card.recipe.batch_size), cost=0.0)
+    parts = execute_profile(profile_of(key, task=name), bench).read
+    live = kd(key, stored=False, task=name, start=key if card.start else None)
+    results = [execute(spec, bench) for spec in (live, replace(live, costs=(fill, TRAIN), stored=parts))]
+    assert [result.status for result in results] == ["done", "done"]
+    assert results[0].metrics[f"test/{card.metric}"] == results[1].metrics[f"test/{card.metric}"]
+    assert results[0].curves["train/kl"][0][1] == pytest.approx(results[1].curves["train/kl"][0][1], rel=1e-4)
+
+
 def test_filling_in_is_a_phase_that_each_run_is_charged_for_and_one_takes(bench, teacher):
     first, second = (execute(kd(teacher[1], stored=True, seed=seed), bench) for seed in (0, 1))
     for result in (first, second):

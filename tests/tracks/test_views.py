@@ -27,7 +27,8 @@ def two_batches(task, data="augmented"):
     return [batch for seed in (0, 1) for batch in islice(task.batches(Split(seed), data), 2)]
 
 
-ENUMERABLE = pytest.mark.parametrize(("name", "views"), [("digits", None), ("digits", 2), ("scenes", 2), ("toy", 3), ("grammar", None), ("tones", None)])
+TONES = pytest.param("tones", None, marks=pytest.mark.slow)
+ENUMERABLE = pytest.mark.parametrize(("name", "views"), [("digits", None), ("digits", 2), ("scenes", 2), ("toy", 3), ("grammar", None), TONES])
 
 
 @ENUMERABLE
@@ -67,7 +68,7 @@ def test_where_there_are_too_many_views_none_has_a_number():
 
 
 def test_samples_of_the_test_half_have_no_view():
-    for name in ("digits", "grammar", "tones", "scenes"):
+    for name in ("digits", "grammar", "scenes"):
         rows = torch.arange(2)
         assert loaded(name).batch("test", rows, rows, None).view is None
 
