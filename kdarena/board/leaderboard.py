@@ -160,7 +160,7 @@ def _board_rows(
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
             "views": board.views or None,
-            "teacher_outputs": _teacher_outputs(best),
+            "teacher_outputs": best.teacher_outputs,
         }
         not_paid = unpaid(best)
         row["status_note"] = "; ".join(filter(None, (not_paid, _note(row, best, further, seeds, student[0] if student else None)))) or None
@@ -223,12 +223,6 @@ def _with_evidence(
     values = [RowValues(best.values(f"test/{metric}"), row["complete"] and row["status"] not in UNRANKED) for row, (best, *_) in zip(rows, bests, strict=True)]
     controls = [next((place for place, (best, *_) in enumerate(bests) if control and best is control[0]), None) for control in (student, reference)]
     return [row | columns for row, columns in zip(rows, evidence(values, *controls), strict=True)]
-
-
-def _teacher_outputs(variant: Variant) -> str | None:
-    """``stored`` where a row's runs looked up outputs of their teachers, ``live`` where they called them; None without a teacher of the pool."""
-    spec = variant.first.spec
-    return ("stored" if spec.stored else "live") if spec.teachers and not variant.skipped else None
 
 
 def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_on: Mapping[str, float]) -> dict[str, Any]:

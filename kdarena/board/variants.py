@@ -106,6 +106,12 @@ class Variant:
         """Whether the method does not apply here."""
         return all(run.result.status == "skipped" for run in self.runs.values())
 
+    @property
+    def teacher_outputs(self) -> str | None:
+        """``stored`` where the runs looked up outputs of their teachers, ``live`` where they called them; None without a teacher of the pool."""
+        spec = self.first.spec
+        return ("stored" if spec.stored else "live") if spec.teachers and not self.skipped else None
+
     def values(self, metric: str) -> dict[int, float]:
         """A metric of the finished runs by seed, where it is finite."""
         values = {run.spec.seed: run.result.metrics.get(metric, math.nan) for run in self.finished}
