@@ -12,21 +12,8 @@ from kdarena.plan.ladder import Ladder, ladder_of
 from kdarena.plan.request import Request
 
 SWEEP = (
-    "plugin_paths",
-    "tasks",
-    "budget",
-    "teacher_budget",
-    "seeds",
-    "workers",
-    "device",
-    "precision",
-    "capture",
-    "params",
-    "yes",
-    "data_root",
-    "metrics",
-    "side_by_side",
-    "out",
+    *("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "capture", "params", "yes", "data_root", "metrics"),
+    *("side_by_side", "views", "teacher_outputs", "out"),
 )
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
@@ -57,6 +44,17 @@ def choice(text: str, option: str, choices: Sequence[str]) -> str:
     if text not in choices:
         raise UserError(f"{option} {text!r}: use {', '.join(choices[:-1])} or {choices[-1]}")
     return text
+
+
+def count(text: str, option: str) -> int:
+    """A whole number from 1 on.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not (text.strip().isdecimal() and int(text) > 0):
+        raise UserError(f"{option} {text!r}: use a whole number from 1 on")
+    return int(text)
 
 
 def ladder(text: str) -> Ladder:

@@ -123,6 +123,8 @@ def run(
     metrics: str | Sequence[str] = (),
     ladder: Sequence[float] = (),
     side_by_side: str | int = "auto",
+    views: int | None = None,
+    teacher_outputs: str = "auto",
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:

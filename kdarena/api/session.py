@@ -82,6 +82,8 @@ def _check(request: Request, cards: Sequence[TaskCard]) -> None:
     if request.budget is None and request.total is None and large:
         raise UserError(f"task {large[0]} needs --budget (as 60se or 10m a run), or --total for everything together")
     for card in cards:
+        if request.views is not None and card.augmentations == 1:
+            raise UserError(f"--views {request.views}: the samples of task {card.name} have no augmentation, so each has one view; leave --views out there")
         unknown = [name for name in request.metrics if name not in card.metric_groups]
         if unknown:
             raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")

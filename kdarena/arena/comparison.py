@@ -47,7 +47,8 @@ class Comparison:
         allocation = _charged(entrant, task, self.allocation, self.costs[name], teachers) if teachers.request.charge_teacher else self.allocation
         latency_ms = task.profiles[name].latency_ms
         amount, both, swept = self.allocation.amount, teachers.request.both, self.swept
-        return MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, swept, both, self.curve(name))
+        runs = MethodRuns(entrant, task.conditions, task.teacher_keys, self.costs[name], allocation, amount, latency_ms, swept, both, self.curve(name))
+        return replace(runs, stored=task.stored_costs(allocation.unit).get(name))
 
     def curve(self, name: str) -> CurvePlan | None:
         """Where the learning curves of a method's final runs are measured; none of a sweep's.

@@ -12,7 +12,7 @@ from kdarena.method.plugin import STUDENT
 from kdarena.plan.amounts import Amount
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
-from kdarena.plan.estimate import Pace, Work, declared_work, needed_total, on_workers, set_up_seconds, spoken, stated_seconds, too_short
+from kdarena.plan.estimate import Pace, Work, declared_work, measured_again, needed_total, on_workers, set_up_seconds, spoken, stated_seconds, too_short
 from kdarena.plan.profile_rule import rule_of
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
@@ -62,7 +62,7 @@ def _measure(teachers: Teachers, runnable: Sequence[Entrant], conditions: Condit
         seconds.append(profile.unit_cost(phase, "s", profile.student_s))
     pace = Pace(own.steps_per_epoch, seconds[0], dict(zip(names, seconds[1:], strict=True)), tuple(zip(flops, seconds, strict=True)))
     steps = [(training.trains.architecture, training.budget.amount * own.steps_per_epoch) for training in trainings if training.trains is not None]
-    return Work(len(runnable), steps, pace, rule_of(conditions.machine.kind))
+    return Work(len(runnable), steps, pace, rule_of(conditions.machine.kind), measured_again(teachers.request, runnable, conditions.card))
 
 
 def held(request: Request, works: Sequence[Work], methods: int, workers: int, elapsed: float) -> list[int]:

@@ -19,6 +19,7 @@ from kdarena.plan.race_plan import racing_amount
 from kdarena.plan.request import CHARGED, RUNG, SWEPT
 from kdarena.plan.spec import Budget, CurvePlan, PhaseCost, Purpose, RunResult, RunSpec
 from kdarena.plan.specs import TRIAL_SEED, run_spec
+from kdarena.plan.stored import StoredCosts, chosen
 from kdarena.plan.tuning import Scheme, scheme_of, trial_amount, why_untuned
 
 
@@ -59,6 +60,7 @@ class MethodRuns:
         swept: the method that the command sweeps, or None.
         both: whether the defaults and the tuned setting both get final runs.
         curve: where the learning curves of its final runs are measured.
+        stored: the costs where outputs of its teachers are looked up; None: they can't be. Each budget has the costs that buy it more steps.
     """
 
     entrant: Entrant
@@ -71,12 +73,19 @@ class MethodRuns:
     swept: str | None = None
     both: bool = False
     curve: CurvePlan | None = None
+    stored: StoredCosts | None = None
 
     @property
     def final(self) -> RunSpec:
         """The final run of seed 0 with what the user fixed."""
         budget = Budget(self.allocation.amount, self.allocation.unit)
-        return run_spec(self.entrant, self.conditions, self.teacher_keys, self.costs, budget, purpose=purpose_of(self.entrant, self.swept), seed=0)
+        final = run_spec(self.entrant, self.conditions, self.teacher_keys, self.costs, budget, purpose=purpose_of(self.entrant, self.swept), seed=0)
+        return self._of(final, budget.amount)
+
+    def _of(self, spec: RunSpec, amount: float) -> RunSpec:
+        """A run with a budget of so much, and the costs that belong to it."""
+        costs, parts = chosen(self.costs, self.stored, amount)
+        return replace(spec, budget=replace(spec.budget, amount=amount), costs=costs, stored=parts)
 
     @property
     def scheme(self) -> Scheme | None:
@@ -118,8 +127,7 @@ class MethodRuns:
         return [Job(replace(chosen, seed=seed, curve=self.curve), setting, self._facts | self._tuning, self.latency_ms) for seed in seeds]
 
     def _short(self, candidate: Candidate, amount: float, number: int, setting: str) -> Job:
-        budget = Budget(amount, self.allocation.unit)
-        short = replace(self.final, purpose="tune", seed=TRIAL_SEED + number, budget=budget, reference=None, metric_groups=())
+        short = replace(self._of(self.final, amount), purpose="tune", seed=TRIAL_SEED + number, reference=None, metric_groups=())
         return Job(replace(short, params=candidate.params, recipe=candidate.recipe), setting, self._facts | self._tuning)
 
     def final_jobs(self, tuned: Tuned | None) -> list[Job]:
@@ -141,7 +149,7 @@ class MethodRuns:
             for factor in factors:
                 amount = rung_amount(self.costs, factor * self.board_budget - (self.board_budget - self.allocation.amount))
                 if amount is not None:
-                    rung = replace(final, budget=replace(final.budget, amount=amount), purpose="control", metric_groups=())
+                    rung = replace(self._of(final, amount), purpose="control", metric_groups=())
                     jobs += [self._job(replace(rung, seed=seed), setting_of(factor)) for seed in seeds]
         return jobs
 

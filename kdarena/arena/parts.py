@@ -12,11 +12,12 @@ from kdarena.plan.profile_parts import combined, needs_another
 from kdarena.plan.profile_rule import rule_of
 
 
-def in_parts(specs: Sequence[ProfileSpec]) -> Generator[Sequence[Job], list[Result], list[CostProfile]]:
+def in_parts(specs: Sequence[ProfileSpec], *, brief: bool = False) -> Generator[Sequence[Job], list[Result], list[CostProfile]]:
     """Asks for the parts of profiles; returns the profiles in the order of their specs.
 
     Args:
         specs: of the first part of each.
+        brief: as in :func:`kdarena.plan.profile_parts.needs_another`.
     """
     parts: dict[str, list[CostProfile]] = {spec.key: [] for spec in specs}
     due = list({spec.key: spec for spec in specs}.values())
@@ -27,5 +28,5 @@ def in_parts(specs: Sequence[ProfileSpec]) -> Generator[Sequence[Job], list[Resu
         for spec, result in zip(due, (yield jobs), strict=True):
             assert isinstance(result, CostProfile)
             parts[spec.key].append(result)
-        due = [spec for spec in due if needs_another(parts[spec.key], rule_of(spec.device), timed=spec.timed)]
+        due = [spec for spec in due if needs_another(parts[spec.key], rule_of(spec.device), timed=spec.timed, brief=brief)]
     return [combined(parts[spec.key]) for spec in specs]

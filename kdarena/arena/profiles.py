@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.teachers import Teachers
@@ -14,13 +14,14 @@ from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.student import Student
 from kdarena.plan.allocation import NO_LADDER, RUN_OVERHEAD, least_amount, run_seconds
 from kdarena.plan.conditions import Conditions
-from kdarena.plan.cost import CostProfile, StudentStep, student_step_key
+from kdarena.plan.cost import CostProfile, ProfileSpec, StudentStep, student_step_key
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.ladder import Ladder
 from kdarena.plan.levels import Level
 from kdarena.plan.profile_rule import rule_of
 from kdarena.plan.spec import PhaseCost, RunResult, Status, Unit
 from kdarena.plan.specs import phase_costs, profile_spec
+from kdarena.plan.stored import StoredCosts
 
 STUDENT = Student.method.name
 """The method whose step is the unit of relative costs."""
@@ -41,6 +42,7 @@ class ProfiledTask:
         timed: whether seconds were measured, and not operations alone.
         overhead: seconds that a run is expected to take in addition to its training.
         ladder: what is trained after the final runs.
+        stored: profiles of the steps of the methods that can look up outputs of their teachers, by method.
         set_up_s: seconds that teachers took whose length the recipe fixes, and which do not count into a total time that is to be shared out.
     """
 
@@ -55,6 +57,11 @@ class ProfiledTask:
     overhead: float
     set_up_s: float
     ladder: Ladder = NO_LADDER
+    stored: Mapping[str, CostProfile] = field(default_factory=dict)
+
+    def stored_costs(self, unit: Unit) -> dict[str, StoredCosts]:
+        """What they cost in a unit, with the filling, by method."""
+        return {name: StoredCosts(phase_costs(profile, unit, self.student_s), self.profiles[name].read) for name, profile in self.stored.items()}
 
     def costs(self, unit: Unit) -> dict[str, tuple[PhaseCost, ...]]:
         """What a step of each method costs in a unit, by method."""
@@ -80,7 +87,8 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Co
     teacher_keys = teachers.train(runnable, conditions)
     set_up_s = time.monotonic() - started if card.embedded else 0.0
     timed = request.budget is None or request.budget.currency in ("s", "se")
-    profiles, failed = _measure(recorder, runnable, conditions, teacher_keys, timed=timed)
+    stores = request.teacher_outputs == "auto"
+    profiles, failed = _measure(recorder, runnable, conditions, teacher_keys, timed=timed, brief=stores)
     if STUDENT not in profiles:
         raise UserError(f"the step cost of the plain student can't be measured on {card.name}: {failed[STUDENT].error}")
     # a method that does not fit the networks is as little applicable as one that does not fit the card
@@ -100,7 +108,48 @@ def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Co
         overhead=_overhead(teachers.results[teacher_keys[REFERENCE]]),
         set_up_s=set_up_s,
         ladder=request.ladder,
+        stored=_measure_stored(recorder, runnable, conditions, teacher_keys, profiles, timed=timed) if stores else {},
     )
+
+
+def _measure_stored(
+    recorder: Recorder,
+    entrants: Sequence[Entrant],
+    conditions: Conditions,
+    teacher_keys: Mapping[TeacherSpec, str],
+    live: Mapping[str, CostProfile],
+    *,
+    timed: bool,
+) -> dict[str, CostProfile]:
+    """The cost profile of every method that reads what can be looked up, of steps that look it up.
+
+    Args:
+        live: the profiles of steps that call the teachers, which say what is read.
+    """
+    reading = {entrant.method.name: entrant for entrant in entrants if entrant.method.name in live and any(live[entrant.method.name].read)}
+    specs = {name: replace(profile_spec(entrant, conditions, teacher_keys, timed=timed), stored=live[name].read) for name, entrant in reading.items()}
+    measured = _profiles(recorder, specs, conditions, "methods with stored outputs of their teachers")
+    reasons: dict[str, list[str]] = {}
+    for name, profile in measured.items():
+        if profile.status != "done":
+            reasons.setdefault(profile.error or profile.status, []).append(name)
+    for reason, names in reasons.items():
+        recorder.display.say(f"{conditions.card.name}: {', '.join(names)}: {reason}")
+    return {name: profile for name, profile in measured.items() if profile.status == "done"}
+
+
+def _profiles(recorder: Recorder, specs: Mapping[str, ProfileSpec], conditions: Conditions, what: str, *, brief: bool = False) -> dict[str, CostProfile]:
+    """Cost profiles by method, each measured alone on its device.
+
+    Args:
+        what: is measured, for the user.
+        brief: as in :func:`kdarena.plan.profile_parts.needs_another`.
+    """
+    new = [spec for spec in specs.values() if recorder.store.profile(spec.key) is None]
+    if new:
+        recorder.display.say(f"{conditions.card.name}: measuring the step costs of {len(new)} {what}")
+    recorder.display.expect(sum(rule_of(spec.device).fewest_parts if spec.timed else 1 for spec in new))
+    return dict(zip(specs, recorder.profiles(list(specs.values()), brief=brief), strict=True))
 
 
 def _student_seconds(recorder: Recorder, profiles: Mapping[str, CostProfile], reference: str) -> float:
@@ -117,15 +166,11 @@ def _student_seconds(recorder: Recorder, profiles: Mapping[str, CostProfile], re
 
 
 def _measure(
-    recorder: Recorder, entrants: Sequence[Entrant], conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], *, timed: bool
+    recorder: Recorder, entrants: Sequence[Entrant], conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], *, timed: bool, brief: bool
 ) -> tuple[dict[str, CostProfile], dict[str, CostProfile]]:
-    """The cost profile of every method, each measured alone on its device: those that are done, and those that failed or do not apply."""
+    """The cost profile of every method: those that are done, and those that failed or do not apply."""
     specs = {entrant.method.name: profile_spec(entrant, conditions, teacher_keys, timed=timed) for entrant in entrants}
-    new = [spec for spec in specs.values() if recorder.store.profile(spec.key) is None]
-    if new:
-        recorder.display.say(f"{conditions.card.name}: measuring the step costs of {len(new)} methods")
-    recorder.display.expect(len(new) * (rule_of(conditions.machine.kind).fewest_parts if timed else 1))
-    measured = dict(zip(specs, recorder.profiles(list(specs.values())), strict=True))
+    measured = _profiles(recorder, specs, conditions, "methods", brief=brief)
     failed = {name: profile for name, profile in measured.items() if profile.status != "done"}
     return {name: profile for name, profile in measured.items() if name not in failed}, failed
 

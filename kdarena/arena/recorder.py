@@ -110,12 +110,16 @@ class Recorder:
     def _companions(self, in_order: bool, idle: int, job: Job, waiting: Sequence[Job]) -> list[Job]:
         return self._side_by_side.companions(job, waiting, idle, in_order=in_order)
 
-    def profiles(self, specs: Sequence[ProfileSpec]) -> list[CostProfile]:
-        """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded."""
+    def profiles(self, specs: Sequence[ProfileSpec], *, brief: bool = False) -> list[CostProfile]:
+        """Cost profiles in the order of the specs of their first parts, each alone on its device; measured once and recorded.
+
+        Args:
+            brief: as in :func:`kdarena.plan.profile_parts.needs_another`.
+        """
         profiles: list[CostProfile] = []
 
         def work() -> Work:
-            profiles.extend((yield from in_parts(specs)))
+            profiles.extend((yield from in_parts(specs, brief=brief)))
 
         self.schedule([work()])
         for spec, profile in zip(specs, profiles, strict=True):

@@ -117,7 +117,7 @@ class SideBySide:
 
 def _go_together(first: Spec, other: Spec, *, any_method: bool) -> bool:
     """Whether two jobs are trainings on one task, and both trials or neither."""
-    if not (_is_training(first) and _is_training(other)) or (first.task, first.precision) != (other.task, other.precision):
+    if not (_is_training(first) and _is_training(other)) or (first.task, first.precision, first.views) != (other.task, other.precision, other.views):
         return False
     if _is_trial(first) != _is_trial(other):
         return False

@@ -31,6 +31,7 @@ def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
         *_overlap(board_rows),
         *_exactness(board_rows, wide),
         *_eager(board_rows, wide),
+        *_stored(board_rows, wide),
         *(clean(line) for line in curve_lines(board_rows, name_of)),
         *_shared(((name_of(row), row["status_note"]) for row in (*compared(board_rows), *references(board_rows)) if row["status_note"]), wide),
     ]
@@ -79,7 +80,8 @@ def _made(board_rows: Sequence[Row], wide: bool) -> str:
     code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
     made = platform(first) if wide else f"{_device(first)}{code}"
     compiled = ", compiled" if first["compiled"] else ""
-    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}{compiled}, {threads}{captured}{training}."
+    views = f", {first['views']} fixed views of each training sample" if first["views"] else ""
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}{compiled}, {threads}{captured}{views}{training}."
 
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
@@ -105,6 +107,13 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
         "Supervision is what a method took in addition to labels: no teacher, the task's one reference teacher, N of its pool, specially trained ones, or its own; "
         '"its weights": its student starts from them.'
     )
+
+
+def _stored(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
+    """Which rows looked up outputs of their teachers."""
+    names = [name_of(row) for row in board_rows if row["teacher_outputs"] == "stored" and row["mean"] is not None]
+    if names:
+        yield f"Teachers' outputs were computed once for each view, charged to each run, and looked up by {', '.join(names) if wide else several(names)}."
 
 
 def _detectable(board_rows: Sequence[Row]) -> str:

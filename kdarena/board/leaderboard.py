@@ -43,14 +43,13 @@ FURTHER_COLUMNS = names("""
     rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
     student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision compiled threads torch code capture eager
-    protocol
-    data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    protocol views teacher_outputs data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
     test_set_error seconds_to_student seconds_to_teacher time_curve_json validation_curve_json crossings answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
 PLATFORM_COLUMNS = ("device", "device_name", "precision", "compiled", "threads", "torch", "code", "capture")
-BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference")
+BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference", "views")
 """The columns that tell one board from another."""
 TOLERANCE = 0.03
 """Part by which committed cost may differ from the budget before the board says so."""
@@ -161,6 +160,8 @@ def _board_rows(
             "run_ids": [best.runs[seed].run_id for seed in sorted(best.runs)],
             **{name: getattr(board, name) for name in ("unit", "protocol", *PLATFORM_COLUMNS, "data")},
             "reference": board.reference or None,
+            "views": board.views or None,
+            "teacher_outputs": best.teacher_outputs,
         }
         not_paid = unpaid(best)
         row["status_note"] = "; ".join(filter(None, (not_paid, _note(row, best, further, seeds, student[0] if student else None)))) or None

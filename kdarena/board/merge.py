@@ -20,6 +20,7 @@ NAMES = {
     "code": "kdarena's code",
     "data": "data of the task",
     "reference": "reference teacher",
+    "views": "fixed views of a sample",
 }
 """What the fields of a board are called that do not say it themselves."""
 DIGESTS = ("code", "data", "reference")

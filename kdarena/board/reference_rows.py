@@ -121,6 +121,7 @@ def teacher_row(board: Board, teachers: Iterable[RecordedRun], student: Variant 
         },
         **{name: getattr(board, name) for name in ("data", "reference")},
         "budget": board.amount,
+        "views": board.views or None,
         "validation": metrics.get(f"validation/{metric}"),
         "status": "reference",
         "status_note": doubt(value, student, metric),

@@ -14,6 +14,7 @@ from typing import Any
 
 from kdarena.board.variants import Variant, average
 from kdarena.plan.board import Board
+from kdarena.plan.spec import FILLED_S, FILLING
 from kdarena.record.recorded import RecordedRun
 
 MARKED = 0.05
@@ -46,7 +47,10 @@ def spent(board: Board, variant: Variant, student: Sequence[Variant]) -> dict[st
     device, else as committed."""
     timed = board.unit == "s"
     # what --charge-teacher took from the budget was spent on the teachers
-    parts = [(run.result.spent_s if timed and not _shared(run) else run.result.committed) + board.amount - run.spec.budget.amount for run in variant.finished]
+    parts = [
+        (_seconds(run, charged=True) if timed and not _shared(run) else run.result.committed) + board.amount - run.spec.budget.amount
+        for run in variant.finished
+    ]
     cost = None if not timed else UNIT if variant in student else cost_spent(variant, student)
     return {
         "budget_spent": average([part / board.amount for part in parts]),
@@ -74,13 +78,23 @@ def _seconds_a_step(variants: Iterable[Variant]) -> dict[int, float]:
     for variant in variants:
         for run in variant.finished:
             if run.result.steps and run.result.spent_s > 0 and not _shared(run):
-                seconds.setdefault(run.spec.seed, run.result.spent_s / run.result.steps)
+                seconds.setdefault(run.spec.seed, _seconds(run, charged=False) / run.result.steps)
     return seconds
 
 
 def _shared(run: RecordedRun) -> bool:
     """Whether a run shared its device with others, so that what its steps took depends on them too. On a CPU each has its turn."""
     return run.spec.device != "cpu" and run.result.system.get("together", 1) > 1
+
+
+def _seconds(run: RecordedRun, *, charged: bool) -> float:
+    """Device seconds of the steps of a run's method.
+
+    Args:
+        charged: with what filling in its teachers' outputs was charged with, which one run did for all that share them.
+    """
+    price = sum(cost.cost * (cost.steps or 0) for cost in run.spec.costs if cost.phase == FILLING) if charged else 0.0
+    return run.result.spent_s - run.result.system.get(FILLED_S, 0.0) + price
 
 
 def price_note(row: Mapping[str, Any]) -> str | None:

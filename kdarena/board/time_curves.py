@@ -105,13 +105,10 @@ def curve_of(variant: Variant, others: Sequence[RecordedRun], board: Board, metr
 def _belongs(rung: RecordedRun, variant: Variant) -> bool:
     """Whether a run along a ladder is of the method, code, price and setting of a row."""
     first = variant.first
-    same = (rung.spec.method, rung.spec.source, rung.spec.costs, rung.spec.reference) == (
-        first.spec.method,
-        first.spec.source,
-        first.spec.costs,
-        first.spec.reference,
-    )
-    return same and setting_key(rung) == setting_key(first) and rung.facts.get(CHARGED, "") == first.facts.get(CHARGED, "")
+    same = (rung.spec.method, rung.spec.source, rung.spec.reference) == (first.spec.method, first.spec.source, first.spec.reference)
+    # a short run calls its teachers where a long one looks their outputs up, at another price
+    priced = rung.spec.costs == first.spec.costs or bool(rung.spec.stored) != bool(first.spec.stored)
+    return same and priced and setting_key(rung) == setting_key(first) and rung.facts.get(CHARGED, "") == first.facts.get(CHARGED, "")
 
 
 def nominal(run: RecordedRun) -> float:

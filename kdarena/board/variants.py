@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdarena.plan.board import Board, Place
-from kdarena.plan.spec import COMPLETE, LASTING
+from kdarena.plan.spec import COMPLETE, FILLING, LASTING
 from kdarena.record.recorded import RecordedRun
 
 
@@ -43,6 +43,7 @@ def board_of(run: RecordedRun) -> Board:
         reference=spec.reference or "",
         capture=spec.capture,
         compiled=spec.compiled,
+        views=spec.views or 0,
     )
 
 
@@ -107,6 +108,12 @@ class Variant:
         """Whether the method does not apply here."""
         return all(run.result.status == "skipped" for run in self.runs.values())
 
+    @property
+    def teacher_outputs(self) -> str | None:
+        """``stored`` where the runs looked up outputs of their teachers, ``live`` where they called them; None without a teacher of the pool."""
+        spec = self.first.spec
+        return ("stored" if spec.stored else "live") if spec.teachers and not self.skipped else None
+
     def values(self, metric: str) -> dict[int, float]:
         """A metric of the finished runs by seed, where it is finite."""
         values = {run.spec.seed: run.result.metrics.get(metric, math.nan) for run in self.finished}
@@ -157,8 +164,11 @@ def ranked(variants: Sequence[Variant], seeds: frozenset[int], metric: str) -> V
 
 
 def step_cost(run: RecordedRun) -> tuple[float | None, float | None]:
-    """Cost of a run's mean step in steps of the plain student and its relative error; None where time was not measured."""
-    phases = list(zip(run.spec.costs, run.result.phases, strict=False))
+    """Cost of a mean step of a run's method in steps of the plain student and its relative error; None where time was not measured.
+
+    The steps that fill in teachers' outputs are none of the method's.
+    """
+    phases = [(cost, record) for cost, record in zip(run.spec.costs, run.result.phases, strict=False) if cost.phase != FILLING]
     steps = sum(record.steps for _, record in phases)
     if not steps or any(cost.relative is None for cost, _ in phases):
         return None, None

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from kdarena.api.arguments import Typed, absolute, amount, choice, ladder, names, side_by_side
+from kdarena.api.arguments import Typed, absolute, amount, choice, count, ladder, names, side_by_side
 from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
 
@@ -30,6 +30,13 @@ def _duration(option: str, help: str) -> Any:
         return parse_duration(text, option)
 
     return Annotated[float | None, typer.Option(option, parser=duration, metavar="TIME", help=help)]
+
+
+def _count(option: str, metavar: str, help: str) -> Any:
+    def read(text: str) -> int:
+        return count(text, option)
+
+    return Annotated[int | None, typer.Option(option, parser=read, metavar=metavar, help=help)]
 
 
 def _choice(option: str, choices: Sequence[str], help: str) -> Any:
@@ -111,6 +118,10 @@ REQUEST: Mapping[str, Any] = {
             help="Further budgets as multiples of a run's, as 0.25,0.5,1,2: of the methods named, else of the controls and the leading group.",
         ),
     ],
+    "views": _count("--views", "K", "Draw each training sample's augmentation from K fixed ones, for every method alike; default: from all."),
+    "teacher_outputs": _choice(
+        "--teacher-outputs", ("auto", "live"), "auto: look teachers' outputs up where that buys a method more steps; live: call teachers in every step."
+    ),
     "out": Out,
 }
 """The options of a request, by the names of its fields."""

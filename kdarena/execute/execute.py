@@ -19,6 +19,7 @@ from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
 from kdarena.execute import environment
+from kdarena.execute.filled import fill, left_of, measured
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.learning_curve import learning_curve
 from kdarena.execute.memory import Memory
@@ -37,7 +38,7 @@ from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.plan.budget import MINIMUM_STEPS, UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
-from kdarena.plan.spec import RunResult, RunSpec, Status
+from kdarena.plan.spec import FILLED_S, RunResult, RunSpec, Status, of_method
 from kdarena.seeds import derive
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.compiled import Compiled
@@ -98,18 +99,20 @@ class _Execution:
         self.plain = plain_build(spec, task, self.workspace)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)
+        with self.hooks.clock.of(HARNESS):
+            filled = fill(spec, task, run, self.workspace)
         seen, view = Seen(run, self.new_student), run.task
         self.notes = view.call.notes if isinstance(view.call, Compiled) else []
         phases = self.hooks.build(run, seen.after)
         self._check_schedule(phases)
         with self.hooks.clock.of(HARNESS):
             seen.scheduled(len(phases))
-        places = spec.curve.places if spec.curve else ()
+        amount, places = left_of(spec)
         training = Training(
-            self.hooks, run, phases, spec.costs, spec.budget.amount, report=self.report, seen=seen, places=places, device_time=self.group.device_time
+            self.hooks, run, phases, of_method(spec.costs), amount, report=self.report, seen=seen, places=places, device_time=self.group.device_time
         )
-        finish(task.device)  # what building has left with the worker's task may be read by others
-        build_s = self.own_time.wall
+        finish(task.device)  # what building and filling have left with the worker's task may be read by others
+        build_s = self.own_time.wall - filled.seconds
         with self.own_time.paused(), self.hooks.away():
             yield
         for _ in training.blocks():
@@ -123,7 +126,8 @@ class _Execution:
             run.check_teachers()
             self.hooks.check_student(run)
             supervision = seen.taken() | ({EXTRA} if auxiliary_drawn(view) else set())
-            taken = [phase.steps for phase in trained.phases]
+            records = (*filled.records, *trained.phases)
+            taken = [phase.steps for phase in records]
             committed = spend(spec.costs, steps)
             if spend(spec.costs, taken) < (1 - UNDERSPEND) * spec.budget.amount:
                 status = "underspent"
@@ -137,9 +141,9 @@ class _Execution:
             status=status,
             metrics=metrics,
             curves={**trained.curves, **curve},
-            phases=tuple(trained.phases),
+            phases=records,
             committed=committed,
-            spent_s=trained.seconds,
+            spent_s=trained.seconds + filled.seconds,
             steps=training.steps,
             samples=trained.samples,
             student_updates=training.student_updates(),
@@ -150,6 +154,7 @@ class _Execution:
                 "build_s": build_s,
                 "evaluation_s": self.evaluation_s,
                 **({"curve_s": self.curve_s} if curve else {}),
+                **({FILLED_S: filled.seconds} if spec.stored else {}),
                 "total_s": self.own_time.wall,
                 "processor_s": self.own_time.processor,
                 "together": float(self.group.size),
@@ -161,6 +166,7 @@ class _Execution:
             weights=weights,
             test_samples=test_samples,
             eager=dict(self.hooks.eager),
+            notes=filled.notes,
         )
 
     def outside(self) -> dict[str, float]:
@@ -170,7 +176,7 @@ class _Execution:
 
     def _check_schedule(self, phases: Sequence[Phase]) -> None:
         scheduled = [(phase.name, phase.steps) for phase in phases]
-        profiled = [(cost.phase, cost.steps) for cost in self.spec.costs]
+        profiled = [(cost.phase, cost.steps) for cost in of_method(self.spec.costs)]
         if scheduled != profiled:
             raise MethodError(
                 self.spec.method,
@@ -251,13 +257,17 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
         memory, stopwatch = Memory(task.device), Stopwatch(task.device)
         stopwatch.start()
         seed_everything(spec.seed)
-        alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None)
+        alone = replace(spec, method=STUDENT.name, params={}, teachers=(), trains=None, stored=())
+        made = new_run(plugin, task, workspace, spec)
+        filling, notes = measured(spec, task, made[1], workspace)
         measures, student_s = profile(
-            lambda: new_run(plugin, task, workspace, spec),
+            lambda: made,
             lambda: new_run(STUDENT, task, workspace, alone),
             timed=spec.timed,
             random=random.Random(derive(0, "progress", spec.key)),
             alive=lambda: workspace.report(spec.key, 0.0) if workspace.report is not None else None,
+            filling=filling,
+            look=notes.look,
         )
         _, run = new_run(STUDENT, task, workspace, alone)
         deployed, taken = run.new_student(), memory.taken()
@@ -272,6 +282,7 @@ def execute_profile(spec: ProfileSpec, workspace: Workspace) -> CostProfile:
             environment=environment.of_device(task.device),
             own_memory_mib=taken.get("own_memory_mib"),
             free_memory_mib=taken.get("free_memory_mib"),
+            read=notes.read,
         )
     except Exception as error:
         return CostProfile(spec.key, (), 0, None, 0.0, 0.0, 0, status=_status_of(error), error=one_line(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import resource
 import sys
@@ -10,6 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can still be taken: of a GPU's own memory, else of the host's; 0 where the machine can't tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    with contextlib.suppress(OSError):
+        available = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+        if available is not None:
+            return int(available[1]) * 2**10
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 class Memory:

@@ -17,6 +17,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from kdarena.execute.hooks import Hooks
@@ -28,6 +29,7 @@ from kdarena.method.student import Student
 from kdarena.plan.cost import PhaseProfile
 from kdarena.plan.profile_parts import cost_of
 from kdarena.plan.profile_rule import ProfileRule, rule_of
+from kdarena.plan.spec import FILLING
 from kdarena.tracks.measure import Stopwatch, count_operations
 from kdarena.tracks.values import Batch
 
@@ -47,6 +49,8 @@ def profile(
     random: Random | None = None,
     rule: ProfileRule | None = None,
     alive: Callable[[], None] = lambda: None,
+    filling: tuple[Callable[[], None], int] | None = None,
+    look: Callable[[bool], None] = lambda looking: None,
 ) -> tuple[list[PhaseProfile], float | None]:
     """Enter each phase in turn on a throw-away build and measure one step of it: a part of a cost profile.
 
@@ -55,6 +59,8 @@ def profile(
         random: draws the progress of each step.
         rule: how long each phase is measured; by default that of the task's kind of device.
         alive: called between two blocks.
+        filling: a step that fills in outputs of teachers, and how many there are; measured as a phase before the others.
+        look: called with whether the method's next steps may be looked at, which takes time: those that are not timed.
 
     Returns:
         a measure of each phase, and the seconds of one step of the plain student, the median of its blocks (None where time was not measured).
@@ -68,20 +74,27 @@ def profile(
     measures: list[PhaseProfile] = []
     student_times: list[float] = []
     previous: dict[str, BoundUpdate] = {}
-    for position, phase in enumerate(phases):
-        block = _Block(hooks, run, phase, previous, augmented, _progress(phases, position, random))
+
+    def measured(block: _Block, epochs: float) -> PhaseProfile:
         flops = block.count_operations()
         alive()
         relative = error = None
         ratios: tuple[float, ...] = ()
         if reference is not None:
             ratios, times = _measure(block, reference, rule, alive)
-            student_times += times
+            student_times.extend(times)
             relative, error = cost_of([ratios])
             if run.method is Student.method and run.trains is None:
                 relative, error, ratios = 1.0, 0.0, ()  # the plain student compared with itself: the unit, by definition
-        epochs = 0.0 if phase.data == "none" else 1 / run.steps_per_epoch
-        measures.append(PhaseProfile(phase.name, phase.steps, phase.share, epochs, flops, relative, error, ratios))
+        return PhaseProfile(block.phase.name, block.phase.steps, block.phase.share, epochs, flops, relative, error, ratios)
+
+    if filling is not None:
+        take, steps = filling
+        measures.append(replace(measured(_FillingBlock(run, take), 0.0), steps=steps))
+    for position, phase in enumerate(phases):
+        look(True)
+        block = _Block(hooks, run, phase, previous, augmented, _progress(phases, position, random), look)
+        measures.append(measured(block, 0.0 if phase.data == "none" else 1 / run.steps_per_epoch))
         previous = block.previous()
     run.check_teachers()
     return measures, (statistics.median(student_times) if student_times else None)
@@ -116,8 +129,10 @@ class _Block:
         previous: dict[str, BoundUpdate],
         augmented: Iterator[Batch],
         progress: Iterator[tuple[float, float]],
+        look: Callable[[bool], None] = lambda looking: None,
     ):
         self.hooks, self.run, self.phase, self._previous, self._augmented, self._progress = hooks, run, phase, previous, augmented, progress
+        self._look = look
         self.steps = 1
         self._stopwatch = Stopwatch(run.task.device)
         self._stepper: Stepper
@@ -161,6 +176,7 @@ class _Block:
         """Mean device seconds of one step over a block; what begins a phase is no step."""
         dropped = DROPPED_STEPS if self.steps > DROPPED_STEPS else 1
         seconds = 0.0
+        self._look(True)
         for number in range(dropped + self.steps):
             if self._used_up:
                 seconds += self._stopwatch.stop() if number > dropped else 0.0
@@ -168,9 +184,25 @@ class _Block:
                 if number > dropped:
                     self._stopwatch.start()
             if number == dropped:
+                self._look(False)
                 self._stopwatch.start()
             self._take()
         return max(seconds + self._stopwatch.stop(), SHORTEST) / self.steps
+
+
+class _FillingBlock(_Block):
+    """Blocks of steps that fill in outputs of teachers."""
+
+    def __init__(self, run: Run, take: Callable[[], None]):
+        self.phase, self.steps, self._fill, self._look = Phase(FILLING), 1, take, lambda looking: None
+        self._stopwatch = Stopwatch(run.task.device)
+
+    @property
+    def _used_up(self) -> bool:
+        return False
+
+    def _take(self) -> None:
+        self._fill()
 
 
 def _measure(

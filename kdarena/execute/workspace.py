@@ -17,6 +17,7 @@ from kdarena.errors import UserError
 from kdarena.execute.capture import capture_on
 from kdarena.execute.compile_ahead import compile_ahead
 from kdarena.execute.hooks import Hooks
+from kdarena.execute.teacher_outputs import TeacherOutputs
 from kdarena.files import digest_of
 from kdarena.method.declaration import Method, TeacherSpec
 from kdarena.method.discovery import find, listing
@@ -52,6 +53,7 @@ class Workspace:
         replaced: what a run has replaced of the functions that score it, a few words each.
         turned: called with a run's method after each turn that it had among others; says what the process has that is not as it was before any method's
             code ran, a few words each.
+        teacher_outputs: of the loaded task's teachers.
         plain_builds: device seconds that building the plain student takes, by hook, for each loaded task and precision.
         made_up: whether tasks are loaded over made-up data.
         code: digest of the harness's code as it was when the worker began; files that are edited later change nothing that is loaded.
@@ -66,10 +68,11 @@ class Workspace:
     loaded: Callable[[], None] = lambda: None
     replaced: Callable[[], Sequence[str]] = tuple
     turned: Callable[[str], Sequence[str]] = lambda method: ()
+    teacher_outputs: TeacherOutputs = field(default_factory=TeacherOutputs)
     plain_builds: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     made_up: bool = False
     code: str = field(default_factory=harness_digest)
-    _tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
+    _tasks: dict[tuple[str, str, int | None], Task] = field(default_factory=dict)
     _data: dict[str, str] = field(default_factory=dict)
     _listed: Sequence[Known] = ()
     _kept: set[str] = field(default_factory=lambda: set(sys.modules))
@@ -89,8 +92,8 @@ class Workspace:
             ("the model of the device", spec.device_name, device),
         ):
             _expect(what, said, here)
-        loaded = (spec.task, spec.precision) in self._tasks
-        task = self.task(spec.task, spec.precision)
+        loaded = (spec.task, spec.precision, spec.views) in self._tasks
+        task = self.task(spec.task, spec.precision, spec.views)
         if spec.code and not loaded:  # loading it has imported code that the worker did not have before
             self.code = code_digest()
             _expect("the code of kdarena", spec.code, self.code)
@@ -104,22 +107,24 @@ class Workspace:
             self.loaded()
         return task
 
-    def task(self, name: str, precision: str) -> Task:
+    def task(self, name: str, precision: str, views: int | None = None) -> Task:
         """The task on the device; loaded once, and only one at a time stays loaded."""
-        if (name, precision) not in self._tasks:
+        key = name, precision, views
+        if key not in self._tasks:
             self._tasks.clear()
+            self.teacher_outputs.forget()
             self._data.clear()
             self._references.clear()
             self.plain_builds.clear()
             card, before = find_card(name, self.data_root), set(sys.modules)
-            setting = Setting(torch.device(self.device), precision, self.data_root, self.made_up)  # type: ignore[arg-type]
+            setting = Setting(torch.device(self.device), precision, self.data_root, made_up=self.made_up, views=views)  # type: ignore[arg-type]
             try:
-                self._tasks[name, precision] = load_task(card, setting)
+                self._tasks[key] = load_task(card, setting)
             except (OSError, ValueError) as error:
                 raise UserError(f"task {name}: its data can't be loaded: {error}") from error
             self._kept |= set(sys.modules) - before
             self.loaded()
-        return self._tasks[name, precision]
+        return self._tasks[key]
 
     def plugin(self, name: str, source: str) -> Plugin:
         """The plugin of a method, the only one that is imported for it, and anew for each run, so that no run meets what another left in it.

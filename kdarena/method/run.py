@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,7 +16,10 @@ from kdarena.method.learner import Learner
 from kdarena.params import Params
 from kdarena.seeds import derive
 from kdarena.tracks.task import Task
-from kdarena.tracks.values import Batch, Protocol, Split
+from kdarena.tracks.values import Batch, Outputs, Protocol, Split
+
+Answer = Callable[[Batch, Callable[[], Outputs]], Outputs]
+"""Gives a network's outputs on a batch, which the second argument computes where they have to be."""
 
 
 class TeacherChanged(Exception):
@@ -35,6 +38,7 @@ class Run:
         teacher: what ``build_teacher`` returned; a module, a sequence of them or ``NO_TEACHER``.
         learner: what ``build_student`` returned; a phase may replace it (a new generation).
         generator: a method's own random draws, on the task's device.
+        answers: what gives the outputs of a teacher in the place of a call, by the id of the module (the harness fills it).
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Run:
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
+        self.answers: dict[int, Answer] = {}
 
     @property
     def seed(self) -> int:

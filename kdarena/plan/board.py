@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Place = tuple[str, str, str, str, str, str, int, str, str, str, bool, bool]
-"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data, whether steps are captured and whether networks are
-compiled: what a board shares with its trials and its ladder of shorter budgets."""
+Place = tuple[str, str, str, str, str, str, int, str, str, str, bool, bool, int]
+"""Task, unit, protocol, device and its model, precision, threads, torch, the harness's code, data, whether steps are captured, whether networks are
+compiled, and views: what a board shares with its trials and its ladder of shorter budgets."""
 
 
 @dataclass(frozen=True, order=True)
@@ -20,6 +20,7 @@ class Board:
             which is on every board of its task.
         capture: whether steps are captured, which takes another time.
         compiled: whether networks are called compiled.
+        views: fixed augmentations of each training sample, 0 where any of the task's are drawn.
     """
 
     task: str
@@ -36,9 +37,10 @@ class Board:
     reference: str = ""
     capture: bool = False
     compiled: bool = False
+    views: int = 0
 
     @property
     def place(self) -> Place:
         """The board without its budget and its reference."""
         platform = (self.device, self.device_name, self.precision, self.threads, self.torch, self.code)
-        return self.task, self.unit, self.protocol, *platform, self.data, self.capture, self.compiled
+        return self.task, self.unit, self.protocol, *platform, self.data, self.capture, self.compiled, self.views

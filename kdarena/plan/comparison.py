@@ -30,6 +30,7 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
                 *(conditions.platform, len(conditions.machine.devices), conditions.precision, conditions.data, conditions.protocol, conditions.capture),
                 *(["compiled"] if conditions.compiled else []),
             ],
+            "views": [conditions.views, request.teacher_outputs],
             # not its path: its weights are in the keys of what is trained with it
             "teacher": [request.teacher_checkpoint is not None, request.charge_teacher],
         }

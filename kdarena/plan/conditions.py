@@ -28,6 +28,7 @@ class Conditions:
         capture: whether steps are captured once and replayed.
         metrics: groups of further metrics that final runs are scored by.
         compiled: whether networks are called compiled by the runs of methods; teachers are trained without, so that they are the same.
+        views: as in :class:`kdarena.plan.spec.RunSpec`.
     """
 
     card: TaskCard
@@ -38,6 +39,7 @@ class Conditions:
     metrics: tuple[str, ...] = ()
     capture: bool = False
     compiled: bool = False
+    views: int | None = None
 
     @property
     def platform(self) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditi
         data = card.digest(request.data_root)
     except (OSError, ValueError) as error:
         raise UserError(f"task {card.name}: {' '.join(str(error).split())}") from error
-    return Conditions(card, machine, precision, data, request.protocol, request.metrics, machine.captures(request.capture))
+    capture = machine.captures(request.capture)
+    return Conditions(card, machine, precision, data, request.protocol, request.metrics, capture, views=request.views)
 
 
 def compiled_where_it_pays(request: Request, conditions: Conditions, seconds: float) -> Conditions:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kdarena.method.declaration import TeacherSpec
 from kdarena.params import Value
 from kdarena.plan.plain import from_plain
-from kdarena.plan.spec import Unit, digest
+from kdarena.plan.spec import Parts, Unit, digest
 from kdarena.seeds import derive
 
 SEEDS = 5
@@ -25,7 +25,8 @@ class ProfileSpec:
         timed: whether device time is measured; operations are counted always.
         trains: as in :class:`kdarena.plan.spec.RunSpec`.
         capture: whether steps are captured, as in :class:`kdarena.plan.spec.RunSpec`.
-        compiled: as there.
+        compiled, views: as there.
+        stored: as there: of a profile of steps that look teachers' outputs up, and of the step that fills them in.
         part: a profile is measured in parts, since what a machine's neighbours do to a step changes over seconds; numbered from 0.
     """
 
@@ -45,6 +46,8 @@ class ProfileSpec:
     timed: bool
     trains: TeacherSpec | None = None
     compiled: bool = False
+    views: int | None = None
+    stored: Parts = ()
     part: int = 0
     capture: bool = False
 
@@ -90,6 +93,7 @@ class CostProfile:
         student_s: device seconds of one step of the plain student, measured in turn with it.
         seconds: device time that it took.
         latency_ms: median time of one sample through the deployed student.
+        read: of each teacher of the run, what the method reads of those outputs of it that can be looked up.
         status: ``"done"``; ``"skipped"`` where a hook said that the method does not apply; else how it failed.
         error: why it is not done.
         own_memory_mib, free_memory_mib: on a GPU what the method and the plain student took together, and what was free before; None elsewhere.
@@ -107,6 +111,7 @@ class CostProfile:
     environment: Mapping[str, str] = field(default_factory=dict)
     own_memory_mib: float | None = None
     free_memory_mib: float | None = None
+    read: Parts = ()
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CostProfile:

@@ -78,12 +78,14 @@ class Work:
         teachers: that have to be trained: architecture and steps of each.
         pace: of the task.
         rule: of its cost profiles.
+        stored: methods whose steps are measured again, where they look up outputs of their teachers.
     """
 
     methods: int
     teachers: Sequence[tuple[str, float]]
     pace: Pace
     rule: ProfileRule = RULES["cpu"]
+    stored: int = 0
 
     def teacher_seconds(self, workers: int) -> float:
         """Seconds that the training of the teachers takes."""
@@ -99,7 +101,7 @@ class Work:
         """
         phase = self.rule.seconds(self.pace.student_s, STEP_COST * self.pace.student_s, PROFILES_LONGER) if timed else 0.0
         builds = self.rule.fewest_parts if timed else 1
-        return self.methods * (PHASES * phase + builds * BUILD_S) / workers
+        return (self.methods + self.stored) * (PHASES * phase + builds * BUILD_S) / workers
 
     def least_run_seconds(self, request: Request, workers: int) -> float:
         """Seconds of the runs on the least level, where each gets what the most expensive method needs."""
@@ -126,7 +128,13 @@ def declared_work(request: Request, entrants: Sequence[Entrant], card: TaskCard)
     runnable = [entrant for entrant in entrants if entrant.runs]
     trained = teachers_of(runnable)[0 if request.teacher_checkpoint is None else 1 :]
     steps = _declared_teacher_steps(request, card, pace.steps_per_epoch)
-    return Work(len(runnable), [(teacher.architecture, steps) for teacher in trained], pace)
+    return Work(len(runnable), [(teacher.architecture, steps) for teacher in trained], pace, stored=measured_again(request, runnable, card))
+
+
+def measured_again(request: Request, runnable: Sequence[Entrant], card: TaskCard) -> int:
+    """Methods whose steps may look up outputs of teachers, so that they are measured with them too."""
+    numbered = request.views is not None or card.augmentations is not None
+    return sum(1 for entrant in runnable if entrant.teachers) if numbered and request.teacher_outputs == "auto" else 0
 
 
 def _declared_teacher_steps(request: Request, card: TaskCard, steps_per_epoch: int) -> float:

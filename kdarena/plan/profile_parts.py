@@ -42,13 +42,20 @@ def combined(parts: Sequence[CostProfile]) -> CostProfile:
         student_s=statistics.median(seconds) if seconds else None,
         seconds=sum(part.seconds for part in parts),
         latency_ms=statistics.median(part.latency_ms for part in parts),
+        read=tuple(tuple(sorted(set().union(*names))) for names in zip(*(part.read for part in parts), strict=True)),
     )
 
 
-def needs_another(parts: Sequence[CostProfile], rule: ProfileRule, *, timed: bool) -> bool:
-    """Whether a profile needs another part: fewer than it has at least, or a phase whose cost is not known well enough."""
+def needs_another(parts: Sequence[CostProfile], rule: ProfileRule, *, timed: bool, brief: bool = False) -> bool:
+    """Whether a profile needs another part: fewer than it has at least, or a phase whose cost is not known well enough.
+
+    Args:
+        brief: the fewest parts are enough where the method reads what can be looked up: then most of its runs have another price.
+    """
     profile = combined(parts)
     if not timed or profile.status != "done":
+        return False
+    if len(parts) >= rule.fewest_parts and brief and any(profile.read):
         return False
     return rule.wants_part(len(parts), max((phase.error or 0.0 for phase in profile.phases), default=0.0))
 

@@ -44,6 +44,8 @@ class Request:
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
         compile: ``auto``: call student and teachers compiled where that pays; ``off``: never.
+        views: fixed augmentations of each training sample, of which one is drawn every time; None: any of the task's augmentation.
+        teacher_outputs: ``auto``: outputs of teachers are looked up where that buys a method more steps; ``live``: teachers are called in every step.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         out: the output directory.
@@ -72,6 +74,8 @@ class Request:
     yes: bool = False
     ladder: Ladder = field(default_factory=Ladder)
     compile: Literal["auto", "off"] = "auto"
+    views: int | None = None
+    teacher_outputs: Literal["auto", "live"] = "auto"
     swept: str | None = None
     side_by_side: int | None = None
     out: Path = Path("kdarena-out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +33,16 @@ LASTING: tuple[Status, ...] = ("done", "underspent", "pruned", "diverged")
 Unit = Literal["s", "flop", "epochs"]
 
 
+FILLING = "teacher outputs"
+"""Name of the phase in which outputs of teachers are computed on all views of the training samples, before those of the method."""
+
+FILLED_S = "teacher_outputs_s"
+"""In :attr:`RunResult.system`: device seconds in which a run filled in outputs of its teachers; 0 where runs before it had."""
+
+Parts = tuple[tuple[str, ...], ...]
+"""Of each teacher of a run, what of its outputs is looked up, by the names of :mod:`kdarena.tracks.reading`; empty for one that is called in every step."""
+
+
 @dataclass(frozen=True)
 class PhaseCost:
     """What one step of a phase costs, as profiled.
@@ -54,6 +64,11 @@ class PhaseCost:
     relative: float | None
     error: float | None
     flops: int
+
+
+def of_method(costs: Sequence[PhaseCost]) -> tuple[PhaseCost, ...]:
+    """The costs of the method's own phases, without that which fills in the teachers' outputs."""
+    return tuple(cost for cost in costs if cost.phase != FILLING)
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,8 @@ class RunSpec:
         curve: where its learning curve is measured; None: nowhere.
         capture: whether steps are captured once and replayed; never on a CPU.
         compiled: whether its networks are called compiled.
+        views: fixed augmentations of each training sample, of which one is drawn every time; None: any of the task's augmentation.
+        stored: what is looked up of its teachers' outputs; empty: nothing, they are called in every step. Otherwise :data:`FILLING` is the first of ``costs``.
     """
 
     task: str
@@ -135,6 +152,8 @@ class RunSpec:
     curve: CurvePlan | None = None
     capture: bool = False
     compiled: bool = False
+    views: int | None = None
+    stored: Parts = ()
 
     @property
     def key(self) -> str:

@@ -33,6 +33,7 @@ def profile_spec(entrant: Entrant, conditions: Conditions, teacher_keys: Mapping
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
         timed=timed,
         capture=conditions.capture,
@@ -77,6 +78,7 @@ def run_spec(
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
         capture=conditions.capture,
     )
@@ -101,6 +103,7 @@ def given_teacher(conditions: Conditions, weights: str) -> RunSpec:
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
     )
 
@@ -123,6 +126,7 @@ def teacher_run(teacher: TeacherSpec, conditions: Conditions, epochs: float, pro
         protocol=conditions.protocol,
         data=conditions.data,
         precision=conditions.precision,
+        views=conditions.views,
         **conditions.platform,
         capture=conditions.capture,
     )

@@ -15,6 +15,7 @@ from kdarena.tracks.parts import generator
 from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Half, Outputs, Setting, Split
+from kdarena.tracks.views import Views, fixed_or
 
 SIDE = 8
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -53,6 +54,7 @@ class ToyTask(Task):
         super().__init__(card, setting, fixed_validation=True)
         random = torch.Generator().manual_seed(0)
         self._prototypes = torch.randn(card.classes, 1, SIDE, SIDE, generator=random)
+        self._views = fixed_or(Views(_noise), _noise, self.parts.train, setting.views)
         self._samples: dict[Half, tuple[Tensor, Tensor]] = {"train": self.draw(self.parts.train, random), "test": self.draw(self.parts.test, random)}
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -69,10 +71,18 @@ class ToyTask(Task):
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`; augmentation is a little noise."""
+        noise, view = (None, None) if random is None else self._views.drawn(rows, random)
+        return self._noisy(half, rows, positions, noise, view if half == "train" else None)
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """See :meth:`Task.seen`."""
+        return self._noisy("train", rows, rows, self._views.numbered(rows, numbers), None)
+
+    def _noisy(self, half: Half, rows: Tensor, positions: Tensor, noise: Tensor | None, view: Tensor | None) -> Batch:
         inputs, targets = (tensor[rows.to(self.device)] for tensor in self._samples[half])
-        if random is not None:
-            inputs = inputs + 0.1 * torch.randn(inputs.shape, generator=random).to(inputs)
-        return Batch(inputs, targets, positions.to(self.device))
+        if noise is not None:
+            inputs = inputs + 0.1 * noise.to(inputs)
+        return Batch(inputs, targets, positions.to(self.device), view=None if view is None else view.to(self.device))
 
     def one_batch(self) -> Batch:
         """The first sample of train."""
@@ -107,8 +117,26 @@ class ToyTask(Task):
         return cut(network, after, blocks)
 
 
-def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher: str = "toy-teacher", student: str = "toy-student", **card: Any) -> ToyTask:
-    """A small classification task on the CPU; further arguments are fields of its :class:`TaskCard`."""
+def _noise(count: int, random: torch.Generator) -> Tensor:
+    return torch.randn(count, 1, SIDE, SIDE, generator=random)
+
+
+def toy_task(
+    *,
+    classes: int = 4,
+    train: int = 72,
+    batch_size: int = 16,
+    teacher: str = "toy-teacher",
+    student: str = "toy-student",
+    views: int | None = None,
+    **card: Any,
+) -> ToyTask:
+    """A small classification task on the CPU.
+
+    Args:
+        views: fixed augmentations of each sample, of which one is drawn every time; None: any noise.
+        card: further fields of its :class:`TaskCard`.
+    """
     recipe = Recipe(lr=0.05, weight_decay=5e-4, momentum=0.9, batch_size=batch_size, milestones=(0.5,), gamma=0.1, teacher_epochs=1)
     fields: dict[str, Any] = {
         "name": "toy",
@@ -131,4 +159,4 @@ def toy_task(*, classes: int = 4, train: int = 72, batch_size: int = 16, teacher
         "teacher_dropout": True,
         "auxiliary": "noise",
     }
-    return ToyTask(TaskCard(**{**fields, **card}), Setting())
+    return ToyTask(TaskCard(**{**fields, **card}), Setting(views=views))

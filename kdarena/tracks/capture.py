@@ -68,6 +68,16 @@ def _tap(network: nn.Module) -> None:
     network.__dict__[_MARK] = True
 
 
+def overheard(network: nn.Module) -> bool:
+    """Whether anything but a capture listens to a module of the network, so that a call has further effects than its outputs."""
+    ours = (_record_output, _record_input)
+    for module in network.modules():
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
+            if (hook.func if isinstance(hook, partial) else hook) not in ours:
+                return True
+    return False
+
+
 def _record_output(stage: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
     seen = _under_way.seen
     if seen is not None:

@@ -68,6 +68,10 @@ class _TrainingView(Task):
             self.auxiliary_drawn = True
             yield batch
 
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """Refused: its rows may be of validation."""
+        _refuse("seen")
+
     @property
     def overlap(self) -> int | None:
         """Refused: it compares with test."""

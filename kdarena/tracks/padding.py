@@ -1,4 +1,4 @@
-"""Maps of padded sequences: a helper's layers see every sequence as if it were alone."""
+"""Padded sequences: a helper's layers see every sequence as if it were alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def masked_layer(layer: nn.Module, maps: Tensor, real: Tensor) -> Tensor:
         return _normalised(layer, maps, real)
     masked: Tensor = layer(maps) * real
     return masked
+
+
+def shortened(padded: Tensor, dimensions: tuple[int, ...], length: int) -> Tensor | None:
+    """The first ``length`` positions of padded sequences, in each of several dimensions; None where there are fewer."""
+    for dimension in dimensions:
+        if padded.shape[dimension] < length:
+            return None
+        padded = padded.narrow(dimension, 0, length)
+    return padded
 
 
 def _normalised(norm: nn.BatchNorm2d, maps: Tensor, real: Tensor) -> Tensor:

@@ -39,6 +39,11 @@ class Parts:
         order = torch.randperm(self.train, generator=generator(split.seed, "split"))
         return (order[:held_out] if part == "validation" else order[held_out:]).sort().values
 
+    @property
+    def trained_on(self) -> int:
+        """Samples of the list ``train``, from its first on, that some split trains on."""
+        return self.train - self.validation if self.fixed_validation else self.train
+
     def key(self, part: Part, split: Split) -> tuple[Part, Split | None]:
         """Names the samples of a part: test, and all parts where validation is fixed, are the same for every split."""
         return part, None if part == "test" or self.fixed_validation else split

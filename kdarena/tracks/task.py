@@ -66,6 +66,11 @@ class Task(abc.ABC):
         return self.setting.device
 
     @property
+    def views(self) -> int | None:
+        """Augmentations that a training sample can have, V, which ``Batch.view`` numbers; None: too many for that."""
+        return self.setting.views or self.card.augmentations
+
+    @property
     def classes(self) -> int:
         """The number of classes C."""
         return self.card.classes
@@ -115,6 +120,25 @@ class Task(abc.ABC):
         while True:
             for positions in torch.randperm(len(rows), generator=order)[:taken].split(size):
                 yield self.batch("train", rows[positions], positions, random if augmented else None)
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """What a teacher sees of the samples at ``rows`` [B] of the train half under their augmentations of the ``numbers`` [B], which are below V.
+
+        Sequences are padded to the longest of the train half.
+        """
+        return self.batch("train", rows, rows, None).seen_by_teacher()
+
+    def trimmed(self, part: str, stored: Tensor, network: nn.Module, batch: Batch) -> Tensor | None:
+        """A part of a network's outputs on batches of :meth:`seen`, as long as the network makes it of the padded sequences of another batch.
+
+        Args:
+            part: a field of :class:`Outputs`; of maps and layers with the name or the number behind a slash, as ``hidden/2``.
+            stored: the part [N, …] of any samples.
+
+        Returns:
+            ``stored`` or a view of it; None where the batch is longer.
+        """
+        return stored
 
     def training_rows(self, split: Split) -> Tensor:
         """Rows of the training part [N]; raises ``ValueError`` where none is left."""

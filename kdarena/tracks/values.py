@@ -36,12 +36,14 @@ class Setting:
 
     Attributes:
         made_up: load made-up data of the same shapes in the place of the task's own, for what depends on shapes alone.
+        views: fixed augmentations of each training sample, of which one is drawn every time; None: any of the task's augmentation.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Literal["fp32", "bf16"] = "fp32"
     data_root: str | None = None
     made_up: bool = False
+    views: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Batch:
         index: position of each sample in the run's training part [B], for banks and caches.
         teacher_inputs: what teachers see where it differs (parallel audio), else None.
         auxiliary: unlabelled auxiliary inputs [B', …], in phases that ask for them.
+        view: names sample and augmentation [B], the same for all seeds: the sample's row in the train half times the number of augmentations, and
+            the number of its augmentation. None: of the test half, and where the augmentations are too many to be numbered.
     """
 
     inputs: Tensor
@@ -61,6 +65,7 @@ class Batch:
     index: Tensor
     teacher_inputs: Tensor | None = None
     auxiliary: Tensor | None = None
+    view: Tensor | None = None
 
     def seen_by_teacher(self) -> Batch:
         """The same samples with what teachers see as their inputs."""

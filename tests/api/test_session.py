@@ -53,6 +53,13 @@ def test_options_that_exclude_each_other_are_refused(typed, says):
     assert "\n" not in str(refused.value)
 
 
+def test_fixed_views_are_refused_where_samples_have_no_augmentation():
+    with pytest.raises(UserError, match="--views 4: the samples of task grammar have no augmentation") as refused:
+        request_from({"views": 4}, [], [DIGITS, find_card("grammar")])
+    assert "\n" not in str(refused.value)
+    assert request_from({"views": 4}, [], [DIGITS, find_card("scenes")]).views == 4
+
+
 @pytest.mark.parametrize("typed", [{"untuned": True}, {"untuned": True, "tuning_budget": Amount(0.0, "s")}, {"protocol": "published"}])
 def test_what_says_no_tuning_goes_together(typed):
     assert not request_from(typed, [], [DIGITS]).tunes

@@ -17,8 +17,9 @@ from kdarena.plan.allocation import LADDER, Allocation
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant
 from kdarena.plan.machine import Machine
-from kdarena.plan.spec import PhaseCost, RunResult
+from kdarena.plan.spec import FILLING, PhaseCost, RunResult
 from kdarena.plan.specs import TRIAL_SEED
+from kdarena.plan.stored import StoredCosts
 from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.runs import Record
 from kdarena.tracks import find_card
@@ -302,3 +303,13 @@ def test_each_setting_that_has_final_runs_has_a_ladder(student, better, both, co
 
 def test_no_other_method_climbs_a_ladder(runs):
     assert rungs_of(runs.final_jobs(None)) == []
+
+
+def test_each_run_has_the_costs_that_buy_its_budget_more_steps(make_runs):
+    live = (PhaseCost("train", None, 1.0, 0.1, 2.0, 0.01, 200),)
+    stored = StoredCosts((PhaseCost(FILLING, 100, 1.0, 0.05, 1.0, 0.01, 100), PhaseCost("train", None, 1.0, 0.05, 1.0, 0.01, 100)), (("logits",),))
+    runs = replace(make_runs(), costs=live, stored=stored)
+    (final, *_), trial = runs.final_jobs(None), runs.trial(Candidate({}, {}))
+    assert (final.spec.costs, final.spec.stored) == (stored.costs, stored.parts)
+    assert (trial.spec.budget.amount, trial.spec.costs, trial.spec.stored) == (7.5, live, ())
+    assert [(job.spec.budget.amount > 10, bool(job.spec.stored)) for job in runs.rungs(None, (0.125, 0.5), [0])] == [(False, False), (True, True)]

@@ -9,6 +9,7 @@ from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import run
 from kdarena.engines.engine import Event
 from kdarena.plan.cost import CostProfile, PhaseProfile, ProfileSpec
+from kdarena.plan.profile_parts import combined, needs_another
 from kdarena.plan.profile_rule import RULES
 
 MOST_PARTS = RULES["cpu"].most_parts
@@ -71,6 +72,16 @@ def test_what_is_not_known_well_enough_is_measured_again(measured):
     assert [part for method, part in engine.asked if method == "kd"] == list(range(MOST_PARTS))
     assert [part for method, part in engine.asked if method == "student"] == [0, 1]
     assert profiles[1].phases[0].relative == pytest.approx(math.sqrt(2.0 * 2.5))
+
+
+def test_two_parts_are_enough_where_most_runs_look_up_what_the_method_reads():
+    ratio = 0.5
+    phases = [PhaseProfile("train", None, 1.0, 0.1, 100, 2.0, 0.0, (number * ratio, number * ratio)) for number in range(2)]
+    parts = [CostProfile(spec("kd").key, (phase,), 7, 0.002, 1.0, 0.5, 1, read=(("logits",),)) for phase in phases]
+    assert needs_another(parts, timed=True)
+    assert not needs_another(parts, timed=True, brief=True)
+    assert needs_another(parts[:1], timed=True, brief=True)
+    assert combined(parts).read == (("logits",),)
 
 
 def test_a_repeated_command_recalls_every_part(measured):

@@ -3,10 +3,10 @@
 import pytest
 from scipy import stats
 
-from kdarena.board.caption import failed_rows
+from kdarena.board.caption import caption, failed_rows
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.rows import name_of
-from kdarena.plan.spec import Budget, PhaseCost, PhaseRecord
+from kdarena.plan.spec import FILLED_S, FILLING, Budget, PhaseCost, PhaseRecord
 
 STUDENT_S = (0.0100, 0.0105, 0.0098)
 
@@ -117,3 +117,46 @@ def test_a_price_is_weighted_by_the_steps_of_its_phases(synthetic):
     runs = [synthetic.run("kd", seed, 90.0, costs=costs, phases=phases, steps=3000, spent_s=3000 * STUDENT_S[seed] * 1.5) for seed in range(3)]
     row = rows([*student(synthetic), *runs])["kd"]
     assert (row["step_cost"], row["cost_spent"], row["status_note"]) == (pytest.approx(1.5), pytest.approx(1.5), None)
+
+
+def stored(synthetic, *filled_s):
+    """A method whose teachers' outputs were filled in by its first run, in 10 of the 60 seconds."""
+    costs = (PhaseCost(FILLING, 1000, 1.0, 0.01, 1.0, 0.005, 1), PhaseCost("train", None, 1.0, 0.01, 1.0, 0.005, 1))
+    phases = (PhaseRecord(FILLING, 1000, 1000), PhaseRecord("train", 5000, 5000))
+    return [
+        synthetic.run(
+            "kd",
+            seed,
+            90.0,
+            costs=costs,
+            phases=phases,
+            steps=5000,
+            spent_s=5000 * STUDENT_S[seed] + seconds,
+            system={FILLED_S: seconds},
+            stored=(("logits",),),
+        )
+        for seed, seconds in enumerate(filled_s)
+    ]
+
+
+def test_what_one_run_filled_in_for_all_is_no_part_of_what_its_steps_cost(synthetic):
+    row = rows([*student(synthetic), *stored(synthetic, 10.0, 0.0, 0.0)])["kd"]
+    assert (row["step_cost"], row["cost_spent"], row["status_note"]) == (1.0, pytest.approx(1.0), None)
+
+
+def test_each_run_is_charged_for_the_filling_whichever_did_it(synthetic):
+    row = rows([*student(synthetic), *stored(synthetic, 10.0, 0.0, 0.0)])["kd"]
+    assert row["budget_spent"] == pytest.approx((5000 * sum(STUDENT_S) / 3 + 10) / 60)
+    assert row["spent_s"] == pytest.approx((5000 * sum(STUDENT_S) + 10) / 3)
+
+
+def test_a_board_says_which_rows_looked_up_outputs_of_their_teachers(synthetic):
+    frame = leaderboard_frame([*student(synthetic), *stored(synthetic, 10.0, 0.0, 0.0), *taught(synthetic, 2.0, 2.0, 2.0, method="crd")], {})
+    assert dict(zip(frame["method"], frame["teacher_outputs"], strict=True)) == {"student": None, "kd": "stored", "crd": "live"}
+    assert [line for line in caption(frame) if line.startswith("Teachers' outputs were computed once for each view") and line.endswith("by kd.")]
+
+
+def test_runs_with_fixed_views_are_on_a_board_of_their_own(synthetic):
+    frame = leaderboard_frame([*student(synthetic), *student(synthetic, views=4)], {})
+    assert [(row["method"], row["views"], row["rank"]) for row in frame.to_dict("records")] == [("student", None, 1), ("student", 4, 1)]
+    assert any("4 fixed views of each training sample" in line for line in caption(frame[frame["views"] == 4]))

@@ -48,6 +48,7 @@ def test_what_is_typed_is_a_value_of_the_request():
     assert values["total"] == 3600.0
     assert values["metrics"] == ("gap", "robustness")
     assert values["plugin_paths"] == ("a.py", "b.py")
+    assert typed("--views", "4", "--teacher-outputs", "live") == {**typed(), "views": 4, "teacher_outputs": "live"}
 
 
 def test_a_relative_data_root_is_made_absolute(tmp_path, monkeypatch):
@@ -55,7 +56,9 @@ def test_a_relative_data_root_is_made_absolute(tmp_path, monkeypatch):
     assert typed("--data-root", "data")["data_root"] == str(tmp_path / "data")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--budget", "0"), ("--precision", "fp8"), ("--total", "5flop"), ("--protocol", "wished")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--budget", "0"), ("--precision", "fp8"), ("--total", "5flop"), ("--protocol", "wished"), ("--views", "0"), ("--views", "four")]
+)
 def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_option(option, value):
     with pytest.raises(UserError, match=f"{option} '{value}'"):
         typed(option, value)

@@ -504,7 +504,7 @@ def test_a_run_that_reads_test_records_how_many_of_its_samples_are_also_in_train
     images = load_digits().test_images
     images = [*bench.task("digits", "fp32")._data.train_images[:400], *images[400:]]
     leaked = dataclasses.replace(load_digits(), test_images=np.stack(images))
-    bench._tasks["digits", "fp32"] = ClassificationTask(DIGITS, Setting(), leaked)
+    bench._tasks["digits", "fp32", None] = ClassificationTask(DIGITS, Setting(), leaked)
     assert execute(student(), bench).system["test_in_train"] == 400
     assert "test_in_train" not in execute(student(purpose="tune"), bench).system
 

@@ -82,7 +82,7 @@ def board_of_row(row: Row) -> Board:
     """The board that a row is on."""
     places = ("task", "unit", "protocol", "device", "device_name", "precision", "threads", "torch", "code", "data", "capture", "compiled")
     same = {name: row[name] for name in places}
-    return Board(amount=row["budget"], reference=row["reference"] or "", **same)
+    return Board(amount=row["budget"], reference=row["reference"] or "", views=row["views"] or 0, **same)
 
 
 def even_limit(counts: Sequence[int], most: int) -> int:

@@ -131,7 +131,8 @@ def _notes(board: pd.DataFrame, every: Sequence[Row]) -> list[str]:
 
 def environment(first: Row, every: Sequence[Row], recorded: Recorded) -> list[tuple[str, str]]:
     """What computed the board; where its runs differ, each value is named."""
-    board = ("task", "track", "unit", "budget", "protocol", "device", "device_name", "precision", "compiled", "threads", "torch", "code", "data", "reference")
+    machine = ("device", "device_name", "precision", "compiled", "threads", "torch", "code")
+    board = ("task", "track", "unit", "budget", "protocol", *machine, "data", "reference", "views")
     values: dict[str, dict[str, None]] = {name: {clean(first[name]): None} for name in board if first[name] not in (None, "")}
     for row in every:
         for run in recorded.runs_of(row):

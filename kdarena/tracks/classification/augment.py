@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdarena.tracks.views import MOST_VIEWS, FewViews, Views
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -27,6 +29,15 @@ class Augmentation:
         offsets = torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator)
         flipped = torch.randint(0, 2 if self.flip else 1, (count, 1), generator=generator)
         return torch.cat((offsets, flipped), dim=1)
+
+    def views(self) -> Views:
+        """Its views: all that it can draw, where those are few enough to be numbered."""
+        sides, flips = 2 * self.padding + 1, 2 if self.flip else 1
+        if sides**2 * flips > MOST_VIEWS:
+            return Views(self.draw)
+        every = torch.cartesian_prod(torch.arange(sides), torch.arange(sides), torch.arange(flips))
+        weights = torch.tensor([sides * flips, flips, 1])
+        return FewViews(self.draw, every, lambda drawn: (drawn * weights).sum(dim=1), plain=(sides * self.padding + self.padding) * flips)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """The images [B, H, W, C] as ``drawn`` [B, 3] says, in their own type and shape.

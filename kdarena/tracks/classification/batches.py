@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
@@ -28,21 +29,24 @@ class Pass:
         rows: rows of the data set in the order of the pass [N].
         positions: the samples' positions in the training set [N].
         drawn: random numbers of the augmentation [N, 3], or None where there is none.
+        view: of each sample [N] (:attr:`kdarena.tracks.values.Batch.view`), or None.
     """
 
     rows: Tensor
     positions: Tensor
     drawn: Tensor | None
+    view: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a pass on the device: raw images [K, H, W, C], labels [K], positions [K], random numbers [K, 3] or None."""
+    """A stretch of a pass on the device: raw images [K, H, W, C], labels [K], positions [K], random numbers [K, 3] or None, views [K] or None."""
 
     images: Tensor
     labels: Tensor
     positions: Tensor
     drawn: Tensor | None
+    view: Tensor | None = None
 
 
 class Source(Protocol):
@@ -66,12 +70,12 @@ class Resident:
         """See :class:`Source`. A pass's random numbers go to the device at once, so that no batch waits for a copy."""
         for each in passes:
             rows, positions = each.rows.to(self._device), each.positions.to(self._device)
-            drawn = each.drawn.to(self._device) if each.drawn is not None else None
+            drawn, view = (None if numbers is None else numbers.to(self._device) for numbers in (each.drawn, each.view))
             for start in range(0, len(rows), size):
                 part = slice(start, start + size)
                 images = self._images.index_select(0, rows[part]).view(-1, *self._shape)
                 labels = self._labels.index_select(0, rows[part])
-                yield Chunk(images, labels, positions[part], drawn[part] if drawn is not None else None)
+                yield Chunk(images, labels, positions[part], _part(drawn, part), _part(view, part))
 
 
 class Streaming:
@@ -97,8 +101,8 @@ class Streaming:
             for start in range(0, len(each.rows), size):
                 part = slice(start, start + size)
                 images = torch.from_numpy(self._images[each.rows[part].numpy()])
-                drawn = each.drawn[part] if each.drawn is not None else None
-                chunk = Chunk(images, self._labels[each.rows[part]], each.positions[part], drawn)
+                labels = self._labels[each.rows[part]]
+                chunk = Chunk(images, labels, each.positions[part], _part(each.drawn, part), _part(each.view, part))
                 yield _each_tensor(chunk, Tensor.pin_memory) if self._device.type == "cuda" else chunk
 
     def _to_device(self, chunk: Chunk) -> Chunk:
@@ -108,8 +112,12 @@ class Streaming:
 
 
 def _each_tensor(chunk: Chunk, change: Callable[[Tensor], Tensor]) -> Chunk:
-    drawn = change(chunk.drawn) if chunk.drawn is not None else None
-    return Chunk(change(chunk.images), change(chunk.labels), change(chunk.positions), drawn)
+    drawn, view = (None if numbers is None else change(numbers) for numbers in (chunk.drawn, chunk.view))
+    return Chunk(change(chunk.images), change(chunk.labels), change(chunk.positions), drawn, view)
+
+
+def _part(numbers: Tensor | None, part: slice) -> Tensor | None:
+    return None if numbers is None else numbers[part]
 
 
 def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int, finish: Callable[[Chunk], Tensor], device: torch.device) -> Iterator[Batch]:
@@ -124,6 +132,7 @@ def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int
     together = max(1, CHUNK_VALUES.get(device.type, CHUNK_VALUES["cuda"]) // (values * batch_size))
     for chunk in source.chunks(passes, together * batch_size):
         inputs = finish(chunk)
-        cut = zip(inputs.split(batch_size), chunk.labels.split(batch_size), chunk.positions.split(batch_size), strict=True)
-        for images, labels, positions in cut:
-            yield Batch(images, labels, positions)
+        views = repeat(None) if chunk.view is None else chunk.view.split(batch_size)
+        cut = zip(inputs.split(batch_size), chunk.labels.split(batch_size), chunk.positions.split(batch_size), views, strict=False)
+        for images, labels, positions, view in cut:
+            yield Batch(images, labels, positions, view=view)

@@ -90,6 +90,7 @@ def _digits() -> TaskCard:
         load=_load,
         embedded=True,
         fast_bf16=False,
+        augmentations=(2 * data.DIGITS_PADDING + 1) ** 2,
         **_offers("digits", "digits-teacher", "digits-student", None),
     )
 

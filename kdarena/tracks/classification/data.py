@@ -25,6 +25,10 @@ DIGITS_TEST_SEED = 20231
 """Decides which digits are the test split, for ever."""
 
 
+DIGITS_PADDING = 1
+"""Pixels around a digit, out of which it is cropped."""
+
+
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Images and labels of the two fixed splits.
@@ -126,7 +130,7 @@ def load_digits() -> DataSet:
         mean=(round(float(pixels.mean()), 4),),
         std=(round(float(pixels.std()), 4),),
         peak=16.0,
-        padding=1,
+        padding=DIGITS_PADDING,
         flip=False,
         digest=_digest(images, labels, test),
     )

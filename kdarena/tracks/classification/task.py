@@ -27,6 +27,7 @@ from kdarena.tracks.overlap import rows_in_train
 from kdarena.tracks.parts import generator, samples_a_pass
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
+from kdarena.tracks.views import Views, fixed_or
 
 DRAWN_VALUES = 2**18
 """Numbers in the images of the epochs that are drawn at once; the same on every device, so that a seed's stream is."""
@@ -55,6 +56,7 @@ class ClassificationTask(Task):
         self._normalise = Normalisation(data.mean, data.std, data.peak, width, self._channels_last, setting.device)
         self._std = torch.tensor(data.std, device=setting.device).view(-1, 1, 1)
         self._augmentation = Augmentation(data.padding, data.flip)
+        self._views = fixed_or(self._augmentation.views(), self._augmentation.draw, len(data.train_labels), setting.views)
         stream = _too_large(data, setting.device) if streaming is None else streaming
         kind = Streaming if stream else Resident
         self._train: Source = kind(data.train_images, data.train_labels, setting.device)
@@ -74,21 +76,30 @@ class ClassificationTask(Task):
     # data
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; several epochs of a small set are drawn at once."""
-        passes = self._passes(self.training_rows(split), split.seed, data == "augmented")
+        passes = self._passes(self.training_rows(split), split.seed, data == "augmented", self._views)
         return self._batches(self._train, passes, self.card.recipe.batch_size)
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`."""
-        drawn = self._augmentation.draw(len(rows), random) if random is not None else None
-        source = self._test if half == "test" else self._train
-        return next(self._batches(source, [Pass(rows, positions, drawn)], len(rows)))
+        if half == "test":
+            return self._at_once(self._test, Pass(rows, positions, None if random is None else self._augmentation.draw(len(rows), random)))
+        return self._at_once(self._train, _pass(rows, positions, random, self._views))
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """See :meth:`Task.seen`."""
+        return self._at_once(self._train, Pass(rows, rows, self._views.numbered(rows, numbers)))
+
+    @property
+    def views(self) -> int | None:
+        """See :meth:`Task.views`."""
+        return self._views.count
 
     def one_batch(self) -> Batch:
         """One image of zeros."""
         nothing = torch.zeros(1, dtype=torch.long, device=self.device)
         return Batch(self.one_input(), nothing, nothing)
 
-    def _passes(self, rows: Tensor, seed: int, augmented: bool) -> Iterator[Pass]:
+    def _passes(self, rows: Tensor, seed: int, augmented: bool, views: Views) -> Iterator[Pass]:
         order_of, random = generator(seed, "order", augmented), generator(seed, "augmentation")
         batch_size = self.card.recipe.batch_size
         kept = samples_a_pass(len(rows), batch_size, augmented)
@@ -96,7 +107,10 @@ class ClassificationTask(Task):
         epochs = max(1, DRAWN_VALUES // (self._values * kept)) if kept % batch_size == 0 else 1
         while True:
             positions = torch.cat([torch.randperm(len(rows), generator=order_of)[:kept] for _ in range(epochs)])
-            yield Pass(rows[positions], positions, self._augmentation.draw(len(positions), random) if augmented else None)
+            yield _pass(rows[positions], positions, random if augmented else None, views)
+
+    def _at_once(self, source: Source, samples: Pass) -> Batch:
+        return next(self._batches(source, [samples], len(samples.rows)))
 
     def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int) -> Iterator[Batch]:
         return batches(source, passes, batch_size, self._values, self._inputs, self.device)
@@ -115,7 +129,7 @@ class ClassificationTask(Task):
         if name is None:
             raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
         source, rows = self._images(self._auxiliary, name, outliers.auxiliary_images)
-        passes = self._passes(rows, derive(split.seed, "auxiliary"), True)
+        passes = self._passes(rows, derive(split.seed, "auxiliary"), True, Views(self._augmentation.draw))
         return (batch.inputs for batch in self._batches(source, passes, self.card.recipe.batch_size))
 
     def _images(self, kept: dict[str, tuple[Source, Tensor]], name: str, read: Callable[[str, str | None], np.ndarray]) -> tuple[Source, Tensor]:
@@ -194,6 +208,14 @@ class ClassificationTask(Task):
         """One image of zeros, as the networks take it."""
         image = torch.zeros(1, *self._image, device=self.device)
         return image.contiguous(memory_format=torch.channels_last) if self._channels_last else image
+
+
+def _pass(rows: Tensor, positions: Tensor, random: torch.Generator | None, views: Views) -> Pass:
+    """A pass over samples, augmented by draws from ``random``."""
+    if random is None:
+        return Pass(rows, positions, None, views.of_plain(rows))
+    drawn, view = views.drawn(rows, random)
+    return Pass(rows, positions, drawn, view)
 
 
 def _too_large(data: DataSet, device: torch.device) -> bool:

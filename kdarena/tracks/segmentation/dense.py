@@ -24,6 +24,7 @@ from kdarena.tracks.segmentation.models.resample import upsampled
 from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
+from kdarena.tracks.views import Views, fixed_or
 
 AUXILIARY_WEIGHT = 0.4
 """Of the auxiliary head's loss (Zhao et al. 2017, arXiv 1612.01105)."""
@@ -56,6 +57,7 @@ class DenseTask(Task):
         self._mean, self._std = (torch.tensor(values, device=setting.device).view(-1, 1, 1) for values in (data.mean, data.std))
         # bytes to inputs in one multiplication and one addition
         self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
+        self._views = fixed_or(Views(augment.draw), augment.draw, len(data.train), setting.views)
         self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], list[Tensor]]] = WeakKeyDictionary()
 
     def without_test(self) -> Self:
@@ -74,11 +76,20 @@ class DenseTask(Task):
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`."""
+        drawn, view = (None, None) if random is None else self._views.drawn(rows, random)
+        return self._augmented(half, rows, positions, drawn, view if half == "train" else None)
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """See :meth:`Task.seen`."""
+        return self._augmented("train", rows, rows, self._views.numbered(rows, numbers), None)
+
+    def _augmented(self, half: Half, rows: Tensor, positions: Tensor, drawn: Tensor | None, view: Tensor | None) -> Batch:
         images, targets = self._sources[half].take(rows)
         inputs = torch.addcmul(self._shift, images.float(), self._factor)
-        if random is not None:
-            inputs, targets = augment.apply(self.data.augmentation, inputs, targets, augment.draw(len(rows), random), self.unknown)
-        return Batch(self._arranged(inputs), self.as_targets(targets), positions.to(self.device))
+        if drawn is not None:
+            inputs, targets = augment.apply(self.data.augmentation, inputs, targets, drawn, self.unknown)
+        place = None if view is None else view.to(self.device)
+        return Batch(self._arranged(inputs), self.as_targets(targets), positions.to(self.device), view=place)
 
     def as_targets(self, stored: Tensor) -> Tensor:
         """Targets in the type that losses take."""

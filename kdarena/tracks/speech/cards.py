@@ -74,6 +74,7 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         # a student of another size can't take the teacher's weights
         start="teacher" if teacher == student else None,
         fast_bf16=False,
+        augmentations=1,
         **facts,
     )
 

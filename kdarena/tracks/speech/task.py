@@ -15,6 +15,7 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.evaluation import Measured, counted_rows, joined
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import in_train
+from kdarena.tracks.padding import shortened
 from kdarena.tracks.samples import shares
 from kdarena.tracks.speech.architectures import architecture as architecture_of
 from kdarena.tracks.speech.data import Frames, SpeechData, Utterances
@@ -62,7 +63,22 @@ class SpeechTask(Task):
         """See :meth:`Task.batch`; nothing is augmented. The tensors are as long as the longest utterance."""
         chosen = self._halves[half]
         far, close = (self._inputs(*frames.padded(rows)) for frames in (chosen.far, chosen.close))
-        return Batch(far, chosen.targets_of(rows).to(self.device), positions.to(self.device), close)
+        view = rows.to(self.device) if half == "train" else None
+        return Batch(far, chosen.targets_of(rows).to(self.device), positions.to(self.device), close, view=view)
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """See :meth:`Task.seen`: close-talk audio."""
+        chosen, every = self._halves["train"], torch.arange(self.parts.train)
+        close, place = self._inputs(*chosen.close.padded(rows, like=every)), rows.to(self.device)
+        return Batch(close, chosen.targets_of(rows, like=every).to(self.device), place, view=place)
+
+    def trimmed(self, part: str, stored: Tensor, network: nn.Module, batch: Batch) -> Tensor | None:
+        """See :meth:`Task.trimmed`: positions of the decoder are as many as targets, those of the encoder as what it takes together."""
+        kind, together = part.partition("/")[0], network.together if isinstance(network, Recogniser) else 1
+        if kind in ("logits", "counted"):
+            return shortened(stored, (1,), batch.targets.shape[1])
+        lengths = {"hidden": (1,), "tokens": (1,), "features": (2,)}.get(kind, ())
+        return shortened(stored, lengths, -(-batch.seen_by_teacher().inputs.shape[1] // together))
 
     def _inputs(self, values: Tensor, real: Tensor) -> Tensor:
         """Features of utterances [B, T, 1 + F], zero at padding; channel 0 is 1 at real frames.
@@ -188,11 +204,16 @@ class _Padding:
         self._lengths = torch.from_numpy(frames.lengths).to(home)
         self._starts = self._lengths.cumsum(0) - self._lengths
 
-    def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, F] of the rows, and which frames are real [B, T]; the values at the others mean nothing."""
+    def padded(self, rows: Tensor, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[B, T, F] of the rows, and which frames are real [B, T]; the values at the others mean nothing.
+
+        Args:
+            like: rows whose longest says T; None: those that are padded.
+        """
         rows = rows.to(self._lengths.device)
         lengths = self._lengths[rows].unsqueeze(1)
-        positions = torch.arange(int(lengths.max()), device=rows.device)
+        longest = lengths if like is None else self._lengths[like.to(rows.device)]
+        positions = torch.arange(int(longest.max()), device=rows.device)
         real = positions < lengths
         return self._values[self._starts[rows].unsqueeze(1) + torch.minimum(positions, lengths - 1)], real
 
@@ -209,10 +230,11 @@ class _Parallel:
         self._targets = self._targets.to(home)
         self._lengths = (self._targets != PADDING).sum(dim=1)
 
-    def targets_of(self, rows: Tensor) -> Tensor:
-        """Ids of the rows [B, L], padded with −100 to the longest of them."""
+    def targets_of(self, rows: Tensor, like: Tensor | None = None) -> Tensor:
+        """Ids of the rows [B, L], padded with −100 to the longest of them, or of those of ``like``."""
         rows = rows.to(self._targets.device)
-        return self._targets[rows, : int(self._lengths[rows].max())]
+        longest = self._lengths[rows if like is None else like.to(rows.device)]
+        return self._targets[rows, : int(longest.max())]
 
 
 def _too_large(data: SpeechData, device: torch.device) -> bool:

@@ -74,6 +74,7 @@ def _grammar() -> TaskCard:
         embedded=True,
         attentions=layers_of(student),
         teacher_dropout=True,
+        augmentations=1,
         metric_groups=METRIC_GROUPS,
         fast_bf16=False,
     )
@@ -112,6 +113,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         load=load,
         attentions=layers_of(student),
         teacher_dropout=True,
+        augmentations=1,
         metric_groups=METRIC_GROUPS,
     )
 

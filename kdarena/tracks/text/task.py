@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kdarena.tracks.capture import plain_outputs
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.padding import shortened
 from kdarena.tracks.task import Task
 from kdarena.tracks.text import architectures, checkpoint
 from kdarena.tracks.text.data import TextData, Tokens
@@ -48,9 +49,13 @@ class Sentences:
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids [B, L] of int64, 0 behind the end of a sentence; and labels [B]. L is at least the longest one's length, see :data:`MULTIPLE`."""
-        longest, rows = int(self._lengths[rows].max()), rows.to(self._ids.device)
+    def padded(self, rows: Tensor, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Ids [B, L] of int64, 0 behind the end of a sentence; and labels [B]. L is at least the longest one's length, see :data:`MULTIPLE`.
+
+        Args:
+            like: rows among which the longest is looked for; None: those that are padded.
+        """
+        longest, rows = int(self._lengths[rows if like is None else like].max()), rows.to(self._ids.device)
         length = max(SHORTEST, -(-longest // MULTIPLE) * MULTIPLE)
         offsets = torch.arange(length, device=rows.device)
         padding = offsets >= self._on_device[rows, None]
@@ -88,7 +93,18 @@ class TextTask(Task):
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`; nothing is augmented, and a batch is little longer than its longest sentence."""
         ids, labels = self._halves[half].padded(rows)
-        return Batch(ids, labels, positions.to(self.device))
+        return Batch(ids, labels, positions.to(self.device), view=rows.to(self.device) if half == "train" else None)
+
+    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
+        """See :meth:`Task.seen`."""
+        ids, labels = self._halves["train"].padded(rows, like=torch.arange(self.parts.train))
+        return Batch(ids, labels, rows.to(self.device), view=rows.to(self.device))
+
+    def trimmed(self, part: str, stored: Tensor, network: nn.Module, batch: Batch) -> Tensor | None:
+        """See :meth:`Task.trimmed`."""
+        length, kind = batch.inputs.shape[1], part.partition("/")[0]
+        lengths = {"hidden": (1,), "tokens": (1,), "features": (2,), "attentions": (2, 3)}.get(kind, ())
+        return shortened(stored, lengths, length)
 
     def one_batch(self) -> Batch:
         """A training sentence of median length."""

@@ -58,7 +58,7 @@ class Bench:
         self.folder, self.task, self._teacher = folder, toy_task(), teacher.stem
         shutil.copy(teacher, folder)
         self.workspace = Workspace(folder, folder, replaced=state.replaced)
-        self.workspace.task = lambda name, precision: self.task
+        self.workspace.task = lambda name, precision, views=None: self.task
 
     def run(self, plugin, seed=0, phases=("train",), **changes):
         """The result of a run of a class of hooks."""
