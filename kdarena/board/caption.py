@@ -89,8 +89,8 @@ def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
     student = CONTROLS[0]
     if board_seeds(board_rows) > 1:
         held = ", corrected for all rows" if corrected(board_rows) else ", for one row alone"
-        words = f" verdict: against {student}, corrected likewise; open: not decided." if any(verdict(row) for row in board_rows) else ""
-        places = " rank: the places that a method may have." if any(row["rank_low"] is not None for row in board_rows) else ""
+        words = f" verdict: against {student}; open: not decided." if any(verdict(row) for row in board_rows) else ""
+        places = " rank: possible places." if any(row["rank_low"] is not None for row in board_rows) else ""
         yield f"±: 95 % over seeds. [ ]: of the gain{held}.{words}{places}"
     yield _detectable(board_rows)
     if references(board_rows):
@@ -119,8 +119,10 @@ def _stored(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:
 def _detectable(board_rows: Sequence[Row]) -> str:
     seeds = board_seeds(board_rows)
     known = sorted(row["detectable"] for row in board_rows if row["detectable"] is not None and row["seeds"] == seeds)
-    smallest = " to ".join(dict.fromkeys(number(value) for value in (known[0], known[-1]))) if known else "unknown without it and 2 seeds"
-    return f"Smallest gain that {seeds} seed{'s' if seeds != 1 else ''} probably show{'' if seeds != 1 else 's'}, by method (α {ALPHA}, power 0.8): {smallest}."
+    if not known:
+        return f"Which gains are missed is not known without {CONTROLS[0]} and 2 seeds."
+    smallest = " to ".join(dict.fromkeys(number(value) for value in (known[0], known[-1])))
+    return f"Gains below {smallest}, by method, are probably missed (α {ALPHA}, power 0.8)."
 
 
 def _unfinished_seed(row: Row) -> Iterator[str]:

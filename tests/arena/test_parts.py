@@ -78,9 +78,9 @@ def test_two_parts_are_enough_where_most_runs_look_up_what_the_method_reads():
     ratio = 0.5
     phases = [PhaseProfile("train", None, 1.0, 0.1, 100, 2.0, 0.0, (number * ratio, number * ratio)) for number in range(2)]
     parts = [CostProfile(spec("kd").key, (phase,), 7, 0.002, 1.0, 0.5, 1, read=(("logits",),)) for phase in phases]
-    assert needs_another(parts, timed=True)
-    assert not needs_another(parts, timed=True, brief=True)
-    assert needs_another(parts[:1], timed=True, brief=True)
+    assert needs_another(parts, RULES["cpu"], timed=True)
+    assert not needs_another(parts, RULES["cpu"], timed=True, brief=True)
+    assert needs_another(parts[:1], RULES["cpu"], timed=True, brief=True)
     assert combined(parts).read == (("logits",),)
 
 

@@ -274,7 +274,9 @@ def test_a_process_with_a_session_of_its_own_ends_with_its_worker(start, folder,
 
 def test_an_endless_loop_is_a_timeout_also_while_its_cost_is_measured(start, folder):
     run = spec("endless", folder)
-    job = ProfileSpec(run.task, run.method, run.source, {}, (), "validated", run.data, "fp32", "cpu", "", 1, "", "", timed=False)
+    job = ProfileSpec(
+        run.task, run.method, run.source, {}, (), "validated", run.data, "fp32", "cpu", "", 1, "", "", timed=True
+    )  # so many steps that some are in the second half
     result = result_of(start(silence_limit=12.0), job)
     assert (result.status, "endless loop" in result.error) == ("timeout", True)
 

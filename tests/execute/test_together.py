@@ -73,7 +73,7 @@ class Bench:
         self.task = task or toy_task()
         self.plugins = {}
         self.workspace = Workspace(folder, folder)
-        self.workspace.task = lambda name, precision: self.task
+        self.workspace.task = lambda name, precision, views: self.task
         self.workspace.plugin = lambda name, source: Plugin(name, self.plugins[name], self.plugins[name].method) if name in self.plugins else STUDENT
         torch.manual_seed(0)
         weights = save(toy_teacher(self.task), folder / "made.safetensors")

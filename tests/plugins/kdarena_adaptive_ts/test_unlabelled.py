@@ -238,7 +238,7 @@ class TestInTheHarness:
             run = spelling_run(method_class)
             return run.hooks, run
 
-        measures, _ = profile(lambda: built(plugin), lambda: built(Student), timed=timed, groups=2)
+        measures, _ = profile(lambda: built(plugin), lambda: built(Student), timed=timed)
         assert [measure.phase for measure in measures] == ["decode", "train"]
         assert all(measure.flops > 0 for measure in measures)
         assert all((measure.relative is not None) is timed for measure in measures)
