@@ -261,7 +261,7 @@ def _seeds_for_gain(board: _Board, shown: Row) -> str:
     if needed is None:
         return f"so small a gain of {name} would take over {MOST_SEEDS} seeds to show"
     seeds = max(needed, board.seeds + 1)
-    return f"about {seeds} seeds (--seeds {seeds}) would show whether {name} is better than {student}, if the true gain is the one seen"
+    return f"about {seeds} seeds ({_asked(board, seeds)}) would show whether {name} is better than {student}, if the true gain is the one seen"
 
 
 def _smaller_gain(board: _Board, shown: Row) -> str:
@@ -275,7 +275,12 @@ def _smaller_gain(board: _Board, shown: Row) -> str:
     seeds, wanted = math.ceil(board.seeds * (2 * detectable / board.lead) ** 2), f"one of {number(board.lead / 2)}, half of what the teacher is ahead"
     if seeds > MOST_SEEDS:
         return f"{missed}: over {MOST_SEEDS} seeds would be needed to show {wanted}"
-    return f"{missed}: about {seeds} (--seeds {seeds}) would show {wanted}"
+    return f"{missed}: about {seeds} ({_asked(board, seeds)}) would show {wanted}"
+
+
+def _asked(board: _Board, seeds: int) -> str:
+    """The option that asks for so many seeds, and what they take."""
+    return f"--seeds {seeds}, in {number(seeds / board.seeds, 1)} times the time"
 
 
 def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:

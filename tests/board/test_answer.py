@@ -68,7 +68,8 @@ def test_where_the_student_is_among_the_leaders_it_is_to_be_used_and_the_seeds_t
         "Use student, the student trained alone: no method is shown to be better; 3 of 4 methods may be the best: dist, kd and student. "
         "With one teacher (trained in 19.7 s) and 4.5 s of tuning, dist differs in top1 by +2.00 [0.00, 4.00] from student and +1.00 [-1.00, 3.00] from kd"
     )
-    assert "no gain is established. About 14 seeds (--seeds 14) would show whether dist is better than student, if the true gain is the one seen" in text
+    needed = "About 14 seeds (--seeds 14, in 2.8 times the time) would show whether dist is better than student, if the true gain is the one seen"
+    assert f"no gain is established. {needed}" in text
 
 
 def test_where_all_may_be_the_best_none_is_listed():
@@ -87,7 +88,10 @@ def test_a_student_that_is_better_than_all_is_the_answer_and_more_seeds_are_not_
     [
         (None, "below 2.00: more seeds (--seeds) would show a smaller one; other budgets"),
         (8.0, "below 2.00: more seeds (--seeds) would show a smaller one; other budgets"),
-        (2.0, "below 2.00: about 20 (--seeds 20) would show one of 1.00, half of what the teacher is ahead; other budgets"),  # 5 seeds, (2.0 / 1.0)²
+        (
+            2.0,
+            "below 2.00: about 20 (--seeds 20, in 4.0 times the time) would show one of 1.00, half of what the teacher is ahead; other budgets",
+        ),  # 5 seeds, (2.0 / 1.0)²
         (0.2, "below 2.00: over 1000 seeds would be needed to show one of 0.10, half of what the teacher is ahead; other budgets"),
     ],
 )
@@ -234,7 +238,8 @@ def test_a_gain_below_the_test_sets_own_error_is_said_to_be_so():
 
 
 @pytest.mark.parametrize(
-    ("needed", "says"), [(None, "so small a gain of dist would take over 1000 seeds to show"), (3, "about 6 seeds (--seeds 6) would show")]
+    ("needed", "says"),
+    [(None, "so small a gain of dist would take over 1000 seeds to show"), (3, "about 6 seeds (--seeds 6, in 1.2 times the time) would show")],
 )
 def test_never_fewer_seeds_are_named_than_there_were(needed, says):
     assert says in answer([row("dist", 90.0, 2.0, 1.0, seeds_needed=needed), kd(), student()]).lower()
