@@ -96,9 +96,9 @@ def with_statistics(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna(), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Debian's Chromium."""
+    """Debian's Chromium; not open any longer, since what it starts would seem to be left running by the methods of later tests."""
     if chromium.executable() is None:
         pytest.skip("there is no Chromium on this machine; on Debian: apt-get install chromium")
     started = chromium.Browser(tmp_path_factory.mktemp("browser"))
@@ -106,7 +106,7 @@ def browser(tmp_path_factory):
     started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def drawn(browser, made):
     """The page with every figure drawn, for tests that only look at it."""
     opened = browser.open(made.address)

@@ -17,6 +17,7 @@ from kdarena.plan.spec import Budget, RunSpec
 from kdarena.plan.specs import phase_costs
 from kdarena.tracks import find_card
 
+pytestmark = pytest.mark.benchmark  # prices are compared with what runs took, which a neighbour disturbs
 DATA = find_card("digits").digest(None)
 PARTS = range(3)
 PROFILE = ProfileSpec("digits", "cheat", "", {}, (), "validated", DATA, "fp32", "cpu", "", 1, "", "", True)
