@@ -94,7 +94,7 @@ def runs_of(profiles, workspace):
     student_s = profiles["student"].student_s
     for seed in SEEDS:
         for method, measured in profiles.items():
-            spec = RunSpec("digits", method, "", "final", seed, Budget(160 * student_s, "s"), phase_costs(measured, "s", student_s), data=DATA)
+            spec = RunSpec("digits", method, "", "final", seed, Budget(240 * student_s, "s"), phase_costs(measured, "s", student_s), data=DATA)
             result = execute(spec, workspace)
             assert result.status == "done", result.error
             yield spec, result
