@@ -272,24 +272,28 @@ def _smaller_gain(board: _Board, shown: Row) -> str:
     missed = f" of {name_of(shown)} below {number(detectable)}"
     if board.lead is None or not 0 < board.lead / 2 < detectable:
         return f"{missed}: more seeds (--seeds) would show a smaller one"
-    seeds, wanted = math.ceil(board.seeds * (2 * detectable / board.lead) ** 2), f"one of {number(board.lead / 2)}, half of what the teacher is ahead"
+    seeds, wanted = _seeds_for(board, board.lead / 2, detectable), f"one of {number(board.lead / 2)}, half of what the teacher is ahead"
     if seeds > MOST_SEEDS:
         return f"{missed}: over {MOST_SEEDS} seeds would be needed to show {wanted}"
     return f"{missed}: about {seeds} ({_asked(board, seeds)}) would show {wanted}"
 
 
-def _asked(board: _Board, seeds: int) -> str:
+def _asked(board: _Board, seeds: float) -> str:
     """The option that asks for so many seeds, and what they take."""
     return f"--seeds {seeds}, in {number(seeds / board.seeds, 1)} times the time"
 
 
+def _seeds_for(board: _Board, difference: float, detectable: float) -> float:
+    """Seeds that show a difference, by the rule that the smallest that is detectable falls with the root of their number."""
+    return math.ceil(board.seeds * (detectable / difference) ** 2) if difference else math.inf
+
+
 def _seeds_for_rival(board: _Board, best: Row, rival: Row) -> str:
-    """By the rule that the smallest difference that is detectable falls with the root of the number of seeds."""
     apart_by, detectable = abs(best["mean"] - rival["mean"]), best["detectable"]
     apart = f"to tell {name_of(best)} from {name_of(rival)}, {number(apart_by)} apart"
     if detectable is None:
         return f"how many seeds it would take {apart}, is not known"
-    seeds = math.ceil(board.seeds * (detectable / apart_by) ** 2) if apart_by else math.inf
+    seeds = _seeds_for(board, apart_by, detectable)
     if seeds > MOST_SEEDS:
         return f"over {MOST_SEEDS} seeds would be needed {apart}"
     return f"roughly {max(seeds, board.seeds + 1)} seeds would be needed {apart}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from kdarena_kd import kd
 
 from benchmarks.gpu_loops import Absent
+from kdarena.execute.capture import CudaCapture
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
+from kdarena.execute.turns import OwnStream
 from kdarena.execute.updates import Stepper
 from kdarena.method.plugin import STUDENT, Plugin
 from kdarena.method.run import Run
@@ -57,13 +58,8 @@ def one_after_the_other(task: ClassificationTask, count: int) -> Step:
 
 
 def _own(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """What is current while a run of several has its turn: its stream, and its state of the device's generator where the harness has one for each run."""
-    if find_spec("kdarena.execute.turns") is not None:
-        from kdarena.execute.turns import OwnStream  # type: ignore[import-not-found,unused-ignore]
-
-        return OwnStream(device).current  # type: ignore[no-any-return,unused-ignore]
-    stream = torch.cuda.Stream(device)
-    return lambda: torch.cuda.stream(stream)
+    """What is current while a run of several has its turn: its stream, and its state of the device's generator as in a worker."""
+    return OwnStream(device).current
 
 
 def _steps(task: ClassificationTask, plugin: Plugin, teacher: torch.nn.Module | None, captured: bool, compiled: bool, seed: int) -> Step:
@@ -87,11 +83,7 @@ def _hooks(task: ClassificationTask, plugin: Plugin, captured: bool) -> Hooks:
         return Hooks(plugin, params, task.device)
     if task.device.type != "cuda":
         raise Absent("needs CUDA")
-    if find_spec("kdarena.execute.capture") is None:
-        raise Absent("this version of kdarena captures no steps")
-    from kdarena.execute.capture import CudaCapture  # type: ignore[import-not-found,unused-ignore]
-
-    return Hooks(plugin, params, task.device, CudaCapture(task.device))  # type: ignore[call-arg,unused-ignore]
+    return Hooks(plugin, params, task.device, CudaCapture(task.device))
 
 
 def _compile(run: Run) -> None:
@@ -119,16 +111,6 @@ class _Steps:
         self._stepper.take(next(self._batches), progress, progress)
         self._count += 1
         if self._count % STRIDE == 0:
-            _read(self._stepper)
-        if self._captured and self._hooks.eager:  # type: ignore[attr-defined,unused-ignore]
-            raise Absent(f"not captured: {next(iter(self._hooks.eager.values()))}")  # type: ignore[attr-defined,unused-ignore]
-
-
-def _read(stepper: Stepper) -> None:
-    """Bring the losses since the last look to the host."""
-    if hasattr(stepper, "read_terms"):
-        stepper.read_terms()
-    else:
-        for pairs in stepper.terms.values():
-            torch.stack([value for _, value in pairs]).cpu()
-        stepper.terms.clear()
+            self._stepper.read_terms()
+        if self._captured and self._hooks.eager:
+            raise Absent(f"not captured: {next(iter(self._hooks.eager.values()))}")
