@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdarena.api.arguments import Typed, names, typed_from
+from kdarena.api.own import own_tasks
 from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
@@ -55,9 +56,10 @@ def plan(methods: str, typed: Typed, *, elsewhere: bool = False) -> Plan:
     wanted = names(methods)
     plugins = discover(typed.get("plugin_paths", ()))
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"), elsewhere=elsewhere)
+    own = own_tasks(typed)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own, elsewhere=elsewhere)
     named = wanted != ("all",)
-    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named))
+    request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named), own=own)
     _name_broken(plugins, request, named)
     return Plan(request, plugins, chosen, cards, named)
 
@@ -125,6 +127,11 @@ def run(
     side_by_side: str | int = "auto",
     views: int | None = None,
     teacher_outputs: str = "auto",
+    images: str | Path | None = None,
+    text: str | Path | None = None,
+    task_from: str | None = None,
+    teacher: str | None = None,
+    student: str | None = None,
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:
@@ -140,6 +147,8 @@ def run(
         params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
+        images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
+        teacher, student: networks of your own task, or of the listed tasks named, by reference.
         fresh: move what ``out`` has aside, and start anew.
 
     Returns:

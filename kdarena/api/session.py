@@ -17,6 +17,7 @@ from kdarena.plan.request import CONTROLS, Request
 from kdarena.tracks import cards as all_cards
 from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.own import OwnTask, keep
 
 if TYPE_CHECKING:
     from kdarena.arena.arena import Arena
@@ -32,17 +33,23 @@ def with_controls(chosen: Sequence[Plugin], plugins: Sequence[Plugin]) -> list[P
     return [*controls, *sorted((plugin for plugin in chosen if plugin.name not in CONTROLS), key=lambda plugin: plugin.name)]
 
 
-def choose_tasks(text: str, data_root: str | None, *, elsewhere: bool = False) -> list[TaskCard]:
+def choose_tasks(text: str, data_root: str | None, own: Sequence[OwnTask] = (), *, elsewhere: bool = False) -> list[TaskCard]:
     """The tasks that ``--tasks`` names, each once and in the order in which they are listed; ``all`` are the embedded ones.
 
     Args:
+        own: tasks that the user brings; the only ones where ``all`` are named.
         elsewhere: whether they are run on another machine, so that data that are missing here are named and not refused.
 
     Raises:
         UserError: a task is unknown, or its data are missing or wrong.
     """
     listed, wanted = all_cards(data_root), names(text)
-    chosen = [card for card in listed if card.embedded] if wanted == ("all",) else [find_card(name, data_root) for name in wanted]
+    brought = [task.card() for task in own]
+    replaced = {task.settings["task"] for task in own if "task" in task.settings}
+    if wanted == ("all",):
+        chosen = brought or [card for card in listed if card.embedded]
+    else:
+        chosen = [*brought, *(find_card(name, data_root) for name in wanted if name not in replaced)]
     if not chosen:
         raise UserError("--tasks names no task (see: kdarena tasks)")
     unique = {card.name: card for card in chosen}
@@ -138,6 +145,7 @@ def open_session(request: Request) -> Iterator[Session]:
 
     machine = find_machine(request.device, request.workers)
     with Record.open(request.out) as record:
+        keep(request.own, request.out)
         engine = LocalEngine(
             devices=machine.devices,
             threads=machine.threads,
@@ -145,6 +153,7 @@ def open_session(request: Request) -> Iterator[Session]:
             output=record.checkpoints,
             log=request.out / "workers.log",
             data_root=request.data_root,
+            own=request.own,
             plugin_paths=request.plugin_paths,
             cache=request.out / "compiled",
         )

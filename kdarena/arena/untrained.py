@@ -55,6 +55,7 @@ def untrained_profiles(
             output=place / "students",
             log=place / "worker.log",
             data_root=request.data_root,
+            own=request.own,
             plugin_paths=request.plugin_paths,
             made_up=made_up,
         )

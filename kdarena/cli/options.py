@@ -122,6 +122,16 @@ REQUEST: Mapping[str, Any] = {
     "teacher_outputs": _choice(
         "--teacher-outputs", ("auto", "live"), "auto: look teachers' outputs up where that buys a method more steps; live: call teachers in every step."
     ),
+    "images": Annotated[str | None, typer.Option("--images", metavar="FOLDER", help="A task of your own: a folder of pictures, one folder a class.")],
+    "text": Annotated[str | None, typer.Option("--text", metavar="FILE", help="A task of your own: sentences with labels, as .tsv, .csv, .jsonl or .parquet.")],
+    "task_from": Annotated[str | None, typer.Option("--task-from", metavar="MODULE:FUNCTION", help="A task of your own, written in Python.")],
+    "teacher": Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", metavar="NETWORK", help="Of your own task or of those named: a listed name, torchvision:NAME, timm:NAME, hf:PATH or FILE.py:FUNCTION."
+        ),
+    ],
+    "student": Annotated[str | None, typer.Option("--student", metavar="NETWORK", help="As --teacher.")],
     "out": Out,
 }
 """The options of a request, by the names of its fields."""

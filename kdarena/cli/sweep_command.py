@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdarena.api.arguments import Typed
+from kdarena.api.own import own_tasks
 from kdarena.api.session import choose_tasks, open_session, request_from, with_controls
 from kdarena.board.screen import Column, clean, numbers
 from kdarena.cli.exit_status import interruptible
@@ -42,11 +43,12 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
     plugins = discover(typed.get("plugin_paths", ()))
     asked = parse_sweep(text, plugins)
     chosen = with_controls(select(plugins, asked.method), plugins)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"))
+    own = own_tasks(typed)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own)
     if len(cards) != 1:
         raise UserError("sweep takes one task: name it with --tasks")
     budget = typed.get("budget", DEFAULT_BUDGET)
-    request = request_from(typed, chosen, cards, budget=budget, tuning_budget=Amount(0.0, "s"), swept=asked.method)
+    request = request_from(typed, chosen, cards, budget=budget, tuning_budget=Amount(0.0, "s"), swept=asked.method, own=own)
     if asked.method == Student.method.name:
         raise UserError("the student alone is the control of every sweep; sweep another method")
     if dry_run:

@@ -26,6 +26,7 @@ from kdarena.engines.death import count_in, killed_for_memory, status_of_exit
 from kdarena.engines.descendants import kill_descendants
 from kdarena.engines.engine import Event, Spec, answer_from, failed, to_message
 from kdarena.plan.spec import Status
+from kdarena.tracks.own import OwnTask
 
 SILENCE_LIMIT = 300.0
 """Seconds without a message after which a job counts as an endless loop. A run reports its progress at least every few steps."""
@@ -83,6 +84,7 @@ class LocalEngine:
         teachers, output: folders of checkpoints.
         log: file that takes what workers and plugins print.
         cache: folder that takes what torch compiles for a GPU; None: torch's own.
+        own: tasks that the user brings.
         made_up: whether tasks are loaded over made-up data, where what is asked for depends on shapes alone.
         silence_limit: see :data:`SILENCE_LIMIT`.
     """
@@ -96,6 +98,7 @@ class LocalEngine:
         output: Path,
         log: Path,
         data_root: str | None = None,
+        own: Sequence[OwnTask] = (),
         plugin_paths: Sequence[str] = (),
         cache: Path | None = None,
         made_up: bool = False,
@@ -107,6 +110,7 @@ class LocalEngine:
             "teachers": str(teachers.resolve()),
             "output": str(output.resolve()),
             "data_root": data_root,
+            "own": [task.plain() for task in own],
             "plugin_paths": [str(Path(path).resolve()) for path in plugin_paths],
             "made_up": made_up,
         }

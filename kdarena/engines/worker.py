@@ -54,6 +54,7 @@ def main(settings: Mapping[str, Any]) -> None:
     from kdarena.engines.loaded import LoadedCode
     from kdarena.engines.state import State
     from kdarena.execute.workspace import Workspace
+    from kdarena.tracks.own import from_plain
 
     if settings["device"].startswith("cuda"):
         torch.cuda.set_device(settings["device"])
@@ -75,6 +76,7 @@ def main(settings: Mapping[str, Any]) -> None:
         teachers=Path(settings["teachers"]),
         output=Path(settings["output"]),
         data_root=settings["data_root"],
+        own=tuple(map(from_plain, settings["own"])),
         plugin_paths=settings["plugin_paths"],
         made_up=settings["made_up"],
         device=settings["device"],

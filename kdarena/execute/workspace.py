@@ -34,6 +34,7 @@ from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
 from kdarena.tracks.compiled import Compiled
 from kdarena.tracks.lock import training_view
+from kdarena.tracks.own import OwnTask
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Setting, Split
 
@@ -46,6 +47,7 @@ class Workspace:
         teachers: folder of teachers' checkpoints, named by the digest of their weights.
         output: folder that students' checkpoints are written to.
         data_root: of the tasks' data.
+        own: tasks that the user brings.
         plugin_paths: files of plugins in addition to the installed ones.
         device: with its index, as ``cuda:0``.
         report: called with the key and the progress of a run now and then.
@@ -62,6 +64,7 @@ class Workspace:
     teachers: Path
     output: Path
     data_root: str | None = None
+    own: Sequence[OwnTask] = ()
     plugin_paths: Sequence[str] = ()
     device: str = "cpu"
     report: Callable[[str, float], None] | None = None
@@ -116,7 +119,7 @@ class Workspace:
             self._data.clear()
             self._references.clear()
             self.plain_builds.clear()
-            card, before = find_card(name, self.data_root), set(sys.modules)
+            card, before = find_card(name, self.data_root, self.own), set(sys.modules)
             setting = Setting(torch.device(self.device), precision, self.data_root, made_up=self.made_up, views=views)  # type: ignore[arg-type]
             try:
                 self._tasks[key] = load_task(card, setting)

@@ -10,6 +10,7 @@ from typing import Literal
 from kdarena.params import Value
 from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder
+from kdarena.tracks.own import OwnTask
 
 CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
@@ -48,6 +49,9 @@ class Request:
         teacher_outputs: ``auto``: outputs of teachers are looked up where that buys a method more steps; ``live``: teachers are called in every step.
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
+        images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
+        teacher, student: networks of an own task, or of the listed tasks named, by reference.
+        own: the tasks that the user brings.
         out: the output directory.
     """
 
@@ -78,6 +82,12 @@ class Request:
     teacher_outputs: Literal["auto", "live"] = "auto"
     swept: str | None = None
     side_by_side: int | None = None
+    images: str | None = None
+    text: str | None = None
+    task_from: str | None = None
+    teacher: str | None = None
+    student: str | None = None
+    own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
 
     @property

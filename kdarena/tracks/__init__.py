@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.own import OwnTask
 
 if TYPE_CHECKING:
     from kdarena.tracks.task import Task
@@ -29,12 +31,18 @@ def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
     return tuple(card for listing in _listings() for card in listing.cards(data_root))
 
 
-def find_card(name: str, data_root: str | None = None) -> TaskCard:
+def find_card(name: str, data_root: str | None = None, own: Iterable[OwnTask] = ()) -> TaskCard:
     """The card of one task, also of pairs that are not listed, as ``cifar100:resnet56-resnet20``.
+
+    Args:
+        own: tasks that the user brings, whose names go first.
 
     Raises:
         UserError: no track knows the name.
     """
+    brought = next((card for card in (task.card() for task in own) if card.name == name), None)
+    if brought is not None:
+        return brought
     data_set = name.lower().replace("_", "-").partition(":")[0]
     listings = _listings()
     for listing in listings:

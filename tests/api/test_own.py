@@ -1,0 +1,30 @@
+"""The tasks that a user brings, of what was typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdarena.api.own import own_tasks
+from kdarena.errors import UserError
+from kdarena.tracks.own import OwnTask
+
+
+def test_a_folder_of_pictures_is_a_task_with_its_networks(tmp_path: Path) -> None:
+    typed = {"tasks": "all", "images": str(tmp_path), "teacher": "torchvision:resnet50"}
+    assert own_tasks(typed) == (OwnTask("images", {"images": str(tmp_path), "teacher": "torchvision:resnet50"}),)
+
+
+def test_networks_alone_belong_to_the_tasks_that_are_named() -> None:
+    typed = {"tasks": "cifar10, cifar100", "student": "timm:resnet18"}
+    assert own_tasks(typed) == tuple(OwnTask("pair", {"task": name, "student": "timm:resnet18"}) for name in ("cifar10", "cifar100"))
+
+
+def test_networks_without_a_task_are_refused() -> None:
+    with pytest.raises(UserError, match="--teacher needs a task"):
+        own_tasks({"tasks": "all", "teacher": "timm:resnet18"})
+
+
+def test_what_brings_nothing_gives_nothing() -> None:
+    assert own_tasks({"tasks": "digits"}) == ()
