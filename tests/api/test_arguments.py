@@ -15,7 +15,7 @@ from kdarena.plan.request import Request
 
 def test_every_option_of_the_command_is_a_keyword_with_the_default_of_its_field():
     keywords = inspect.signature(run).parameters
-    assert set(keywords) - {"plugins", "fresh"} == {field.name for field in dataclasses.fields(Request)} - {"swept"}
+    assert set(keywords) - {"plugins", "fresh"} == {field.name for field in dataclasses.fields(Request)} - {"swept", "own"}
     given = {name: keyword.default for name, keyword in keywords.items() if name not in ("plugins", "fresh")}
     typed = typed_from(given)
     assert typed.pop("tasks") == "all"

@@ -28,8 +28,8 @@ def typed(*arguments, **options):
     return got[0]
 
 
-def test_every_option_is_a_field_of_the_request_and_every_field_but_the_swept_method_has_one():
-    assert {field.name for field in dataclasses.fields(Request)} - {"swept"} == set(REQUEST)
+def test_every_option_is_a_field_of_the_request_and_every_field_but_those_of_the_harness_has_one():
+    assert {field.name for field in dataclasses.fields(Request)} - {"swept", "own"} == set(REQUEST)
     assert set(SWEEP) < set(REQUEST)
 
 
