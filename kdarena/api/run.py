@@ -88,6 +88,8 @@ def carry_out(planned: Plan, started: float, *, fresh: bool = False, show: Calla
     with open_session(request) as session:
         keep_declarations(request.out, planned.plugins, {plugin.name for plugin in planned.chosen})
         outcome = session.arena(request, started).run(planned.chosen, planned.cards, named=planned.named)
+        if session.recorder.trained:
+            session.display.say(session.recorder.device_share.sentence(time.monotonic() - started, session.recorder.capacity))
         session.display.close()
         found = recorded(session.record, request.out, planned.plugins)
         boards = boards_of(found, asked=session.recorder.asked)

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from kdarena.arena.admission import admit, record_broken, record_skipped
 from kdarena.arena.comparison import Comparison
 from kdarena.arena.finals import climb, trials_and_finals
 from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, measure, number_of_methods, say_held
 from kdarena.arena.method_runs import MethodRuns, work
-from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
+from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_tasks
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.reuse import recorded_runs, said_of_reuse
 from kdarena.arena.teachers import Teachers
@@ -95,7 +96,11 @@ class Arena:
         for task, pace in paces.items():
             if pace is not None and self.request.budget is not None:
                 conditions[task] = compiled_where_it_pays(self.request, conditions[task], pace.seconds(self.request.budget))
-        profiled = (profile_task(self.teachers, entered[task], conditions[task]) for task in paces)
+        # where the time is shared out, all tasks are profiled before any is run; else each in its turn
+        groups = [list(paces)] if self.request.budget is None and paces else [[task] for task in paces]
+        profiled = chain.from_iterable(
+            profile_tasks(self.teachers, [entered[task] for task in group], [conditions[task] for task in group]) for group in groups
+        )
         allocations = tuple(self._compare(share, named) for share in self._with_time(profiled, list(paces.values())))
         return Outcome(tuple(self.recorder.failures.values()), self.recorder.trained, allocations)
 

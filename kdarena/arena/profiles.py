@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kdarena.arena.recorder import Recorder
@@ -43,7 +43,7 @@ class ProfiledTask:
         overhead: seconds that a run is expected to take in addition to its training.
         ladder: what is trained after the final runs.
         stored: profiles of the steps of the methods that can look up outputs of their teachers, by method.
-        set_up_s: seconds that teachers took whose length the recipe fixes, and which do not count into a total time that is to be shared out.
+        set_up_s: its part of the seconds that teachers took whose length the recipe fixes, and which do not count into a total time that is to be shared out.
     """
 
     conditions: Conditions
@@ -73,19 +73,32 @@ class ProfiledTask:
         return run_seconds(costs, least_amount(costs), level, self.overhead, ladder=self.ladder) / workers
 
 
-def profile_task(teachers: Teachers, entrants: Sequence[Entrant], conditions: Conditions) -> ProfiledTask:
-    """Train a task's teachers and measure the step costs of its methods.
+def profile_tasks(teachers: Teachers, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> Iterator[ProfiledTask]:
+    """Train the teachers of all tasks together, and then measure the step costs of the methods of each task in turn.
+
+    Args:
+        entered: the methods of each task.
 
     Raises:
         UserError: a teacher can't be trained, or the step cost of the plain student can't be measured.
     """
-    request, recorder = teachers.request, teachers.recorder
-    card, machine = conditions.card, conditions.machine
-    runnable = [entrant for entrant in entrants if entrant.runs]
-    recorder.display.say(f"{card.name}: {len(runnable)} methods, {len(machine.devices)} at a time on {machine.kind}, {conditions.precision}")
+    runnable = [[entrant for entrant in entrants if entrant.runs] for entrants in entered]
+    for given, methods in zip(conditions, runnable, strict=True):
+        places = f"{len(given.machine.devices)} at a time on {given.machine.kind}"
+        teachers.recorder.display.say(f"{given.card.name}: {len(methods)} methods, {places}, {given.precision}")
     started = time.monotonic()
-    teacher_keys = teachers.train(runnable, conditions)
-    set_up_s = time.monotonic() - started if card.embedded else 0.0
+    keys = teachers.train(list(zip(runnable, conditions, strict=True)))
+    seconds = (time.monotonic() - started) / len(conditions)
+    for entrants, given, known in zip(entered, conditions, keys, strict=True):
+        yield _profile_task(teachers, entrants, given, known, seconds if given.card.embedded else 0.0)
+
+
+def _profile_task(
+    teachers: Teachers, entrants: Sequence[Entrant], conditions: Conditions, teacher_keys: Mapping[TeacherSpec, str], set_up_s: float
+) -> ProfiledTask:
+    """Measure the step costs of a task's methods."""
+    request, recorder, card = teachers.request, teachers.recorder, conditions.card
+    runnable = [entrant for entrant in entrants if entrant.runs]
     timed = request.budget is None or request.budget.currency in ("s", "se")
     stores = request.teacher_outputs == "auto"
     profiles, failed = _measure(recorder, runnable, conditions, teacher_keys, timed=timed, brief=stores)

@@ -11,7 +11,7 @@ from kdarena.arena.arena import LATE, Outcome
 from kdarena.arena.comparison import Comparison
 from kdarena.arena.forecast import A_DAY, CERTAINLY, measure, number_of_methods
 from kdarena.arena.method_runs import MethodRuns
-from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_task
+from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_tasks
 from kdarena.arena.race import Pace, Race
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.teachers import Teachers
@@ -76,7 +76,7 @@ class Races:
         if not all(self.recorder.store.race_plan(key) for key in keys):
             self._foresee(entered, conditions)
         begun = time.monotonic()
-        tasks = [profile_task(self.teachers, entrants, given) for entrants, given in zip(entered, conditions, strict=True)]
+        tasks = list(profile_tasks(self.teachers, entered, conditions))
         ends = partial(self._end_of_task, tasks, self._end(begun, tasks))
         allocations = []
         for number, (task, key) in enumerate(zip(tasks, keys, strict=True)):

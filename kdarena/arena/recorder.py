@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kdarena.arena import scheduler
+from kdarena.arena.device_share import DeviceShare
 from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.seed_clock import SeedClock
@@ -54,6 +55,7 @@ class Recorder:
         asked: every run that this command asked for, by its key: what the command's boards are made of.
         failures: one line a failure, by the key of its run, or by task and method where there is no run.
         trained: number of runs of this command.
+        device_share: what the device time of this command went into.
     """
 
     def __init__(self, record: Record, store: Store, engine: Engine, display: Display, teachers: Path, side_by_side: SideBySide | None = None):
@@ -75,6 +77,7 @@ class Recorder:
         self._tried: dict[str, RunResult] = {}
         self.failures: dict[str, str] = {}
         self.trained = 0
+        self.device_share = DeviceShare()
 
     @property
     def capacity(self) -> int:
@@ -161,6 +164,7 @@ class Recorder:
         return path.is_file() and digest_of(path) == result.weights
 
     def _keep(self, job: Job, result: Result) -> None:
+        self.device_share.add(result)
         if isinstance(result, CostProfile):
             self.store.keep_profile(result)
         else:

@@ -44,12 +44,28 @@ class Teachers:
         if path is not None:
             self._given = {card.name: adopt_checkpoint(Path(path), card, self.recorder.teachers, self.request.data_root) for card in cards}
 
-    def train(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, str]:
-        """Train what is not there yet, and score what the user gave; returns the digest of each teacher's weights, which names its file.
+    def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
+        """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
+
+        Returns:
+            for each task, the digest of each teacher's weights, which names its file.
 
         Raises:
             UserError: a teacher can't be trained, or the user's own can't be read or is not finite.
         """
+        specs = [self._specs(entrants, conditions) for entrants, conditions in tasks]
+        digests: list[dict[TeacherSpec, str]] = [{} for _ in tasks]
+        works = [
+            self._train(teacher, spec, conditions, known)
+            for (_, conditions), known, own in zip(tasks, digests, specs, strict=True)
+            for teacher, spec in own.items()
+        ]
+        self.recorder.display.expect(len(works))
+        self.recorder.schedule(works)
+        return [{teacher: known[teacher] for teacher in own} for known, own in zip(digests, specs, strict=True)]
+
+    def _specs(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, RunSpec]:
+        """The trainings of a task's teachers, and the scoring of one that the user gave."""
         card, request, display = conditions.card, self.request, self.recorder.display
         wanted = teachers_of(entrants)
         specs: dict[TeacherSpec, RunSpec] = {}
@@ -62,10 +78,7 @@ class Teachers:
             display.say(
                 f"{card.name}: teachers are trained for {min(short):.3g} epochs, the recipe says {card.recipe.teacher_epochs:g}; give --teacher-checkpoint or --teacher-budget for better ones"
             )
-        display.expect(len(specs))
-        digests: dict[TeacherSpec, str] = {}
-        self.recorder.schedule([self._train(teacher, spec, conditions, digests) for teacher, spec in specs.items()])
-        return {teacher: digests[teacher] for teacher in specs}
+        return specs
 
     def _train(self, teacher: TeacherSpec, spec: RunSpec, conditions: Conditions, digests: dict[TeacherSpec, str]) -> Work:
         """The training of one teacher, or the scoring of a given one, without which nothing on the task can go on.

@@ -403,12 +403,13 @@ def carried_out(monkeypatch):
     """What is done for a request on two tasks, of which nothing is trained or measured; and what is said and planned."""
     done, said, kept = [], [], {}
 
-    def measured(teachers, entrants, conditions):
-        done.append(("measured", conditions.card.name))
-        return Ready(conditions.card.name)
+    def measured(teachers, entered, conditions):
+        for given in conditions:
+            done.append(("measured", given.card.name))
+            yield Ready(given.card.name)
 
     monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: SimpleNamespace(card=card))
-    monkeypatch.setattr(arena, "profile_task", measured)
+    monkeypatch.setattr(arena, "profile_tasks", measured)
     monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: dict.fromkeys(range(len(conditions))))
     monkeypatch.setattr(arena.Arena, "_key", lambda self, ready: ready.name)
     monkeypatch.setattr(
@@ -457,7 +458,9 @@ def test_runs_of_a_stated_budget_that_are_long_on_cuda_are_compiled(carried_out,
     given = Conditions(find_card("digits"), Machine("cuda", ("cuda:0",), 0, True), "bf16", "data", "validated")
     monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: replace(given, card=card))
     monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: {0: Pace(10, 1.0), 1: Pace(10, 0.1)})
-    monkeypatch.setattr(arena, "profile_task", lambda teachers, entrants, conditions: seen.append(conditions.compiled) or Ready(conditions.card.name))
+    monkeypatch.setattr(
+        arena, "profile_tasks", lambda teachers, entered, conditions: [seen.append(given.compiled) or Ready(given.card.name) for given in conditions]
+    )
     carried_out(Request(budget=parse_amount("240se")))
     assert seen == [True, False]
 
