@@ -58,7 +58,7 @@ def step_of(run):
 
 
 @pytest.mark.benchmark
-def test_kd_takes_at_least_two_and_a_half_times_as_many_steps_a_second():
+def test_kd_takes_at_least_two_and_a_half_times_as_many_steps_a_second(figure):
     card = replace(find_card(PAIR), train=1500, validation=500, test=500)
     if tools.SHORT:
         card = replace(card, recipe=replace(card.recipe, batch_size=16))
@@ -66,13 +66,17 @@ def test_kd_takes_at_least_two_and_a_half_times_as_many_steps_a_second():
     task = ClassificationTask(card, Setting(views=VIEWS), tools.made_up_cifar())
     live, stored = (step_of(kd_run(task, stored=stored)) for stored in (False, True))
     ratio, called, looked_up = tools.in_turn(live, stored, steps=1 if tools.SHORT else 4, groups=2 if tools.SHORT else 6)
-    print(f"\n{PAIR}, {VIEWS} views: {size / called:.0f} images a second live, {size / looked_up:.0f} stored, ratio {ratio:.2f}")
+    figure(
+        f"`kd` on {PAIR}, {VIEWS} views: images a second with stored outputs of the teacher / live",
+        f"{size / looked_up:.0f} / {size / called:.0f} = {ratio:.2f}",
+        "≥ 2.5",
+    )
     assert ratio >= 2.5 / (tools.GROSS if tools.SHORT else 1)
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["digits", "grammar", "tones"])
-def test_a_step_of_kd_costs_at_most_fifteen_percent_more_than_the_student_s(name):
+def test_a_step_of_kd_costs_at_most_fifteen_percent_more_than_the_student_s(name, figure):
     card = find_card(name)
     task = card.load(card, Setting())
     alone = make_run(Student, task)
@@ -80,18 +84,18 @@ def test_a_step_of_kd_costs_at_most_fifteen_percent_more_than_the_student_s(name
     (train,), _ = profile(
         lambda: (run.hooks, run), lambda: (alone.hooks, alone), timed=True, rule=replace(RULES["cpu"], enough_groups=GROUPS, most_groups=GROUPS)
     )
-    print(f"\n{name}: {train.relative:.3f} student steps")
+    figure(f"a step of `kd` on {name}, stored, in steps of the student", f"{train.relative:.2f}", "≤ 1.15")
     assert train.relative <= (tools.GROSS if tools.SHORT else 1.15)
 
 
 @pytest.mark.benchmark
-def test_logits_of_cifar_100_in_four_views_take_at_most_45_mib():
+def test_logits_of_cifar_100_in_four_views_take_at_most_45_mib(figure):
     images, labels = np.zeros((50_000, 32, 32, 3), dtype=np.uint8), np.zeros(50_000, dtype=np.int64)
     data = DataSet("cifar100", images, labels, images[:10], labels[:10], (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), 255.0, 4, True, "made up")
     task = ClassificationTask(find_card("cifar100:resnet20-resnet8"), Setting(precision="bf16", views=VIEWS), data)
     asked = Asked("t", task.new_network("resnet20").eval(), ("logits",))
     logits = first_outputs(task, [asked])["t"].logits
     size = Table.like(logits, view_count(task), torch.device("cpu")).size
-    print(f"\nlogits of {view_count(task):,} views: {size / 2**20:.1f} MiB")
+    figure(f"memory of CIFAR-100's stored logits, {VIEWS} views, bf16", f"{size / 2**20:.1f} MiB", "≤ 45 MiB")
     assert size <= 45 * 2**20
     assert TeacherOutputs(free=lambda device: 4 * 45 * 2**20).fits(task, [asked])
