@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from benchmarks import tools
 from kdarena.execute.execute import execute
 from kdarena.execute.workspace import Workspace
 from kdarena.plan.spec import Budget, PhaseCost, RunSpec
@@ -29,4 +30,4 @@ def test_a_run_costs_at_most_three_tenths_of_a_second_in_addition_to_its_trainin
             overhead.append(time.perf_counter() - started - result.spent_s)
     median = statistics.median(overhead[1:])
     figure("a run in addition to its training: built, scored, recorded", f"{median * 1e3:.0f} ms", "≤ 300 ms")
-    assert median <= 0.3
+    assert median <= 0.3 * (tools.GROSS if tools.SHORT else 1)

@@ -22,7 +22,7 @@ def test_a_long_step_costs_at_most_three_percent_more_than_a_minimal_loop(figure
 def test_a_short_step_costs_at_most_a_tenth_of_a_millisecond_more_than_a_minimal_loop(figure):
     card = find_card("digits")
     task = card.load(card, Setting())
-    ratio, own, minimal = tools.in_turn(tools.harness_step(task), tools.minimal_step(task), steps=50 if tools.SHORT else 200, groups=8 if tools.SHORT else 10)
+    ratio, _, minimal = tools.in_turn(tools.harness_step(task), tools.minimal_step(task), steps=50 if tools.SHORT else 200, groups=8 if tools.SHORT else 10)
     figure(f"a short eager step (digits, {minimal * 1e3:.2f} ms by hand), in addition", f"{(ratio - 1) * minimal * 1e3:.2f} ms", "≤ 0.1 ms")
     if tools.SHORT:
         assert ratio <= tools.GROSS
