@@ -143,7 +143,10 @@ def _way(request: Request, task: DeviceTask) -> Way:
     """How a command takes its steps on CUDA."""
     assert request.budget is not None
     long = task.seconds(STUDENT, request.budget) > COMPILED_FROM
-    return "compiled and captured" if long and request.compile == "auto" else "captured"
+    compiled = long and request.compile == "auto"
+    if request.capture == "off":
+        return "compiled" if compiled else "eager"
+    return "compiled and captured" if compiled else "captured"
 
 
 def _step_costs(found: Recorded, phases: Mapping[str, tuple[PhaseCost, ...]], entrant: Entrant, student_flops: float) -> StepCosts:

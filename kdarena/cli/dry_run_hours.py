@@ -63,17 +63,18 @@ def _print_task(request: Request, known: Known, machine: Machine) -> None:
     model = known.device_name or known.rate.device
     several = f"{devices} devices" if devices > 1 else "one device"
     print(paragraph(f"{name}: a rough estimate for {several}, {model}{', which this machine does not have' if machine.elsewhere else ''}"))
-    gain, taken = known.rate.gain(known.way, SIDE_BY_SIDE), hours(request, known.task, rule)
+    together = request.side_by_side or SIDE_BY_SIDE
+    gain, taken = known.rate.gain(known.way, together), hours(request, known.task, rule)
     for line in [
         _sources(known),
         _student(known),
         _a_run(request, known),
-        _side_by_side(known, gain),
+        _side_by_side(known, gain, together),
         *(f"{method} does not run: {reason}" for method, reason in known.unfit.items()),
     ]:
         print(paragraph(f"  {line}"))
     print_table(_methods(request, known, taken))
-    print_table(_parts(request, known, taken, gain, devices))
+    print_table(_parts(request, known, taken, gain, devices, together))
     print(paragraph(f"{name}: about {_said(taken.total(gain, devices))} on {several}; {_eager(request, known, devices)}"))
 
 
@@ -105,10 +106,12 @@ def _a_run(request: Request, known: Known) -> str:
     return f"a run of {budget} takes {spoken(seconds[0])} to {spoken(seconds[-1])}, by its method"
 
 
-def _side_by_side(known: Known, gain: float) -> str:
+def _side_by_side(known: Known, gain: float, together: int) -> str:
+    if together == 1:
+        return "runs are trained one after the other"
     rate, way = known.rate, known.rate.way(known.way)
-    stated = f"{rate.images[way, SIDE_BY_SIDE]:.0f} and {rate.images[way, 1]:.0f} images a second" if (way, SIDE_BY_SIDE) in rate.images else "no rate is known"
-    return f"{SIDE_BY_SIDE} runs side by side end {gain:.2f} times as fast as one after the other, stated likewise ({stated})"
+    stated = f"{rate.images[way, SIDE_BY_SIDE]:.0f} and {rate.images[way, 1]:.0f} images a second of {SIDE_BY_SIDE} and of one" if (way, SIDE_BY_SIDE) in rate.images else "no rate is known"
+    return f"{together} runs side by side end {gain:.2f} times as fast as one after the other, stated likewise ({stated})"
 
 
 def _methods(request: Request, known: Known, taken: Hours) -> list[Column]:
@@ -129,7 +132,7 @@ def _methods(request: Request, known: Known, taken: Hours) -> list[Column]:
     ]
 
 
-def _parts(request: Request, known: Known, taken: Hours, gain: float, devices: int) -> list[Column]:
+def _parts(request: Request, known: Known, taken: Hours, gain: float, devices: int, together: int) -> list[Column]:
     """A row for each part of the command."""
     methods, seeds = len(known.task.costs), request.seeds or DEFAULT_SEEDS
     parts = [
@@ -138,11 +141,11 @@ def _parts(request: Request, known: Known, taken: Hours, gain: float, devices: i
         (f"tuning of {methods} methods", sum(taken.tuning.values()), gain),
         (f"final runs: {methods} methods x {seeds} seeds, controls", sum(taken.finals.values()), gain),
     ]
-    together = [(seconds / gained / devices) for _, seconds, gained in parts]
+    hours_together = [(seconds / gained / devices) for _, seconds, gained in parts]
     return [
         Column("part", [*(part for part, _, _ in parts), "total"]),
         Column("hours, one\nafter the other", _in_hours([*(seconds for _, seconds, _ in parts), taken.total()]), number=True, order=1),
-        Column(f"hours, {SIDE_BY_SIDE}\nside by side", _in_hours([*together, sum(together)]), number=True),
+        Column(f"hours, {together}\nside by side", _in_hours([*hours_together, sum(hours_together)]), number=True),
     ]
 
 

@@ -112,6 +112,11 @@ def test_long_runs_are_taken_to_be_compiled_unless_that_is_off(entrants, counted
     assert known(entrants, [], request=Request(budget=parse_amount("2400se"), compile="off")).way == "captured"
 
 
+@pytest.mark.parametrize(("budget", "way"), [("240se", "eager"), ("24000se", "compiled")])
+def test_steps_that_are_not_to_be_captured_are_not_taken_to_be(entrants, counted, budget, way):
+    assert known(entrants, [], request=Request(budget=parse_amount(budget), capture="off")).way == way
+
+
 def test_a_method_that_does_not_fit_the_networks_is_named_and_takes_no_time(entrants, counted, monkeypatch):
     before = module.untrained_profiles
 

@@ -45,6 +45,13 @@ def test_the_estimate_is_the_product_of_methods_seeds_and_the_budget_s_time(kdar
     assert together == pytest.approx(alone / (65106 / 21948), rel=0.03)
 
 
+@pytest.mark.usefixtures("_counted")
+def test_runs_that_are_not_to_be_side_by_side_are_estimated_one_after_the_other(kdarena, tmp_path):
+    done = kdarena(*COMMAND, "--side-by-side", "1", cwd=tmp_path)
+    alone, together = next(line for line in done.stdout.splitlines() if line.startswith("total")).split()[-2:]
+    assert alone == together
+
+
 def test_without_a_dry_run_it_is_still_refused_in_one_line(kdarena, tmp_path):
     arguments = [argument for argument in COMMAND if argument != "--dry-run"]
     done = kdarena(*arguments, "--out", tmp_path / "out")
