@@ -110,7 +110,11 @@ def _side_by_side(known: Known, gain: float, together: int) -> str:
     if together == 1:
         return "runs are trained one after the other"
     rate, way = known.rate, known.rate.way(known.way)
-    stated = f"{rate.images[way, SIDE_BY_SIDE]:.0f} and {rate.images[way, 1]:.0f} images a second of {SIDE_BY_SIDE} and of one" if (way, SIDE_BY_SIDE) in rate.images else "no rate is known"
+    stated = (
+        f"{rate.images[way, SIDE_BY_SIDE]:.0f} and {rate.images[way, 1]:.0f} images a second of {SIDE_BY_SIDE} and of one"
+        if (way, SIDE_BY_SIDE) in rate.images
+        else "no rate is known"
+    )
     return f"{together} runs side by side end {gain:.2f} times as fast as one after the other, stated likewise ({stated})"
 
 

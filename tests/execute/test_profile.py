@@ -126,6 +126,8 @@ def test_profile_leaves_no_trace_in_the_generators_of_a_run():
 class Blocks:
     """Blocks of steps that took so long, in turn."""
 
+    ready = False
+
     def __init__(self, *seconds):
         self.left = itertools.chain([1.0, 1.0], itertools.cycle(seconds))  # the first two find the length of a block
 

@@ -22,7 +22,7 @@ class Stopwatch:
 
 class TimedBlocks:
     def __init__(self, clock, step_s):
-        self.clock, self.step_s, self.steps, self.settled = clock, step_s, 1, 0
+        self.clock, self.step_s, self.steps, self.settled, self.ready = clock, step_s, 1, 0, False
 
     def settle(self, steps):
         self.settled += steps
@@ -79,3 +79,11 @@ def test_on_a_gpu_steps_are_taken_before_any_is_timed_so_that_they_are_captured_
     own, student = clock.blocks(0.003), clock.blocks(0.0015)
     _measure(own, student, RULES["cuda"], lambda: None, lambda: clock.time)
     assert own.settled == student.settled == RULES["cuda"].settling_steps > 0
+
+
+def test_the_student_s_blocks_settle_once_for_all_phases_of_a_method():
+    clock = Stopwatch(0.002)
+    student = clock.blocks(0.0015)
+    for _ in range(3):
+        _measure(clock.blocks(0.003), student, RULES["cuda"], lambda: None, lambda: clock.time)
+    assert student.settled == RULES["cuda"].settling_steps
