@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdarena.engines.engine import Result
-from kdarena.plan.estimate import spoken
 from kdarena.plan.cost import CostProfile
+from kdarena.plan.estimate import spoken
 
 LEAST = 0.005
 """Part of the device time below which something is not named."""
