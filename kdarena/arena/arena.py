@@ -17,6 +17,7 @@ from kdarena.arena.comparison import Comparison
 from kdarena.arena.finals import climb, trials_and_finals
 from kdarena.arena.forecast import check_declared, check_profiled, check_stated, held, measure, number_of_methods, say_held
 from kdarena.arena.method_runs import MethodRuns, work
+from kdarena.arena.precision import conditions_in_faster_precision
 from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_tasks
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.reuse import recorded_runs, said_of_reuse
@@ -25,7 +26,7 @@ from kdarena.errors import UserError
 from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_TOTAL, Allocation, leave_out
 from kdarena.plan.comparison import family_digest, request_digest
-from kdarena.plan.conditions import Conditions, compiled_where_it_pays, conditions_of
+from kdarena.plan.conditions import Conditions, compiled_where_it_pays
 from kdarena.plan.entrants import Entrant, entrants_of
 from kdarena.plan.estimate import END_S, START_S, Pace, left_out, needed_total, profiled_seconds, too_short
 from kdarena.plan.levels import Level, fitting, levels
@@ -91,7 +92,7 @@ class Arena:
         """
         self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
-        conditions = [conditions_of(self.request, card, self.machine) for card in cards]
+        conditions = conditions_in_faster_precision(self.recorder, self.request, cards, self.machine)
         paces = self._foresee(entered, conditions)
         for task, pace in paces.items():
             if pace is not None and self.request.budget is not None:

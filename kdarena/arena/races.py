@@ -11,6 +11,7 @@ from kdarena.arena.arena import LATE, Outcome
 from kdarena.arena.comparison import Comparison
 from kdarena.arena.forecast import A_DAY, CERTAINLY, measure, number_of_methods
 from kdarena.arena.method_runs import MethodRuns
+from kdarena.arena.precision import conditions_in_faster_precision
 from kdarena.arena.profiles import STUDENT, ProfiledTask, profile_tasks
 from kdarena.arena.race import Pace, Race
 from kdarena.arena.recorder import Recorder
@@ -22,7 +23,7 @@ from kdarena.method.plugin import Plugin
 from kdarena.plan.allocation import DEFAULT_TOTAL, least_amount
 from kdarena.plan.amounts import Amount
 from kdarena.plan.comparison import request_digest
-from kdarena.plan.conditions import Conditions, conditions_of
+from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import Entrant, entrants_of
 from kdarena.plan.estimate import END_S, declared_work, on_workers, set_up_seconds, spoken, too_short
 from kdarena.plan.machine import Machine
@@ -71,7 +72,7 @@ class Races:
         """
         self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
-        conditions = [conditions_of(self.request, card, self.machine) for card in cards]
+        conditions = conditions_in_faster_precision(self.recorder, self.request, cards, self.machine)
         keys = [self._key(given, entrants) for given, entrants in zip(conditions, entered, strict=True)]
         if not all(self.recorder.store.race_plan(key) for key in keys):
             self._foresee(entered, conditions)

@@ -10,12 +10,14 @@ from kdarena.board.screen import Column, numbers
 from kdarena.cli.options import Typed
 from kdarena.cli.output import print_json, print_table, texts
 from kdarena.method.discovery import discover, select
+from kdarena.method.plugin import STUDENT
 from kdarena.plan.conditions import Conditions, conditions_of
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, entrants_of
 from kdarena.plan.machine import find_machine
 from kdarena.plan.request import Request
 from kdarena.tracks import check_data, find_card
+from kdarena.tracks.card import TaskCard
 
 
 def cost(task: str, as_json: bool, typed: Typed) -> None:
@@ -24,7 +26,7 @@ def cost(task: str, as_json: bool, typed: Typed) -> None:
     card = find_card(task, request.data_root)
     for warning in check_data(card, request.data_root):
         print(f"task {card.name}: {warning}", file=sys.stderr)
-    conditions = conditions_of(request, card, find_machine(request.device, 1))
+    conditions = _in_faster_precision(request, card)
     entrants = entrants_of(select(discover(request.plugin_paths), "all"), card, request)
     rows = _measure([entrant for entrant in entrants if entrant.runs], conditions, request)
     rows.extend(_unmeasured(entrant.method.name, entrant.skip or entrant.fault) for entrant in entrants if not entrant.runs)
@@ -32,6 +34,22 @@ def cost(task: str, as_json: bool, typed: Typed) -> None:
         print_json(rows)
     else:
         print_table(_columns(rows))
+
+
+def _in_faster_precision(request: Request, card: TaskCard) -> Conditions:
+    """The conditions in the precision in which runs on the task would be trained here."""
+    from kdarena.arena.precision import faster
+    from kdarena.arena.untrained import untrained_profiles
+
+    machine = find_machine(request.device, 1)
+    plain, short = (conditions_of(request, card, machine, precision) for precision in ("fp32", "bf16"))
+    if plain.precision == short.precision:
+        return plain
+
+    def seconds(conditions: Conditions) -> float | None:
+        return untrained_profiles([Entrant(STUDENT, {}, {}, ())], conditions, request, timed=True)[STUDENT.name].student_s
+
+    return faster([plain], [short], seconds)[0]
 
 
 def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:

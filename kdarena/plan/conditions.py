@@ -63,9 +63,16 @@ class Conditions:
         return facts
 
 
-def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditions:
-    """The conditions of a command's runs on a task; raises ``UserError`` where its data can't be read."""
-    precision = machine.precision(request.precision, card, request.protocol)
+def conditions_of(request: Request, card: TaskCard, machine: Machine, measured: Literal["fp32", "bf16"] = "fp32") -> Conditions:
+    """The conditions of a command's runs on a task.
+
+    Args:
+        measured: the precision where the request and the machine leave it open.
+
+    Raises:
+        UserError: its data can't be read.
+    """
+    precision = machine.precision(request.precision, request.protocol) or measured
     try:
         data = card.digest(request.data_root)
     except (OSError, ValueError) as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kdarena.errors import UserError
-from kdarena.tracks.card import TaskCard
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +42,10 @@ class Machine:
         """Whether its devices are not here."""
         return not self.name
 
-    def precision(self, wanted: str, card: TaskCard, protocol: str = "validated") -> Literal["fp32", "bf16"]:
-        """``auto``: bf16 where the device is fast at it and the task's networks are large enough to gain; published numbers are of fp32."""
+    def precision(self, wanted: str, protocol: str = "validated") -> Literal["fp32", "bf16"] | None:
+        """``auto``: fp32 where the device has no instructions for bf16, and for published numbers, which are of fp32; else None: what is faster is measured."""
         if wanted == "auto":
-            return "bf16" if self.fast_bf16 and card.fast_bf16 and protocol != "published" else "fp32"
+            return None if self.fast_bf16 and protocol != "published" else "fp32"
         return "bf16" if wanted == "bf16" else "fp32"
 
     def captures(self, wanted: str) -> bool:

@@ -408,7 +408,7 @@ def carried_out(monkeypatch):
             done.append(("measured", given.card.name))
             yield Ready(given.card.name)
 
-    monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: SimpleNamespace(card=card))
+    monkeypatch.setattr(arena, "conditions_in_faster_precision", lambda recorder, request, cards, machine: [SimpleNamespace(card=card) for card in cards])
     monkeypatch.setattr(arena, "profile_tasks", measured)
     monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: dict.fromkeys(range(len(conditions))))
     monkeypatch.setattr(arena.Arena, "_key", lambda self, ready: ready.name)
@@ -456,7 +456,7 @@ def test_runs_of_a_stated_budget_that_are_long_on_cuda_are_compiled(carried_out,
     """240 student-epochs of ten steps at a second each are over ten minutes, and of a tenth of it are not."""
     seen = []
     given = Conditions(find_card("digits"), Machine("cuda", ("cuda:0",), 0, True), "bf16", "data", "validated")
-    monkeypatch.setattr(arena, "conditions_of", lambda request, card, machine: replace(given, card=card))
+    monkeypatch.setattr(arena, "conditions_in_faster_precision", lambda recorder, request, cards, machine: [replace(given, card=card) for card in cards])
     monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: {0: Pace(10, 1.0), 1: Pace(10, 0.1)})
     monkeypatch.setattr(
         arena, "profile_tasks", lambda teachers, entered, conditions: [seen.append(given.compiled) or Ready(given.card.name) for given in conditions]

@@ -57,7 +57,7 @@ def plain_step(task):
 def test_distillation_trains_faster_end_to_end_than_a_plain_loop(pair, figure):
     machine = find_machine("cpu", 1)
     task = tools.cifar_task(pair)
-    precision = machine.precision("auto", task.card)
+    precision = "bf16" if machine.fast_bf16 else "fp32"
     task = tools.cifar_task(pair, precision)
     plain = plain_step(tools.cifar_task(pair))
     ratio, own, reference = tools.in_turn(tools.harness_step(task), plain, steps=1 if tools.SHORT else 4, groups=1 if tools.SHORT else 4)

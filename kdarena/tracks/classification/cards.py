@@ -89,7 +89,6 @@ def _digits() -> TaskCard:
         digest=lambda data_root: data.load_digits().digest,
         load=_load,
         embedded=True,
-        fast_bf16=False,
         augmentations=(2 * data.DIGITS_PADDING + 1) ** 2,
         **_offers("digits", "digits-teacher", "digits-student", None),
     )

@@ -161,7 +161,6 @@ def _card(data_set: str, teacher: str, student: str) -> TaskCard:
         metric_groups=() if values else METRIC_GROUPS,
         output=listed.output,
         one_row_a_sample=False,
-        fast_bf16=not listed.embedded,
     )
 
 

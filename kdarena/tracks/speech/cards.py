@@ -73,7 +73,6 @@ def card(name: str, data_root: str | None = None) -> TaskCard:
         one_row_a_sample=False,
         # a student of another size can't take the teacher's weights
         start="teacher" if teacher == student else None,
-        fast_bf16=False,
         augmentations=1,
         **facts,
     )

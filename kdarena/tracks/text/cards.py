@@ -76,7 +76,6 @@ def _grammar() -> TaskCard:
         teacher_dropout=True,
         augmentations=1,
         metric_groups=METRIC_GROUPS,
-        fast_bf16=False,
     )
 
 
