@@ -1,0 +1,137 @@
+"""References to networks that are not listed: of torchvision, of timm, of transformers in a local folder, of a Python file.
+
+A reference is a string: ``torchvision:resnet50``, ``timm:vit_tiny_patch16_224``, ``hf:/path/to/folder``, ``/path/file.py:function``, with options of the
+network behind commas, as ``timm:vit_tiny_patch16_224,patch_size=4``; ``tap.STAGE=PATH`` among them names the submodule that shows a stage's feature map.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["torchvision", "timm", "hf", "file"]
+ZOOS: tuple[Kind, ...] = ("torchvision", "timm", "hf")
+FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER or FILE.py:FUNCTION"
+TAP = "tap."
+"""Prefix of the options that name a stage's submodule."""
+_OPTION = re.compile(r",(?=[A-Za-z_][\w.]*=)")
+_FILE = re.compile(r"(?P<file>.+\.py):(?P<function>\w+)")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network that is not listed.
+
+    Attributes:
+        kind: where it comes from.
+        name: of the network there; the folder, or the file.
+        function: of a file.
+        options: what its builder is called with in addition.
+        taps: stages and paths that the user named, shallow to deep.
+    """
+
+    kind: Kind
+    name: str
+    function: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    taps: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        begin = f"{self.name}:{self.function}" if self.kind == "file" else f"{self.kind}:{self.name}"
+        further = (*self.options, *((f"{TAP}{stage}", path) for stage, path in self.taps))
+        return ",".join((begin, *(f"{name}={value}" for name, value in further)))
+
+    @property
+    def arguments(self) -> dict[str, bool | int | float | str]:
+        """The options as values."""
+        return {name: _value(text) for name, text in self.options}
+
+    @property
+    def label(self) -> str:
+        """A short name of letters, digits, dots and hyphens for files and tables; another one for each reference."""
+        if self.kind == "file":
+            short = f"{Path(self.name).stem}.{self.function}"
+        else:
+            short = f"{self.kind}.{Path(self.name).name if self.kind == 'hf' else self.name}"
+        safe = re.sub(r"[^a-z0-9.]+", "-", short.lower()).strip("-.")
+        plain = self.kind in ("torchvision", "timm") and not self.options and not self.taps and safe == f"{self.kind}.{self.name}".replace("_", "-")
+        return safe if plain else f"{safe}.{hashlib.sha256(str(self).encode()).hexdigest()[:6]}"
+
+    def with_taps(self, taps: Mapping[str, str]) -> Reference:
+        """The same network with stages named by the user."""
+        return replace(self, taps=tuple(taps.items())) if taps else self
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card has to know of a network.
+
+    Attributes:
+        branches: whether it can be cut behind a stage.
+        exits: its earlier exits.
+        dropout: whether it can be built with dropout.
+        feature_maps: whether it shows feature maps.
+        embedding: whether it shows an embedding, the input of its last linear layer.
+        image_size: height and width of the images that it is meant for, in pixels; None: not known.
+        mean, std: of the channels by which its images are normalised, in units of the largest value of a pixel; None: not known.
+    """
+
+    branches: bool = False
+    exits: int = 0
+    dropout: bool = False
+    feature_maps: bool = True
+    embedding: bool = True
+    image_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name is written as a reference; a listed name never is."""
+    return ":" in name
+
+
+def parse(text: str, folder: Path | None = None) -> Reference:
+    """The reference that a string is, with absolute paths.
+
+    Args:
+        folder: what paths are relative to; None: the working directory.
+
+    Raises:
+        ValueError: in one line: it is none.
+    """
+    begin, *further = _OPTION.split(text.strip())
+    options = [tuple(each.split("=", 1)) for each in further]
+    taps = tuple((name.removeprefix(TAP), value) for name, value in options if name.startswith(TAP))
+    plain = tuple((name, value) for name, value in options if not name.startswith(TAP))
+    kind, _, name = begin.partition(":")
+    for zoo in ZOOS:
+        if kind == zoo:
+            if not name:
+                raise ValueError(f"network {text!r}: no name behind {kind}:; write {FORMS}")
+            return Reference(zoo, _absolute(name, folder) if zoo == "hf" else name, options=plain, taps=taps)  # type: ignore[arg-type]
+    found = _FILE.fullmatch(begin)
+    if found:
+        return Reference("file", _absolute(found["file"], folder), found["function"], plain, taps)  # type: ignore[arg-type]
+    raise ValueError(f"network {text!r} is not known; write {FORMS}")
+
+
+def _absolute(path: str, folder: Path | None) -> str:
+    expanded = Path(path).expanduser()
+    return str(expanded.absolute() if folder is None else (folder / expanded).absolute())
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
