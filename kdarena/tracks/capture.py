@@ -59,7 +59,7 @@ class Capture:
         shown = shown_by(self._network)
         declared = hasattr(self._network, "head") if shown is None else shown.head is not None
         seen = self._seen.get(_EMBEDDING) if declared else None
-        return seen.float() if seen is not None else None
+        return seen.flatten(1).float() if seen is not None else None
 
 
 def _tap(network: nn.Module) -> None:
@@ -71,7 +71,7 @@ def _tap(network: nn.Module) -> None:
     head = getattr(network, "head", None) if shown is None else shown.head
     if isinstance(head, str):
         head = network.get_submodule(head)
-    if isinstance(head, nn.Linear):
+    if isinstance(head, nn.Linear) or (shown is not None and head is not None):
         head.register_forward_pre_hook(_record_input)
     network.__dict__[_MARK] = True
 

@@ -25,8 +25,8 @@ MOST_PREFIX = 16
 """Tokens that may be before those of the patches."""
 LARGE = 224
 """Pixels on a side at which the stages of a network that takes images of any size have different resolutions."""
-PASSED_OVER = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Identity)
-"""Modules whose outputs are no stage's: what averages before the head, and what does nothing."""
+PASSED_OVER = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Identity, nn.Dropout, nn.Softmax)
+"""Modules whose outputs are no stage's: what averages before the head, what does nothing in eval mode, and attention's probabilities."""
 IMAGES = 2
 """In the call: more than one, so that what is cut into windows is not taken for a map."""
 Build = Callable[[], nn.Module]
@@ -141,18 +141,29 @@ def _note(outputs: list[_Output], heads: list[str], classes: int, path: str, mod
     except (TypeError, IndexError, KeyError):
         return
     outputs.append(_Output(path, type(module), tuple(tensor.shape)))
-    if isinstance(module, nn.Linear) and module.out_features == classes and isinstance(inputs[0], Tensor) and inputs[0].dim() == 2:
+    if inputs and isinstance(inputs[0], Tensor) and _is_head(module, inputs[0].shape, classes):
         heads.append(path)
 
 
+def _is_head(module: nn.Module, seen: tuple[int, ...], classes: int) -> bool:
+    """Whether a module is a linear layer from one vector a sample to the logits, written as one or as a convolution of one position."""
+    if isinstance(module, nn.Linear):
+        return module.out_features == classes and len(seen) == 2
+    return isinstance(module, nn.Conv2d) and module.out_channels == classes and seen[2:] == (1, 1)
+
+
 def _maps(looked: _Looked, in_channels: int) -> list[_Map]:
-    """The outputs that can be read as maps, in order."""
+    """The outputs that can be read as maps, in order; a resolution that first appears behind a coarser one is that of something else, as attention."""
     maps: list[_Map] = []
     grid: tuple[int, int] | None = None
+    grids: list[tuple[int, int]] = []
     for output in looked.outputs:
         found = _as_map(output, looked.size, grid)
-        if found is not None and not issubclass(output.kind, PASSED_OVER) and (found.grid, output.shape[1]) != (looked.size, in_channels):
+        if found is None or issubclass(output.kind, PASSED_OVER) or (found.grid, output.shape[1]) == (looked.size, in_channels):
+            continue
+        if found.grid in grids or not grids or found.grid < min(grids):
             maps.append(found)
+            grids.append(found.grid)
             if found.layout.order == "channels first" and found.grid != (1, 1):
                 grid = found.grid
     return maps
