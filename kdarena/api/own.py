@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
+from kdarena.tracks.classification.models.references import is_reference, parse
 from kdarena.tracks.own import OwnTask
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "images": ("images", "teacher", "student"),
+    "images": ("images", "teacher", "student", "taps"),
     "text": ("text", "teacher", "student"),
     "function": ("task_from",),
-    "pair": ("teacher", "student"),
+    "pair": ("teacher", "student", "taps"),
 }
 """Of each kind of task that is brought: the options that are its settings, that which brings it first."""
 
@@ -37,8 +38,19 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
 
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
     """What a kind of task is made of, with absolute paths."""
-    return {name: _absolute(typed[name]) if name in ("images", "text") else typed[name] for name in SETTINGS[kind] if name in typed}
+    return {name: _READ.get(name, str)(typed[name]) for name in SETTINGS[kind] if name in typed}
 
 
 def _absolute(path: str) -> str:
     return absolute(str(Path(path).expanduser()))
+
+
+def _network(name: str) -> str:
+    """A network's name, with an absolute path where it is a reference to a folder or a file."""
+    try:
+        return str(parse(name)) if is_reference(name) else name
+    except ValueError:
+        return name  # a form of the task's own, or an error of which the task says what it knows
+
+
+_READ: Mapping[str, Callable[[str], str]] = {"images": _absolute, "text": _absolute, "teacher": _network, "student": _network}

@@ -134,6 +134,7 @@ def run(
     task_from: str | None = None,
     teacher: str | None = None,
     student: str | None = None,
+    taps: str | None = None,
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:
@@ -151,6 +152,7 @@ def run(
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
         teacher, student: networks of your own task, or of the listed tasks named, by reference.
+        taps: the submodules of networks by reference that show feature maps, as ``"stage1=layer1,stage2=layer2"``.
         fresh: move what ``out`` has aside, and start anew.
 
     Returns:

@@ -132,6 +132,12 @@ REQUEST: Mapping[str, Any] = {
         ),
     ],
     "student": Annotated[str | None, typer.Option("--student", metavar="NETWORK", help="As --teacher.")],
+    "taps": Annotated[
+        str | None,
+        typer.Option(
+            "--taps", metavar="STAGE=PATH,…", help="Submodules that show the feature maps of a network by reference, as student.stage1=layer1; default: found."
+        ),
+    ],
     "out": Out,
 }
 """The options of a request, by the names of its fields."""

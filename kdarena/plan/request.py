@@ -51,6 +51,7 @@ class Request:
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
         teacher, student: networks of an own task, or of the listed tasks named, by reference.
+        taps: which submodules of networks by reference show feature maps.
         own: the tasks that the user brings.
         out: the output directory.
     """
@@ -87,6 +88,7 @@ class Request:
     task_from: str | None = None
     teacher: str | None = None
     student: str | None = None
+    taps: str | None = None
     own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
 

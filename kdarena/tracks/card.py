@@ -53,6 +53,7 @@ class TaskCard:
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
         one_row_a_sample: whether a sample has one row of logits, one label and one embedding; else it has pixels or tokens.
+        embedding: whether its networks show that embedding, the input of a last linear layer.
         output: ``"classes"`` (scores of classes) or ``"values"`` (a regression, with ``classes`` = 1).
         attentions: attention layers of its student whose probabilities are shown, 0 for none.
         parallel: whether teachers see other inputs than the student.
@@ -91,6 +92,7 @@ class TaskCard:
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()
     one_row_a_sample: bool = True
+    embedding: bool = True
     output: Literal["classes", "values"] = "classes"
     attentions: int = 0
     parallel: bool = False
@@ -108,7 +110,7 @@ class TaskCard:
             "feature maps": self.feature_maps,
             "attention layers": self.attentions > 0,
             "earlier exits": self.exits > 0,
-            "one embedding a sample": self.one_row_a_sample,
+            "one embedding a sample": self.one_row_a_sample and self.embedding,
             "one label a sample": self.one_row_a_sample,
             "images": self.pixels,
             "auxiliary inputs": self.auxiliary is not None,

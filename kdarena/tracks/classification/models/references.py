@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -61,10 +60,6 @@ class Reference:
         safe = re.sub(r"[^a-z0-9.]+", "-", short.lower()).strip("-.")
         plain = self.kind in ("torchvision", "timm") and not self.options and not self.taps and safe == f"{self.kind}.{self.name}".replace("_", "-")
         return safe if plain else f"{safe}.{hashlib.sha256(str(self).encode()).hexdigest()[:6]}"
-
-    def with_taps(self, taps: Mapping[str, str]) -> Reference:
-        """The same network with stages named by the user."""
-        return replace(self, taps=tuple(taps.items())) if taps else self
 
 
 @dataclass(frozen=True)
@@ -119,6 +114,35 @@ def parse(text: str, folder: Path | None = None) -> Reference:
     if found:
         return Reference("file", _absolute(found["file"], folder), found["function"], plain, taps)  # type: ignore[arg-type]
     raise ValueError(f"network {text!r} is not known; write {FORMS}")
+
+
+def label(name: str) -> str:
+    """A network's part of the name of a task: a listed name itself."""
+    return parse(name).label if is_reference(name) else name
+
+
+def with_taps(name: str, taps: str | None, role: Literal["teacher", "student"]) -> str:
+    """A network's name with the stages that the user named for it by ``--taps``; unchanged where there are none.
+
+    Args:
+        taps: as typed: ``stage1=layer1,stage2=layer2`` of every network by reference, ``student.stage1=layer1`` of one of the two.
+
+    Raises:
+        ValueError: in one line: they can't be read, or are of a listed network, whose stages are declared.
+    """
+    named: dict[str, str] = {}
+    for each in (taps or "").split(","):
+        stage, equals, path = (part.strip() for part in each.partition("="))
+        whose, dot, own = stage.rpartition(".")
+        if not taps:
+            break
+        if not (equals and re.fullmatch(r"\w+", own) and path and whose in ("", "teacher", "student")):
+            raise ValueError(f"--taps {each!r}: write STAGE=PATH, as stage1=layer1, or student.stage1=layer1 for one of the two networks")
+        if whose == role and not is_reference(name):
+            raise ValueError(f"--taps {each}: the stages of the listed network {name} are declared; only those of a network by reference can be named")
+        if whose in ("", role):
+            named[own] = path
+    return str(replace(parse(name), taps=tuple(named.items()))) if named and is_reference(name) else name
 
 
 def _absolute(path: str, folder: Path | None) -> str:

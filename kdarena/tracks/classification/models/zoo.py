@@ -10,6 +10,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,9 +75,8 @@ def digest(reference: Reference) -> str:
     if reference.kind == "hf":
         configuration = Path(reference.name) / "config.json"
         content = hashlib.sha256(configuration.read_bytes()).hexdigest()[:16] if configuration.is_file() else ""
-        return f"{content} transformers {importlib.import_module('transformers').__version__}"
-    library = import_torchvision() if reference.kind == "torchvision" else _library("timm", reference)
-    return f"{reference.kind} {library.__version__}"
+        return f"{content} transformers {version('transformers')}"
+    return f"{reference.kind} {version(reference.kind)}"
 
 
 class _Unknown(ValueError):
