@@ -13,11 +13,14 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import cards
 from kdarena.tracks.classification.models import facts
 from kdarena.tracks.classification.models.references import Facts, is_reference, label, parse, with_taps
+from kdarena.tracks.recipe import Recipe
 
 IMAGES = {"digits": (1, (8, 8)), "cifar10": (3, (32, 32)), "cifar100": (3, (32, 32))}
 """Channels, height and width of each data set's images."""
 CLIP = 5.0
 """Limit of the gradient's norm, for networks that the recipe was not made for."""
+WITHOUT_BATCH_NORM = Recipe(lr=1e-3, weight_decay=0.05, momentum=0.9, batch_size=64, teacher_epochs=240, optimizer="adamw", decay="cosine", warmup=0.05, clip=1.0)
+"""Of pairs with a network that the listed recipe's SGD does not train, as a ViT."""
 
 
 def own_card(settings: Mapping[str, Any]) -> TaskCard:
@@ -48,11 +51,18 @@ def _card(settings: str) -> TaskCard:
         name=f"{listed.data_set}:{label(teacher)}-{label(student)}",
         teacher=teacher,
         student=student,
-        recipe=replace(listed.recipe, clip=CLIP),
+        recipe=recipe_of_networks(listed.recipe, of_teacher, of_student),
         embedded=False,
         digest=lambda data_root: _digest(listed.digest(data_root), teacher, student),
         **offers_of_networks(of_teacher, of_student),
     )
+
+
+def recipe_of_networks(listed: Recipe, teacher: Facts, student: Facts) -> Recipe:
+    """A listed task's recipe where both networks normalise by batches, with a limit of the gradient's norm; else AdamW with warm-up and cosine, for both."""
+    if teacher.batch_norm and student.batch_norm:
+        return replace(listed, clip=listed.clip or CLIP)
+    return replace(WITHOUT_BATCH_NORM, batch_size=listed.batch_size, teacher_epochs=listed.teacher_epochs, student_epochs=listed.student_epochs)
 
 
 def offers_of_networks(teacher: Facts, student: Facts) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Facts:
         dropout: whether it can be built with dropout.
         feature_maps: whether it shows feature maps.
         embedding: whether it shows an embedding, the input of its last linear layer.
+        batch_norm: whether it normalises by batches, without which a recipe of SGD with a high learning rate does not train it.
         image_size: height and width of the images that it is meant for, in pixels; None: not known.
         mean, std: of the channels by which its images are normalised, in units of the largest value of a pixel; None: not known.
     """
@@ -81,6 +82,7 @@ class Facts:
     dropout: bool = False
     feature_maps: bool = True
     embedding: bool = True
+    batch_norm: bool = True
     image_size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

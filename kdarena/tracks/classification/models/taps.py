@@ -67,7 +67,15 @@ class _Looked:
     size: tuple[int, int]
 
 
-def find(name: str, build: Build, classes: int, in_channels: int, size: tuple[int, int], named: Sequence[tuple[str, str]] = ()) -> Shown:
+@dataclass(frozen=True)
+class Found:
+    """What one call of a network shows: what it shows, and whether it normalises by batches."""
+
+    shown: Shown
+    batch_norm: bool
+
+
+def find(name: str, build: Build, classes: int, in_channels: int, size: tuple[int, int], named: Sequence[tuple[str, str]] = ()) -> Found:
     """What a network shows of images of a size.
 
     Args:
@@ -79,6 +87,11 @@ def find(name: str, build: Build, classes: int, in_channels: int, size: tuple[in
         ValueError: in one line: it can't take such images, does not give ``classes`` logits, or shows no map at a named path.
     """
     network = _skeleton(build, in_channels, size)
+    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    return Found(_find(name, network, classes, in_channels, size, named), normalised)
+
+
+def _find(name: str, network: nn.Module, classes: int, in_channels: int, size: tuple[int, int], named: Sequence[tuple[str, str]]) -> Shown:
     looked = _look(name, network, classes, in_channels, size)
     maps = _maps(looked, in_channels)
     if named:

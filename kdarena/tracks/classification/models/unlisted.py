@@ -8,7 +8,7 @@ from torch import nn
 
 from kdarena.tracks.classification.models import taps, zoo
 from kdarena.tracks.classification.models.references import Facts, Reference
-from kdarena.tracks.shown import SHOWN, Shown, logits_alone
+from kdarena.tracks.shown import SHOWN, logits_alone
 
 UNKNOWN_SIZE = (32, 32)
 """Height and width of the images where a network does not say what it is meant for."""
@@ -17,11 +17,12 @@ UNKNOWN_SIZE = (32, 32)
 def facts(reference: Reference, classes: int, in_channels: int, image_size: tuple[int, int] | None) -> Facts:
     """What a card has to know; raises ``ValueError`` as :func:`create` does."""
     meant, mean, std = zoo.preprocessing(reference)
-    shown = _shown(reference, classes, in_channels, image_size or meant or UNKNOWN_SIZE)
+    found = _found(reference, classes, in_channels, image_size or meant or UNKNOWN_SIZE)
     return Facts(
         dropout=zoo.has_dropout(reference),
-        feature_maps=bool(shown.taps),
-        embedding=shown.head is not None,
+        feature_maps=bool(found.shown.taps),
+        embedding=found.shown.head is not None,
+        batch_norm=found.batch_norm,
         image_size=meant,
         mean=mean,
         std=std,
@@ -38,12 +39,12 @@ def create(reference: Reference, classes: int, in_channels: int, image_size: tup
     """
     size = image_size or zoo.preprocessing(reference)[0] or UNKNOWN_SIZE
     network = zoo.build(reference, classes, in_channels, size, dropout)
-    setattr(network, SHOWN, _shown(reference, classes, in_channels, size))
+    setattr(network, SHOWN, _found(reference, classes, in_channels, size).shown)
     network.register_forward_hook(logits_alone)
     return network
 
 
 @functools.cache
-def _shown(reference: Reference, classes: int, in_channels: int, size: tuple[int, int]) -> Shown:
+def _found(reference: Reference, classes: int, in_channels: int, size: tuple[int, int]) -> taps.Found:
     build = functools.partial(zoo.build, reference, classes, in_channels, size)
     return taps.find(str(reference), build, classes, in_channels, size, reference.taps)
