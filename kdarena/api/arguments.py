@@ -16,7 +16,7 @@ SWEEP = (
     *("side_by_side", "views", "teacher_outputs", "images", "text", "task_from", "teacher", "student", "taps", "out"),
 )
 """Fields of a request that a sweep has."""
-RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
+RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint", "teacher_weights")
 """Those that a recommendation has."""
 LARGEST_FACTOR = 1000
 """Of a budget that a ladder reaches."""

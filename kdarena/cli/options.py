@@ -104,6 +104,9 @@ REQUEST: Mapping[str, Any] = {
     "teacher_checkpoint": Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
     ],
+    "teacher_weights": Annotated[
+        str | None, typer.Option("--teacher-weights", metavar="ema|NAME", help="Which of several weights in that file; default: those that were trained.")
+    ],
     "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
     "metrics": Annotated[
         str | None,

@@ -41,6 +41,7 @@ class Request:
         capture: whether steps are captured once and replayed; ``auto``: on CUDA.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
+        teacher_weights: which of several weights in its file: ``ema``, a key or a prefix; None: those that were trained.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
@@ -73,6 +74,7 @@ class Request:
     protocol: Literal["validated", "published"] = "validated"
     data_root: str | None = None
     teacher_checkpoint: str | None = None
+    teacher_weights: str | None = None
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()

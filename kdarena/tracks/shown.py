@@ -76,7 +76,8 @@ def first_tensor(output: Any) -> Tensor:
     """The tensor that a module puts out, or the first of several."""
     while not isinstance(output, Tensor):
         output = output[0]
-    return output
+    tensor: Tensor = output
+    return tensor
 
 
 def logits_alone(module: nn.Module, inputs: Any, output: Any) -> Tensor:

@@ -19,7 +19,9 @@ IMAGES = {"digits": (1, (8, 8)), "cifar10": (3, (32, 32)), "cifar100": (3, (32, 
 """Channels, height and width of each data set's images."""
 CLIP = 5.0
 """Limit of the gradient's norm, for networks that the recipe was not made for."""
-WITHOUT_BATCH_NORM = Recipe(lr=1e-3, weight_decay=0.05, momentum=0.9, batch_size=64, teacher_epochs=240, optimizer="adamw", decay="cosine", warmup=0.05, clip=1.0)
+WITHOUT_BATCH_NORM = Recipe(
+    lr=1e-3, weight_decay=0.05, momentum=0.9, batch_size=64, teacher_epochs=240, optimizer="adamw", decay="cosine", warmup=0.05, clip=1.0
+)
 """Of pairs with a network that the listed recipe's SGD does not train, as a ViT."""
 
 

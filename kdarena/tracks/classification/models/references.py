@@ -53,10 +53,8 @@ class Reference:
     @property
     def label(self) -> str:
         """A short name of letters, digits, dots and hyphens for files and tables; another one for each reference."""
-        if self.kind == "file":
-            short = f"{Path(self.name).stem}.{self.function}"
-        else:
-            short = f"{self.kind}.{Path(self.name).name if self.kind == 'hf' else self.name}"
+        names = {"file": f"{Path(self.name).stem}.{self.function}", "hf": f"hf.{Path(self.name).name}"}
+        short = names.get(self.kind, f"{self.kind}.{self.name}")
         safe = re.sub(r"[^a-z0-9.]+", "-", short.lower()).strip("-.")
         plain = self.kind in ("torchvision", "timm") and not self.options and not self.taps and safe == f"{self.kind}.{self.name}".replace("_", "-")
         return safe if plain else f"{safe}.{hashlib.sha256(str(self).encode()).hexdigest()[:6]}"
@@ -135,7 +133,7 @@ def with_taps(name: str, taps: str | None, role: Literal["teacher", "student"]) 
     named: dict[str, str] = {}
     for each in (taps or "").split(","):
         stage, equals, path = (part.strip() for part in each.partition("="))
-        whose, dot, own = stage.rpartition(".")
+        whose, _, own = stage.rpartition(".")
         if not taps:
             break
         if not (equals and re.fullmatch(r"\w+", own) and path and whose in ("", "teacher", "student")):

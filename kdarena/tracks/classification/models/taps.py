@@ -259,5 +259,7 @@ def _as_named(name: str, network: nn.Module, maps: Sequence[_Map], named: Sequen
             raise ValueError(f"--taps {stage}={path}: network {name} has no module {path!r}; it has {', '.join(near)}")
         if path not in by_path:
             shown = [each.output.path for each in _stages(maps)]
-            raise ValueError(f"--taps {stage}={path}: the output of {path!r} in network {name} is no feature map; those of {', '.join(shown) or 'no module'} are")
+            raise ValueError(
+                f"--taps {stage}={path}: the output of {path!r} in network {name} is no feature map; those of {', '.join(shown) or 'no module'} are"
+            )
     return replace(_shown([by_path[path] for _, path in named], head, [stage for stage, _ in named]))

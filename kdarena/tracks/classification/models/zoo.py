@@ -31,9 +31,11 @@ WITH_AUXILIARY = ("googlenet", "inception_v3")
 @functools.cache
 def preprocessing(reference: Reference) -> tuple[Size | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     """Size, mean and std of the images that a network is meant for, each None where its library or folder does not say."""
-    return {"torchvision": _torchvision_preprocessing, "timm": _timm_preprocessing, "hf": _hf_preprocessing, "file": lambda each: (None, None, None)}[
-        reference.kind
-    ](reference)
+    if reference.kind == "torchvision":
+        return _torchvision_preprocessing(reference)
+    if reference.kind == "timm":
+        return _timm_preprocessing(reference)
+    return _hf_preprocessing(reference) if reference.kind == "hf" else (None, None, None)
 
 
 def build(reference: Reference, classes: int, in_channels: int, size: Size, dropout: float = 0.0) -> nn.Module:
@@ -57,7 +59,9 @@ def build(reference: Reference, classes: int, in_channels: int, size: Size, drop
     except _Unknown as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # of a library's builder or the user's own code, which may raise anything
-        raise ValueError(f"network {reference} can't be built for {classes} classes and {in_channels} x {size[0]} x {size[1]} images: {described(error)}") from error
+        raise ValueError(
+            f"network {reference} can't be built for {classes} classes and {in_channels} x {size[0]} x {size[1]} images: {described(error)}"
+        ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"network {reference}: gave {type(network).__name__}; it has to give a torch.nn.Module")
     return network.train()
@@ -215,8 +219,10 @@ def _function(reference: Reference) -> Callable[..., Any]:
         module = module_of(reference.name)
     except ValueError as error:
         raise _Unknown(str(error)) from None
-    function = getattr(module, reference.function, None)
+    function: Any = getattr(module, reference.function, None)
     if not callable(function):
         near = difflib.get_close_matches(reference.function, [name for name, value in vars(module).items() if callable(value)], 3, 0.5)
-        raise _Unknown(f"network {reference}: {reference.name} has no function {reference.function!r}{'; did you mean ' + ', '.join(near) + '?' if near else ''}")
+        raise _Unknown(
+            f"network {reference}: {reference.name} has no function {reference.function!r}{'; did you mean ' + ', '.join(near) + '?' if near else ''}"
+        )
     return function
