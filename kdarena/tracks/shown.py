@@ -76,8 +76,7 @@ def first_tensor(output: Any) -> Tensor:
     """The tensor that a module puts out, or the first of several."""
     while not isinstance(output, Tensor):
         output = output[0]
-    tensor: Tensor = output
-    return tensor
+    return output  # type: ignore[no-any-return,unused-ignore]
 
 
 def logits_alone(module: nn.Module, inputs: Any, output: Any) -> Tensor:

@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 
 from kdarena.errors import described
 
+LONGEST_HEADER = 100_000_000
+"""Bytes of a header that safetensors reads."""
 PICKLE_PROTOCOLS = (2, 3, 4, 5)
 FOLDERS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Files of weights in a folder of transformers."""
@@ -26,23 +29,21 @@ OF_ANOTHER_KIND: tuple[tuple[bytes, str], ...] = (
     (b"<", "a page of HTML or XML, not weights: the download failed"),
     (b"{", "a text in JSON, not weights"),
 )
-UNREAD = (
-    *("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
+DICTIONARIES = (
     *("pytorch_lightning.utilities.parsing.AttributeDict", "lightning.pytorch.utilities.parsing.AttributeDict"),
     *("lightning_fabric.utilities.data.AttributeDict", "lightning.fabric.utilities.data.AttributeDict"),
-    *("easydict.EasyDict", "yacs.config.CfgNode", "omegaconf.dictconfig.DictConfig"),
+    *("easydict.EasyDict", "yacs.config.CfgNode", "addict.addict.Dict"),
 )
-"""Settings that training programs put next to the weights. In their place there is an empty value; their own classes are not used."""
+"""Classes of settings that training programs put next to the weights; a plain dictionary is made in their place, so that their own code is not used."""
+UNREAD = ("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath")
+"""Other ones, in whose place there is an empty value."""
 
 
-class _Unread(dict[Any, Any]):
+class _Unread:
     """In the place of settings that are of no matter here."""
 
     def __new__(cls, *values: object, **named: object) -> _Unread:
         return super().__new__(cls)
-
-    def __init__(self, *values: object, **named: object):
-        super().__init__()
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -59,14 +60,13 @@ def content_of(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             begin = file.read(64)
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror or error}") from None
     if not begin:
         raise ValueError(f"{path}: can't be read as plain weights: the file is empty")
-    if _is_safetensors(begin, size) or path.suffix == ".safetensors":
+    if _is_safetensors(begin) or path.suffix == ".safetensors":
         return _safetensors(path)
     if begin.startswith(b"PK\x03\x04"):
         _check_archive(path)
@@ -77,11 +77,12 @@ def content_of(path: Path) -> Any:
     raise ValueError(f"{path}: {what or 'unknown kind of checkpoint: neither safetensors nor a file of torch.save'}; it can't be read as plain weights")
 
 
-def _is_safetensors(begin: bytes, size: int) -> bool:
-    if len(begin) < 9 or begin[8:9] != b"{":
+def _is_safetensors(begin: bytes) -> bool:
+    """Whether a file begins with the length of a header in JSON, and such a header; also one that is cut short."""
+    if len(begin) < 10 or begin[8:10] != b'{"':
         return False
     (length,) = struct.unpack("<Q", begin[:8])
-    return bool(length <= size - 8)
+    return bool(length <= LONGEST_HEADER)
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -113,7 +114,7 @@ def _check_archive(path: Path) -> None:
 
 def _pickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([*_numpy_scalars(), *((_Unread, name) for name in UNREAD)]):
+        with torch.serialization.safe_globals([*_numpy_scalars(), *((OrderedDict, name) for name in DICTIONARIES), *((_Unread, name) for name in UNREAD)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: can't be read as plain weights: {_refused(path, error)}") from None
@@ -127,7 +128,7 @@ def _refused(path: Path, error: Exception) -> str:
     """What torch refuses to build, and what to do."""
     refused = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
     with _nothing_raised():
-        refused = sorted({name for name in torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if name not in UNREAD}) or refused
+        refused = sorted({name for name in torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if name not in (*DICTIONARIES, *UNREAD)}) or refused
     if not refused:
         return _first_line(error)
     named = f"{', '.join(refused[:3])}{' and more' if len(refused) > 3 else ''}"

@@ -225,4 +225,4 @@ def _function(reference: Reference) -> Callable[..., Any]:
         raise _Unknown(
             f"network {reference}: {reference.name} has no function {reference.function!r}{'; did you mean ' + ', '.join(near) + '?' if near else ''}"
         )
-    return function
+    return function  # type: ignore[no-any-return,unused-ignore]
