@@ -74,9 +74,7 @@ def shown_by(network: nn.Module) -> Shown | None:
 
 def first_tensor(output: Any) -> Tensor:
     """The tensor that a module puts out, or the first of several."""
-    while not isinstance(output, Tensor):
-        output = output[0]
-    return output  # type: ignore[no-any-return,unused-ignore]
+    return output if isinstance(output, Tensor) else first_tensor(output[0])
 
 
 def logits_alone(module: nn.Module, inputs: Any, output: Any) -> Tensor:
