@@ -28,6 +28,8 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
     tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]
+    if "taps" in typed and not networks:
+        raise UserError(f"--taps {typed['taps']}: names stages of networks by reference; name one by --teacher or --student, as timm:resnet18")
     if not networks or any("teacher" in SETTINGS[kind] for kind in brought):
         return tasks
     listed = names(typed["tasks"])

@@ -42,7 +42,8 @@ class MapLayout:
         grid, count = self.grid, patches.shape[2]
         if grid[0] * grid[1] != count:  # a network that takes images of any size
             grid = isqrt(count), isqrt(count)
-        return patches.unflatten(2, grid)
+        turned: Tensor = patches.unflatten(2, grid)
+        return turned
 
 
 CHANNELS_FIRST = MapLayout()
