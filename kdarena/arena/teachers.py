@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job, Work
@@ -23,6 +24,9 @@ from kdarena.plan.request import Request
 from kdarena.plan.spec import COMPLETE, RunResult, RunSpec, Unit
 from kdarena.plan.specs import TEACHER_SHARE, given_teacher, profile_spec, teacher_run, trained_as
 from kdarena.tracks.card import TaskCard
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Teachers:
@@ -41,18 +45,23 @@ class Teachers:
             UserError: it can't be read, or does not fit one of the tasks.
         """
         request = self.request
-        if request.teacher_checkpoint is None:
-            return
         problems: dict[str, list[str]] = {}
-        for card in cards:
+        for card in filter(request.gives_teacher, cards):
             try:
-                self._given[card.name] = adopt_checkpoint(
-                    Path(request.teacher_checkpoint), card, self.recorder.teachers, request.data_root, request.teacher_weights, self.recorder.display.say
-                )
+                self._given[card.name] = self._adopted(card)
             except UserError as error:
                 problems.setdefault(str(error), []).append(card.name)
         if problems:
             raise UserError("; ".join(f"task {', '.join(names)}: {problem}" if len(cards) > 1 else problem for problem, names in problems.items()))
+
+    def _adopted(self, card: TaskCard) -> str:
+        """The digest of a given teacher's weights."""
+        request, folder = self.request, self.recorder.teachers
+        if card.teacher_trainable:
+            return adopt_checkpoint(Path(str(request.teacher_checkpoint)), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
+        if request.teacher_checkpoint is not None:
+            raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
+        return adopt_whole(card, folder, request.data_root)
 
     def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
         """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
@@ -79,10 +88,10 @@ class Teachers:
 
     def _specs(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, RunSpec]:
         """The trainings of a task's teachers, and the scoring of one that the user gave."""
-        card, request, display = conditions.card, self.request, self.recorder.display
+        card, display = conditions.card, self.recorder.display
         wanted = teachers_of(entrants)
         specs: dict[TeacherSpec, RunSpec] = {}
-        if request.teacher_checkpoint is not None:
+        if card.name in self._given:
             specs[REFERENCE] = given_teacher(conditions, self._given[card.name])
             wanted.remove(REFERENCE)
         specs |= {teacher: self._spec(teacher, conditions, len(wanted)) for teacher in wanted}
@@ -112,7 +121,7 @@ class Teachers:
 
     def to_train(self, entrants: Sequence[Entrant], conditions: Conditions) -> list[RunSpec]:
         """The trainings of those that are not recorded."""
-        wanted = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or self.request.teacher_checkpoint is None]
+        wanted = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or not self.request.gives_teacher(conditions.card)]
         specs = [self._spec(teacher, conditions, len(wanted)) for teacher in wanted]
         return [spec for spec in specs if spec.key not in self.recorder.recorded]
 
@@ -229,7 +238,7 @@ def adopt_checkpoint(
     if not path.exists():
         raise UserError(f"--teacher-checkpoint {path}: no such file")
     from kdarena.tracks import load_task
-    from kdarena.tracks.checkpoints import load_into, save
+    from kdarena.tracks.checkpoints import load_into
     from kdarena.tracks.values import Setting
 
     try:
@@ -238,6 +247,24 @@ def adopt_checkpoint(
             say(f"--teacher-checkpoint: {note}")
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {str(error).removeprefix(f'{path}: ')}") from None
+    return _kept(network, folder)
+
+
+def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
+    """Take a teacher that comes with its weights, as :func:`adopt_checkpoint` does."""
+    from kdarena.tracks import load_task
+    from kdarena.tracks.values import Setting
+
+    try:
+        return _kept(load_task(card, Setting(data_root=data_root)).new_network(card.teacher), folder)
+    except ValueError as error:
+        raise UserError(f"--teacher {card.teacher}: {error}") from None
+
+
+def _kept(network: nn.Module, folder: Path) -> str:
+    """Write a teacher's weights under their digest, which is returned."""
+    from kdarena.tracks.checkpoints import save
+
     folder.mkdir(parents=True, exist_ok=True)
     taken = folder / f"given-{os.getpid()}{PARTIAL}"  # removed by the next command where this one is killed
     weights = save(network, taken)

@@ -10,6 +10,7 @@ from typing import Literal
 from kdarena.params import Value
 from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder
+from kdarena.tracks.card import TaskCard
 from kdarena.tracks.own import OwnTask
 
 CONTROLS = ("student", "kd")
@@ -93,6 +94,10 @@ class Request:
     taps: str | None = None
     own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
+
+    def gives_teacher(self, card: TaskCard) -> bool:
+        """Whether a task's reference teacher is the user's own and is not trained."""
+        return self.teacher_checkpoint is not None or not card.teacher_trainable
 
     @property
     def tunes(self) -> bool:

@@ -49,6 +49,7 @@ class TaskCard:
         branches: whether its student can be cut behind a stage (:meth:`Task.branch`).
         exits: earlier exits of its student.
         teacher_dropout: whether its teacher can be trained with dropout.
+        teacher_trainable: whether its teacher can be trained; else its weights come with it, and it shows its logits alone.
         auxiliary: name of its set of unlabelled auxiliary inputs, or None.
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
@@ -88,6 +89,7 @@ class TaskCard:
     branches: bool = False
     exits: int = 0
     teacher_dropout: bool = False
+    teacher_trainable: bool = True
     auxiliary: str | None = None
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()

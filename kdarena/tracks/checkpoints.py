@@ -66,7 +66,7 @@ def _notes(path: Path, chosen: Candidate, every: list[Candidate]) -> list[str]:
     notes = []
     if fitting_others:
         others = _listed(fitting_others)
-        notes.append(f"{path}: {chosen.name or 'the weights at its top'} are used; it also has {others} (--teacher-weights)")
+        notes.append(f"{path}: uses the weights {chosen.name or 'at its top'!r}; it also has {others} (--teacher-weights takes others)")
     if chosen.left_over:
         notes.append(f"{path}: {chosen.left_over} tensors that are not under {chosen.name} are left out")
     return notes

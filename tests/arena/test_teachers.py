@@ -114,7 +114,7 @@ def test_which_of_several_weights_are_taken_is_said(rooted, tmp_path):
     torch.save({"model": weights, "model_ema": {name: tensor * 2 for name, tensor in weights.items()}}, tmp_path / "teacher.ckpt")
     taken = {which: adopt_checkpoint(tmp_path / "teacher.ckpt", rooted, tmp_path / "teachers", "DATA", which, said.append) for which in (None, "ema")}
     assert taken[None] != taken["ema"]
-    assert "model are used; it also has model_ema" in said[0] and "model_ema are used; it also has model" in said[1]
+    assert "uses the weights 'model'; it also has model_ema" in said[0] and "uses the weights 'model_ema'; it also has model" in said[1]
 
 
 def test_what_a_killed_command_left_of_a_given_teacher_is_removed_by_the_next_that_writes(rooted, checkpoint, tmp_path, monkeypatch):

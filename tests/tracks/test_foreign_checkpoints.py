@@ -154,7 +154,7 @@ def test_the_user_says_which_of_several_weights_are_meant_and_is_told_of_the_oth
     loaded = network(1)
     (note,) = load_into(loaded, tmp_path / "net.pth", which)
     assert same(sources[used], loaded)
-    assert "are used; it also has" in note and "--teacher-weights" in note
+    assert "uses the weights" in note and "it also has" in note and "--teacher-weights" in note
 
 
 def test_weights_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path):

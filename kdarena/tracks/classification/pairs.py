@@ -12,7 +12,7 @@ from typing import Any
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import cards
 from kdarena.tracks.classification.models import facts
-from kdarena.tracks.classification.models.references import Facts, is_reference, label, parse, with_taps
+from kdarena.tracks.classification.models.references import FORMS, Facts, is_reference, label, parse, with_taps
 from kdarena.tracks.recipe import Recipe
 
 IMAGES = {"digits": (1, (8, 8)), "cifar10": (3, (32, 32)), "cifar100": (3, (32, 32))}
@@ -48,6 +48,8 @@ def _card(settings: str) -> TaskCard:
     if taps and not any(map(is_reference, (teacher, student))):
         raise ValueError(f"--taps {taps}: the stages of listed networks are declared; name a network by --teacher or --student, as timm:resnet18")
     of_teacher, of_student = (facts(name, listed.classes, channels, size) for name in (teacher, student))
+    if not of_student.trainable:
+        raise ValueError(f"network {student}: an ONNX file can only be a teacher; name the student by {FORMS}")
     return replace(
         listed,
         name=f"{listed.data_set}:{label(teacher)}-{label(student)}",
@@ -75,6 +77,7 @@ def offers_of_networks(teacher: Facts, student: Facts) -> dict[str, Any]:
         "teacher_dropout": teacher.dropout,
         "feature_maps": teacher.feature_maps and student.feature_maps,
         "embedding": teacher.embedding and student.embedding,
+        "teacher_trainable": teacher.trainable,
     }
 
 

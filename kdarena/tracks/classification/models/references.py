@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["torchvision", "timm", "hf", "file"]
+Kind = Literal["torchvision", "timm", "hf", "file", "onnx"]
 ZOOS: tuple[Kind, ...] = ("torchvision", "timm", "hf")
 FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER or FILE.py:FUNCTION"
+ONNX = ".onnx"
+"""Suffix of a file that can be a teacher."""
 TAP = "tap."
 """Prefix of the options that name a stage's submodule."""
 _OPTION = re.compile(r",(?=[A-Za-z_][\w.]*=)")
@@ -43,6 +45,7 @@ class Reference:
     def __str__(self) -> str:
         begin = f"{self.name}:{self.function}" if self.kind == "file" else f"{self.kind}:{self.name}"
         further = (*self.options, *((f"{TAP}{stage}", path) for stage, path in self.taps))
+        begin = self.name if self.kind == "onnx" else begin
         return ",".join((begin, *(f"{name}={value}" for name, value in further)))
 
     @property
@@ -53,7 +56,8 @@ class Reference:
     @property
     def label(self) -> str:
         """A short name of letters, digits, dots and hyphens for files and tables; another one for each reference."""
-        names = {"file": f"{Path(self.name).stem}.{self.function}", "hf": f"hf.{Path(self.name).name}"}
+        path = Path(self.name)
+        names = {"file": f"{path.stem}.{self.function}", "hf": f"hf.{path.name}", "onnx": f"onnx.{path.stem}"}
         short = names.get(self.kind, f"{self.kind}.{self.name}")
         safe = re.sub(r"[^a-z0-9.]+", "-", short.lower()).strip("-.")
         plain = self.kind in ("torchvision", "timm") and not self.options and not self.taps and safe == f"{self.kind}.{self.name}".replace("_", "-")
@@ -71,6 +75,7 @@ class Facts:
         feature_maps: whether it shows feature maps.
         embedding: whether it shows an embedding, the input of its last linear layer.
         batch_norm: whether it normalises by batches, without which a recipe of SGD with a high learning rate does not train it.
+        trainable: whether it can be trained; else it can only be a teacher, whose weights come with it.
         image_size: height and width of the images that it is meant for, in pixels; None: not known.
         mean, std: of the channels by which its images are normalised, in units of the largest value of a pixel; None: not known.
     """
@@ -81,6 +86,7 @@ class Facts:
     feature_maps: bool = True
     embedding: bool = True
     batch_norm: bool = True
+    trainable: bool = True
     image_size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -88,7 +94,7 @@ class Facts:
 
 def is_reference(name: str) -> bool:
     """Whether a name is written as a reference; a listed name never is."""
-    return ":" in name
+    return ":" in name or name.endswith(ONNX)
 
 
 def parse(text: str, folder: Path | None = None) -> Reference:
@@ -110,6 +116,8 @@ def parse(text: str, folder: Path | None = None) -> Reference:
             if not name:
                 raise ValueError(f"network {text!r}: no name behind {kind}:; write {FORMS}")
             return Reference(zoo, _absolute(name, folder) if zoo == "hf" else name, options=plain, taps=taps)  # type: ignore[arg-type]
+    if begin.endswith(ONNX):
+        return Reference("onnx", _absolute(begin, folder))
     found = _FILE.fullmatch(begin)
     if found:
         return Reference("file", _absolute(found["file"], folder), found["function"], plain, taps)  # type: ignore[arg-type]

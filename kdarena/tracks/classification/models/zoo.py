@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from kdarena.errors import described
+from kdarena.tracks.classification.models.onnx_network import OnnxNetwork
 from kdarena.tracks.classification.models.own_code import digest_of_code, module_of
 from kdarena.tracks.classification.models.references import Reference
 from kdarena.tracks.torchvision import import_torchvision
@@ -51,6 +52,7 @@ def build(reference: Reference, classes: int, in_channels: int, size: Size, drop
         "timm": lambda: _timm(reference, classes, in_channels, size),
         "hf": lambda: _hf(reference, classes, in_channels, size),
         "file": lambda: _of_file(reference, classes, in_channels, size, dropout),
+        "onnx": lambda: OnnxNetwork(Path(reference.name)),
     }[reference.kind]
     try:
         with warnings.catch_warnings():
@@ -76,6 +78,8 @@ def digest(reference: Reference) -> str:
     """What a network is made of, beyond its reference: the library's version, the folder's configuration, the file's code."""
     if reference.kind == "file":
         return digest_of_code(reference.name)
+    if reference.kind == "onnx":
+        return hashlib.sha256(Path(reference.name).read_bytes()).hexdigest()[:16]
     if reference.kind == "hf":
         configuration = Path(reference.name) / "config.json"
         content = hashlib.sha256(configuration.read_bytes()).hexdigest()[:16] if configuration.is_file() else ""
