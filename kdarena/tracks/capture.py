@@ -59,7 +59,9 @@ class Capture:
         shown = shown_by(self._network)
         declared = hasattr(self._network, "head") if shown is None else shown.head is not None
         seen = self._seen.get(_EMBEDDING) if declared else None
-        return seen.flatten(1).float() if seen is not None else None
+        if seen is None:
+            return None
+        return (seen.flatten(1) if seen.dim() == 4 else seen).float()
 
 
 def _tap(network: nn.Module) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isqrt
-from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-SHOWN = "shown"
+SHOWN = "_kdarena_shown"
 """Attribute of a network that says what it shows, where it does not say so by ``taps`` and ``head``."""
 
 Taps = tuple[tuple[str, str], ...]
@@ -61,7 +60,7 @@ class Shown:
 
     taps: Taps = ()
     head: str | None = None
-    layouts: Mapping[str, MapLayout] = field(default_factory=lambda: MappingProxyType({}))
+    layouts: Mapping[str, MapLayout] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: object) -> Shown:
         return self

@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdarena.tracks.weight_files import is_weights
-
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "state_dict_ema", "model_ema", "ema")
 """Keys under which public checkpoints keep the weights, those first that are used where several fit."""
 NO_WEIGHTS = ("optimizer", "optim", "scheduler", "scaler", "callbacks", "loops", "hyper_parameters")
@@ -57,12 +55,14 @@ def candidates(content: Any, network: nn.Module) -> list[Candidate]:
 
 
 def _nested(content: Any, keys: tuple[str, ...], depth: int) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    if is_weights(content):
-        yield ".".join(keys), {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    elif isinstance(content, Mapping) and depth:
-        for key, value in content.items():
-            if isinstance(key, str) and not any(word in key.lower() for word in NO_WEIGHTS):
-                yield from _nested(value, (*keys, key), depth - 1)
+    if not isinstance(content, Mapping):
+        return
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if tensors:
+        yield ".".join(keys), tensors
+    for key, value in content.items():
+        if depth and isinstance(key, str) and not any(word in key.lower() for word in NO_WEIGHTS):
+            yield from _nested(value, (*keys, key), depth - 1)
 
 
 def _without_prefix(name: str, weights: Mapping[str, Tensor], wanted: Any) -> Iterator[Candidate]:

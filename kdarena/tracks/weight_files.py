@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,11 +176,3 @@ def _numpy_scalars() -> list[Any]:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0]
-
-
-def is_weights(value: Any) -> bool:
-    """Whether a value is a mapping from names to tensors, among which there may be a few plain values."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        return False
-    tensors = sum(isinstance(each, torch.Tensor) for each in value.values())
-    return tensors > 0 and not any(isinstance(each, (Mapping, list, tuple)) for each in value.values())

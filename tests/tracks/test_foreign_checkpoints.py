@@ -94,6 +94,7 @@ GOOD: dict[str, Callable[[Weights], Any]] = {
     "counted by thop": lambda w: {**w, "total_ops": torch.zeros(1), "layer1.total_params": torch.zeros(1)},
     "half precision": lambda w: {name: tensor.half().to(tensor.dtype) for name, tensor in w.items()},
     "state dict with numbers": lambda w: {**w, "epoch": 3},
+    "names of classes next to it": lambda w: {**w, "classes": ["a", "b"], "meta": {"size": 8, "mean": torch.zeros(1)}},
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from kdarena.tracks.capture import Capture, overheard
 from kdarena.tracks.classification.models import create, facts
 from kdarena.tracks.classification.models.own_code import digest_of_code
+from kdarena.tracks.shown import shown_by
 
 VIT = "timm:vit_tiny_patch16_224,patch_size=8,depth=6,embed_dim=24,num_heads=2"
 NETS = """
@@ -95,7 +96,7 @@ def test_maps_are_found_at_each_change_of_resolution_and_tokens_are_maps(name: s
     assert list(found.values()) == maps
     assert list(found) == [f"stage{number}" for number in range(1, len(maps) + 1)]
     assert logits.shape == (3, 5) and embedding is not None
-    head = network.get_submodule(network.shown.head)
+    head = network.get_submodule(shown_by(network).head)
     again = head(embedding[:, :, None, None]).flatten(1) if isinstance(head, torch.nn.Conv2d) else head(embedding)
     torch.testing.assert_close(again, logits)
 
@@ -104,7 +105,7 @@ def test_maps_are_found_at_each_change_of_resolution_and_tokens_are_maps(name: s
 def test_a_local_folder_of_transformers_is_a_network(local: Path, folder: str, maps: list[tuple[int, ...]]):
     network, found, embedding, logits = shown(f"hf:{local / folder}", 32)
     assert list(found.values()) == maps
-    torch.testing.assert_close(network.get_submodule(network.shown.head)(embedding), logits)
+    torch.testing.assert_close(network.get_submodule(shown_by(network).head)(embedding), logits)
 
 
 def test_a_folder_says_what_its_images_are(local: Path):

@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -247,7 +246,7 @@ def _blocks(maps: Sequence[_Map]) -> list[_Map]:
 def _shown(maps: Sequence[_Map], head: str | None, stages: Sequence[str] = ()) -> Shown:
     names = stages or [f"stage{number}" for number in range(1, len(maps) + 1)]
     layouts = {stage: each.layout for stage, each in zip(names, maps, strict=True) if each.layout != MapLayout()}
-    return Shown(tuple((stage, each.output.path) for stage, each in zip(names, maps, strict=True)), head, MappingProxyType(layouts))
+    return Shown(tuple((stage, each.output.path) for stage, each in zip(names, maps, strict=True)), head, layouts)
 
 
 def _as_named(name: str, network: nn.Module, maps: Sequence[_Map], named: Sequence[tuple[str, str]], head: str | None) -> Shown:
