@@ -39,7 +39,9 @@ def files(tmp_path_factory) -> Path:
     folder, weights = tmp_path_factory.mktemp("onnx"), original().state_dict()
     for name, batch in (("any", "batch"), ("two", 2)):
         helper = onnx.helper
-        tensors = [onnx.numpy_helper.from_array(weights[key].numpy(), new) for key, new in (("0.weight", "w"), ("0.bias", "b"), ("3.weight", "v"), ("3.bias", "c"))]
+        tensors = [
+            onnx.numpy_helper.from_array(weights[key].numpy(), new) for key, new in (("0.weight", "w"), ("0.bias", "b"), ("3.weight", "v"), ("3.bias", "c"))
+        ]
         nodes = [
             helper.make_node("Conv", ["x", "w", "b"], ["h"]),
             helper.make_node("Relu", ["h"], ["r"]),
