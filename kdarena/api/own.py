@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
+from kdarena.tracks.classification.models.references import is_reference, parse
 from kdarena.tracks.own import OwnTask
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "images": ("images", "teacher", "student"),
+    "images": ("images", "teacher", "student", "taps"),
     "text": ("text", "teacher", "student"),
     "function": ("task_from",),
-    "pair": ("teacher", "student"),
+    "pair": ("teacher", "student", "taps"),
 }
 """Of each kind of task that is brought: the options that are its settings, that which brings it first."""
 
@@ -27,6 +28,8 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
     tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]
+    if "taps" in typed and not networks:
+        raise UserError(f"--taps {typed['taps']}: names stages of networks by reference; name one by --teacher or --student, as timm:resnet18")
     if not networks or any("teacher" in SETTINGS[kind] for kind in brought):
         return tasks
     listed = names(typed["tasks"])
@@ -37,8 +40,19 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
 
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
     """What a kind of task is made of, with absolute paths."""
-    return {name: _absolute(typed[name]) if name in ("images", "text") else typed[name] for name in SETTINGS[kind] if name in typed}
+    return {name: _READ.get(name, str)(typed[name]) for name in SETTINGS[kind] if name in typed}
 
 
 def _absolute(path: str) -> str:
     return absolute(str(Path(path).expanduser()))
+
+
+def _network(name: str) -> str:
+    """A network's name, with an absolute path where it is a reference to a folder or a file."""
+    try:
+        return str(parse(name)) if is_reference(name) else name
+    except ValueError:
+        return name  # a form of the task's own, or an error of which the task says what it knows
+
+
+_READ: Mapping[str, Callable[[str], str]] = {"images": _absolute, "text": _absolute, "teacher": _network, "student": _network}

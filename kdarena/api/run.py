@@ -122,6 +122,7 @@ def run(
     yes: bool = False,
     data_root: str | Path | None = None,
     teacher_checkpoint: str | Path | None = None,
+    teacher_weights: str | None = None,
     plugin_paths: str | Path | Sequence[str | Path] = (),
     charge_teacher: bool = False,
     metrics: str | Sequence[str] = (),
@@ -134,6 +135,7 @@ def run(
     task_from: str | None = None,
     teacher: str | None = None,
     student: str | None = None,
+    taps: str | None = None,
     out: str | Path = Request.out,
     fresh: bool = False,
 ) -> Boards:
@@ -149,8 +151,10 @@ def run(
         params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
+        teacher_checkpoint: your own teacher's file, or a folder of transformers; teacher_weights: which of several weights in it, as ``"ema"``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
         teacher, student: networks of your own task, or of the listed tasks named, by reference.
+        taps: the submodules of networks by reference that show feature maps, as ``"stage1=layer1,stage2=layer2"``.
         fresh: move what ``out`` has aside, and start anew.
 
     Returns:

@@ -118,7 +118,7 @@ def known_costs(
         display: shows the counting of operations.
     """
     found = recorded_costs(runs, card, entrants, machine.kind, machine.name)
-    teachers = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or request.teacher_checkpoint is None]
+    teachers = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or not request.gives_teacher(card)]
     trained = {name: flops for name, flops in _teacher_flops(runs, card).items() if name in {card.architecture(teacher.architecture) for teacher in teachers}}
     new = [entrant for entrant in entrants if entrant.method.name not in found.phases]
     further = [TeacherSpec(name) for name in dict.fromkeys(card.architecture(teacher.architecture) for teacher in teachers) if name not in trained]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdarena.arena.recorder import Recorder
 from kdarena.arena.scheduler import Job, Work
@@ -24,6 +25,9 @@ from kdarena.plan.spec import COMPLETE, RunResult, RunSpec, Unit
 from kdarena.plan.specs import TEACHER_SHARE, given_teacher, profile_spec, teacher_run, trained_as
 from kdarena.tracks.card import TaskCard
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 class Teachers:
     """The teachers of a command: trains what its methods need and is not there yet."""
@@ -40,9 +44,24 @@ class Teachers:
         Raises:
             UserError: it can't be read, or does not fit one of the tasks.
         """
-        path = self.request.teacher_checkpoint
-        if path is not None:
-            self._given = {card.name: adopt_checkpoint(Path(path), card, self.recorder.teachers, self.request.data_root) for card in cards}
+        request = self.request
+        problems: dict[str, list[str]] = {}
+        for card in filter(request.gives_teacher, cards):
+            try:
+                self._given[card.name] = self._adopted(card)
+            except UserError as error:
+                problems.setdefault(str(error), []).append(card.name)
+        if problems:
+            raise UserError("; ".join(f"task {', '.join(names)}: {problem}" if len(cards) > 1 else problem for problem, names in problems.items()))
+
+    def _adopted(self, card: TaskCard) -> str:
+        """The digest of a given teacher's weights."""
+        request, folder = self.request, self.recorder.teachers
+        if card.teacher_trainable:
+            return adopt_checkpoint(Path(str(request.teacher_checkpoint)), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
+        if request.teacher_checkpoint is not None:
+            raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
+        return adopt_whole(card, folder, request.data_root)
 
     def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
         """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
@@ -62,14 +81,17 @@ class Teachers:
         ]
         self.recorder.display.expect(len(works))
         self.recorder.schedule(works)
+        for (_, conditions), known in zip(tasks, digests, strict=True):
+            if known:
+                self.recorder.display.say(said_of({teacher: self.results[weights] for teacher, weights in known.items()}, conditions))
         return [{teacher: known[teacher] for teacher in own} for known, own in zip(digests, specs, strict=True)]
 
     def _specs(self, entrants: Sequence[Entrant], conditions: Conditions) -> dict[TeacherSpec, RunSpec]:
         """The trainings of a task's teachers, and the scoring of one that the user gave."""
-        card, request, display = conditions.card, self.request, self.recorder.display
+        card, display = conditions.card, self.recorder.display
         wanted = teachers_of(entrants)
         specs: dict[TeacherSpec, RunSpec] = {}
-        if request.teacher_checkpoint is not None:
+        if card.name in self._given:
             specs[REFERENCE] = given_teacher(conditions, self._given[card.name])
             wanted.remove(REFERENCE)
         specs |= {teacher: self._spec(teacher, conditions, len(wanted)) for teacher in wanted}
@@ -99,7 +121,7 @@ class Teachers:
 
     def to_train(self, entrants: Sequence[Entrant], conditions: Conditions) -> list[RunSpec]:
         """The trainings of those that are not recorded."""
-        wanted = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or self.request.teacher_checkpoint is None]
+        wanted = [teacher for teacher in teachers_of(entrants) if teacher != REFERENCE or not self.request.gives_teacher(conditions.card)]
         specs = [self._spec(teacher, conditions, len(wanted)) for teacher in wanted]
         return [spec for spec in specs if spec.key not in self.recorder.recorded]
 
@@ -161,35 +183,88 @@ class Teachers:
         return max(float(f"{min(recipe, epochs):.3g}"), least)
 
 
-def doubt_about(result: RunResult, conditions: Conditions) -> str | None:
-    """What a user should hear of a teacher before anything is trained with it: that it is no better than a guess; else None."""
-    card = conditions.card
+CAUSES = (
+    "the usual causes are weights of other classes or of another training, classes in another order, "
+    "and images that it was trained on in another size or with another mean and standard deviation"
+)
+"""Of a bad score of a teacher that the user gave."""
+FAR_ABOVE_CHANCE = 2.0
+"""Guesses' score times this: a given teacher below it is doubted."""
+
+
+def _score(result: RunResult, card: TaskCard) -> tuple[float | None, str]:
+    """A teacher's ranked metric, and the part that it is of."""
     part = "validation" if f"validation/{card.metric}" in result.metrics else "test"
-    score = result.metrics.get(f"{part}/{card.metric}")
+    return result.metrics.get(f"{part}/{card.metric}"), part
+
+
+def said_of(teachers: Mapping[TeacherSpec, RunResult], conditions: Conditions) -> str:
+    """What a task's teachers are worth, in a line, before anything is trained with them."""
+    card = conditions.card
+    parts: dict[tuple[str, str], list[str]] = {}
+    for teacher, result in teachers.items():
+        score, part = _score(result, card)
+        name = f"{trained_as(teacher, conditions).architecture}{', given,' if not result.steps else ''}"
+        parts.setdefault((name, part), []).append("not finite" if score is None or math.isnan(score) else f"{score:.4g}")
+    said = (f"{name} has {card.metric} {', '.join(scores)} on {part}" for (name, part), scores in parts.items())
+    return f"{card.name}: teacher {'; '.join(said)}"
+
+
+def doubt_about(result: RunResult, conditions: Conditions) -> str | None:
+    """What a user should hear of a teacher before anything is trained with it: that it is no better than a guess, or what may be wrong; else None."""
+    card = conditions.card
+    score, part = _score(result, card)
+    given, notes = not result.steps, "".join(f"; {note}" for note in result.notes)
     if score is None or math.isnan(score):
         return f"has no {card.metric} on {part}: what it answers is not finite; methods that learn from it can't be judged"
-    if score <= card.chance:
-        return f"has {card.metric} {score:.4g} on {part}, and a guess has {card.chance:.4g}: methods that learn from it can't be judged"
-    return None
+    if score <= card.chance or (given and score < FAR_ABOVE_CHANCE * card.chance):
+        causes = f"; {CAUSES}" if given and not notes else ""
+        return f"has {card.metric} {score:.4g} on {part}, and a guess has {card.chance:.4g}: methods that learn from it can't be judged{notes}{causes}"
+    return f"has {card.metric} {score:.4g} on {part}{notes}" if given and notes else None
 
 
-def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | None) -> str:
+def adopt_checkpoint(
+    path: Path, card: TaskCard, folder: Path, data_root: str | None, which: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> str:
     """Take the user's teacher: checked against the task's architecture, kept as safetensors under its digest, which is returned.
+
+    Args:
+        which: of several weights in the file, as in :func:`kdarena.tracks.checkpoints.load_into`.
+        say: called with what the user has to know, one line each.
 
     Raises:
         UserError: the file is missing, unreadable or of another architecture.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"--teacher-checkpoint {path}: no such file")
     from kdarena.tracks import load_task
-    from kdarena.tracks.checkpoints import load_into, save
+    from kdarena.tracks.checkpoints import load_into
     from kdarena.tracks.values import Setting
 
     try:
         network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
-        load_into(network, path)
+        for note in load_into(network, path, which):
+            say(f"--teacher-checkpoint: {note}")
     except ValueError as error:
-        raise UserError(f"--teacher-checkpoint {path}: {error}") from None
+        raise UserError(f"--teacher-checkpoint {path}: {str(error).removeprefix(f'{path}: ')}") from None
+    return _kept(network, folder)
+
+
+def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
+    """Take a teacher that comes with its weights, as :func:`adopt_checkpoint` does."""
+    from kdarena.tracks import load_task
+    from kdarena.tracks.values import Setting
+
+    try:
+        return _kept(load_task(card, Setting(data_root=data_root)).new_network(card.teacher), folder)
+    except ValueError as error:
+        raise UserError(f"--teacher {card.teacher}: {error}") from None
+
+
+def _kept(network: nn.Module, folder: Path) -> str:
+    """Write a teacher's weights under their digest, which is returned."""
+    from kdarena.tracks.checkpoints import save
+
     folder.mkdir(parents=True, exist_ok=True)
     taken = folder / f"given-{os.getpid()}{PARTIAL}"  # removed by the next command where this one is killed
     weights = save(network, taken)

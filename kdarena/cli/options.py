@@ -104,6 +104,9 @@ REQUEST: Mapping[str, Any] = {
     "teacher_checkpoint": Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
     ],
+    "teacher_weights": Annotated[
+        str | None, typer.Option("--teacher-weights", metavar="ema|NAME", help="Which of several weights in that file; default: those that were trained.")
+    ],
     "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
     "metrics": Annotated[
         str | None,
@@ -132,6 +135,12 @@ REQUEST: Mapping[str, Any] = {
         ),
     ],
     "student": Annotated[str | None, typer.Option("--student", metavar="NETWORK", help="As --teacher.")],
+    "taps": Annotated[
+        str | None,
+        typer.Option(
+            "--taps", metavar="STAGE=PATH,…", help="Submodules that show the feature maps of a network by reference, as student.stage1=layer1; default: found."
+        ),
+    ],
     "out": Out,
 }
 """The options of a request, by the names of its fields."""

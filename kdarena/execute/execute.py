@@ -26,7 +26,7 @@ from kdarena.execute.memory import Memory
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.plain_build import plain_build
 from kdarena.execute.profile import profile
-from kdarena.execute.scores import check_given, check_trained, further_scores, scores
+from kdarena.execute.scores import check_given, check_trained, further_scores, order_of_classes, scores
 from kdarena.execute.start import EXTRA, Seen
 from kdarena.execute.together import Blocks, Group, take_turns
 from kdarena.execute.train import Training
@@ -237,11 +237,14 @@ def _score_given(spec: RunSpec, workspace: Workspace) -> RunResult:
     assert spec.start is not None
     network = workspace.teacher(task, REFERENCE, spec.start)
     check_given(network)
-    metrics = scores(spec, task, network, Split(spec.seed, spec.protocol), None, teacher_inputs=True).metrics
+    split = Split(spec.seed, spec.protocol)
+    metrics = scores(spec, task, network, split, None, teacher_inputs=True).metrics
+    note = order_of_classes(task, network, "validation" if spec.protocol == "validated" else "test", split)
     return RunResult(
         key=spec.key,
         status="done",
         metrics=metrics,
+        notes=() if note is None else (note,),
         parameters=parameter_count(network),
         system={"evaluation_s": time.perf_counter() - started},
         environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},

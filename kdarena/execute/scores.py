@@ -11,6 +11,7 @@ from kdarena.execute.payment import REPORT
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks.evaluation import Measured
+from kdarena.tracks.label_order import order_note
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Part, Split
 
@@ -53,6 +54,14 @@ def further_scores(spec: RunSpec, hooks: Hooks, run: Run, task: Task, student: n
         learned = (f"test/auroc/{task.card.auxiliary}/", f"test/aupr/{task.card.auxiliary}/")
         metrics = {metric: value for metric, value in metrics.items() if not metric.startswith(learned)}
     return metrics
+
+
+def order_of_classes(task: Task, network: nn.Module, part: Part, split: Split) -> str | None:
+    """What the user should know of the order of a given teacher's classes on a part, see :func:`kdarena.tracks.label_order.order_note`."""
+    if not task.card.one_row_a_sample or task.card.output != "classes":
+        return None
+    logits = task.outputs_of(network, task.part_batches(part, split), teacher_inputs=True).logits
+    return order_note(logits.argmax(dim=1).numpy(), task.part_targets(part, split).numpy(), task.classes)
 
 
 def check_trained(network: nn.Module, role: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
+from kdarena.errors import NotApplicable
 from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
 from kdarena.method.learner import Learner
 from kdarena.params import Params
@@ -125,6 +126,9 @@ class Run:
             architecture: ``"student"``, ``"teacher"``, or a name of the track.
         """
         dropout = 0.0
+        card = self.task.card
+        if not card.teacher_trainable and card.architecture(architecture) == card.teacher:
+            raise NotApplicable(f"it trains a network like the teacher, and {card.teacher} can't be trained: only its outputs are known")
         if architecture == "student" and self.trains is not None:
             architecture, dropout = self.trains.architecture, self.trains.dropout
         named = self.task.card.architecture(architecture)

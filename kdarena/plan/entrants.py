@@ -66,6 +66,8 @@ def entrants_of(plugins: Sequence[Plugin], card: TaskCard, request: Request) -> 
         try:
             skip = plugin.method.reason_against(card, params) or _out_of_scope(plugin.method, card, request)
             teachers = () if skip else tuple(plugin.method.teachers(card, params))
+            skip = skip or _untrainable(teachers, card)
+            teachers = () if skip else teachers
         except Exception as error:
             fault = f"plugin {plugin.name!r}, its declaration: {described(error)}"
         known = tunables(plugin.method.Params)
@@ -80,6 +82,13 @@ def _out_of_scope(method: Method, card: TaskCard, request: Request) -> str | Non
     if request.scope != "own" or card.track in method.tracks or method.name in CONTROLS:
         return None
     return f"not on the track {card.track!r} in its paper; --scope all runs it there too"
+
+
+def _untrainable(teachers: Sequence[TeacherSpec], card: TaskCard) -> str | None:
+    """Why a method can't have the teachers that it takes: they would have to be trained, and the task's teacher can't be."""
+    if card.teacher_trainable or not any(teacher != REFERENCE and card.architecture(teacher.architecture) == card.teacher for teacher in teachers):
+        return None
+    return f"it needs teachers that are trained for it, and {card.teacher} can't be: only its outputs are known"
 
 
 def teachers_of(entrants: Sequence[Entrant]) -> list[TeacherSpec]:

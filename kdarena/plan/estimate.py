@@ -126,7 +126,7 @@ def declared_work(request: Request, entrants: Sequence[Entrant], card: TaskCard)
     """What a command does on a task where nothing is measured."""
     pace = Pace(max(1, card.train // card.recipe.batch_size), STUDENT_STEP_S)
     runnable = [entrant for entrant in entrants if entrant.runs]
-    trained = teachers_of(runnable)[0 if request.teacher_checkpoint is None else 1 :]
+    trained = teachers_of(runnable)[1 if request.gives_teacher(card) else 0 :]
     steps = _declared_teacher_steps(request, card, pace.steps_per_epoch)
     return Work(len(runnable), [(teacher.architecture, steps) for teacher in trained], pace, stored=measured_again(request, runnable, card))
 

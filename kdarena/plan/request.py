@@ -10,6 +10,7 @@ from typing import Literal
 from kdarena.params import Value
 from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder
+from kdarena.tracks.card import TaskCard
 from kdarena.tracks.own import OwnTask
 
 CONTROLS = ("student", "kd")
@@ -41,6 +42,7 @@ class Request:
         capture: whether steps are captured once and replayed; ``auto``: on CUDA.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
+        teacher_weights: which of several weights in its file: ``ema``, a key or a prefix; None: those that were trained.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
@@ -51,6 +53,7 @@ class Request:
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
         teacher, student: networks of an own task, or of the listed tasks named, by reference.
+        taps: which submodules of networks by reference show feature maps.
         own: the tasks that the user brings.
         out: the output directory.
     """
@@ -72,6 +75,7 @@ class Request:
     protocol: Literal["validated", "published"] = "validated"
     data_root: str | None = None
     teacher_checkpoint: str | None = None
+    teacher_weights: str | None = None
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()
@@ -87,8 +91,13 @@ class Request:
     task_from: str | None = None
     teacher: str | None = None
     student: str | None = None
+    taps: str | None = None
     own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
+
+    def gives_teacher(self, card: TaskCard) -> bool:
+        """Whether a task's reference teacher is the user's own and is not trained."""
+        return self.teacher_checkpoint is not None or not card.teacher_trainable
 
     @property
     def tunes(self) -> bool:

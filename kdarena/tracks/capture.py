@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdarena.tracks.shown import CHANNELS_FIRST, MapLayout, logits_alone, shown_by
 from kdarena.tracks.values import FeatureMaps, Outputs
 
 _MARK = "_kdarena_tapped"
@@ -27,7 +28,8 @@ class Capture:
 
     Hooks are put on a network at its first capture. They name only the stage, so that a copy of the network, which takes
     them along, is captured as well as the original. A network that declares no ``taps`` gives no features, and
-    a network without a linear ``head`` (the module, or its name in the network) no embedding.
+    a network without a linear ``head`` (the module, or its name in the network) no embedding. What
+    :class:`kdarena.tracks.shown.Shown` says of a network goes first.
     """
 
     __slots__ = ("_network", "_outer", "_seen")
@@ -48,29 +50,37 @@ class Capture:
 
     def features(self) -> FeatureMaps:
         """Maps of the declared stages, shallow to deep."""
-        taps = getattr(self._network, "taps", ())
+        shown = shown_by(self._network)
+        taps = getattr(self._network, "taps", ()) if shown is None else shown.taps
         return FeatureMaps({stage: self._seen[stage] for stage, _ in taps if stage in self._seen})
 
     def embedding(self) -> Tensor | None:
         """What the last linear layer saw [B, D], in fp32."""
-        seen = self._seen.get(_EMBEDDING) if hasattr(self._network, "head") else None
-        return seen.float() if seen is not None else None
+        shown = shown_by(self._network)
+        declared = hasattr(self._network, "head") if shown is None else shown.head is not None
+        seen = self._seen.get(_EMBEDDING) if declared else None
+        if seen is None:
+            return None
+        return (seen.flatten(1) if seen.dim() == 4 else seen).float()
 
 
 def _tap(network: nn.Module) -> None:
-    for stage, path in getattr(network, "taps", ()):
-        network.get_submodule(path).register_forward_hook(partial(_record_output, stage))
-    head = getattr(network, "head", None)
+    shown = shown_by(network)
+    taps, layouts = (getattr(network, "taps", ()), {}) if shown is None else (shown.taps, shown.layouts)
+    for stage, path in taps:
+        layout = layouts.get(stage, CHANNELS_FIRST)
+        network.get_submodule(path).register_forward_hook(partial(_record_output, stage, layout))
+    head = getattr(network, "head", None) if shown is None else shown.head
     if isinstance(head, str):
         head = network.get_submodule(head)
-    if isinstance(head, nn.Linear):
+    if isinstance(head, nn.Linear) or (shown is not None and head is not None):
         head.register_forward_pre_hook(_record_input)
     network.__dict__[_MARK] = True
 
 
 def overheard(network: nn.Module) -> bool:
     """Whether anything but a capture listens to a module of the network, so that a call has further effects than its outputs."""
-    ours = (_record_output, _record_input)
+    ours = (_record_output, _record_input, logits_alone)
     for module in network.modules():
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
             if (hook.func if isinstance(hook, partial) else hook) not in ours:
@@ -78,10 +88,10 @@ def overheard(network: nn.Module) -> bool:
     return False
 
 
-def _record_output(stage: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+def _record_output(stage: str, layout: MapLayout, module: nn.Module, inputs: Any, output: Any) -> None:
     seen = _under_way.seen
     if seen is not None:
-        seen[stage] = output
+        seen[stage] = layout(output)
 
 
 def _record_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -49,10 +49,12 @@ class TaskCard:
         branches: whether its student can be cut behind a stage (:meth:`Task.branch`).
         exits: earlier exits of its student.
         teacher_dropout: whether its teacher can be trained with dropout.
+        teacher_trainable: whether its teacher can be trained; else its weights come with it, and it shows its logits alone.
         auxiliary: name of its set of unlabelled auxiliary inputs, or None.
         outliers: names of its sets of out-of-distribution inputs.
         metric_groups: further groups of metrics that can be asked for (``--metrics``).
         one_row_a_sample: whether a sample has one row of logits, one label and one embedding; else it has pixels or tokens.
+        embedding: whether its networks show that embedding, the input of a last linear layer.
         output: ``"classes"`` (scores of classes) or ``"values"`` (a regression, with ``classes`` = 1).
         attentions: attention layers of its student whose probabilities are shown, 0 for none.
         parallel: whether teachers see other inputs than the student.
@@ -87,10 +89,12 @@ class TaskCard:
     branches: bool = False
     exits: int = 0
     teacher_dropout: bool = False
+    teacher_trainable: bool = True
     auxiliary: str | None = None
     outliers: tuple[str, ...] = ()
     metric_groups: tuple[str, ...] = ()
     one_row_a_sample: bool = True
+    embedding: bool = True
     output: Literal["classes", "values"] = "classes"
     attentions: int = 0
     parallel: bool = False
@@ -108,7 +112,7 @@ class TaskCard:
             "feature maps": self.feature_maps,
             "attention layers": self.attentions > 0,
             "earlier exits": self.exits > 0,
-            "one embedding a sample": self.one_row_a_sample,
+            "one embedding a sample": self.one_row_a_sample and self.embedding,
             "one label a sample": self.one_row_a_sample,
             "images": self.pixels,
             "auxiliary inputs": self.auxiliary is not None,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdarena.files import digest_of, replace_atomically
-
-PICKLED = (".pth", ".pt", ".ckpt", ".bin")
-WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
-"""Keys under which public checkpoints keep the weights: ``model`` in RepDistiller and mdistiller."""
-PREFIX = "module."
-"""What ``nn.DataParallel`` puts before every name."""
+from kdarena.tracks.state_dicts import WRAPPERS, Candidate, candidates, differences, fitting, misfit, named
+from kdarena.tracks.weight_files import content_of
 
 
 def save(network: nn.Module, path: str | Path) -> str:
@@ -35,74 +27,50 @@ def save(network: nn.Module, path: str | Path) -> str:
         return digest_of(partial)
 
 
-def load_into(network: nn.Module, path: str | Path) -> None:
+def load_into(network: nn.Module, path: str | Path, which: str | None = None) -> tuple[str, ...]:
     """Fill a network with the weights of a file, all of them or none.
 
-    Reads ``.safetensors``, and ``.pth`` or ``.pt`` as a state dict or as public benchmarks wrap it (``{"model": …}``,
-    ``{"state_dict": …}``, names with a leading ``module.``).
+    Reads safetensors and what ``torch.save`` writes, whatever the name of the file, and folders of transformers: a state dict by itself or under the keys
+    of public programs (``state_dict``, ``model``, ``model_state_dict``, ``model_ema``, …, also within each other), under names with any prefix
+    (``module.``, ``model.``, ``backbone.``, ``_orig_mod.``, …).
+
+    Args:
+        which: of several weights in a file: ``ema``, a key or a prefix; None: those that were trained, not an average of them.
+
+    Returns:
+        what a user has to know, one line each: which of several weights were used, and what was left out.
 
     Raises:
-        ValueError: in one line: the file can't be read, is no checkpoint, or the first tensor that does not fit.
+        ValueError: in one line: the file can't be read, is no checkpoint, or the first tensors that do not fit.
     """
     path = Path(path)
-    given = _read(path)
-    wanted = network.state_dict()
-    for name, tensor in wanted.items():
-        if name not in given:
-            if name.endswith("num_batches_tracked"):
-                given[name] = tensor  # absent from checkpoints older than torch 0.4.1, and unused with a fixed momentum
-                continue
-            raise ValueError(f"{path}: tensor {name!r} is missing; is it a checkpoint of {type(network).__name__}?")
-        if given[name].shape != tensor.shape:
-            raise ValueError(f"{path}: tensor {name!r} has shape {tuple(given[name].shape)}, but the network's is {tuple(tensor.shape)}")
-    unknown = next((name for name in given if name not in wanted), None)
-    if unknown is not None:
-        raise ValueError(f"{path}: tensor {unknown!r} is unknown to the network; is it a checkpoint of {type(network).__name__}?")
-    network.load_state_dict(given)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(str(path)))
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a safetensors file: {_first_line(error)}") from None
-    if path.suffix not in PICKLED:
-        raise ValueError(f"{path}: unknown kind of checkpoint; expected .safetensors or {', '.join(PICKLED)}")
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: can't be read as plain weights: {_first_line(error)}") from None
-    return _weights(content, path)
-
-
-def _weights(content: Any, path: Path) -> dict[str, Tensor]:
-    """Look through the wrappers and prefixes for a mapping of names to tensors."""
-    for _ in range(2):
-        if isinstance(content, Mapping):
-            content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    every = candidates(content_of(path), network)
+    if not every:
         raise ValueError(f"{path}: holds no state dict, neither by itself nor under {', '.join(WRAPPERS)}")
-    if all(name.startswith(PREFIX) for name in content):
-        return {name.removeprefix(PREFIX): tensor for name, tensor in content.items()}
-    return dict(content)
+    asked = every if which is None else named(every, which)
+    if not asked:
+        raise ValueError(f"{path}: has no weights of the name {which!r}; it has {_listed(every)}")
+    weights = {candidate.name: fitting(candidate, network) for candidate in asked}
+    fits = [candidate for candidate in asked if weights[candidate.name] is not None]
+    if not fits:
+        nearest = min(asked, key=lambda candidate: sum(1 for _ in differences(candidate, network)))
+        whose = f"of {nearest.name}: " if len(every) > 1 else ""
+        raise ValueError(f"{path}: {whose}{misfit(nearest, network)}")
+    chosen = fits[0]
+    network.load_state_dict(weights[chosen.name] or {})
+    return tuple(_notes(path, chosen, every))
 
 
-def _numpy_scalars() -> list[Any]:
-    """What public checkpoints hold in addition to weights: accuracies as numpy scalars. These constructors only build numbers."""
-    import numpy
-    from numpy._core import multiarray
+def _notes(path: Path, chosen: Candidate, every: list[Candidate]) -> list[str]:
+    fitting_others = [candidate for candidate in every if candidate is not chosen and candidate.weights.keys() >= chosen.weights.keys()]
+    notes = []
+    if fitting_others:
+        others = _listed(fitting_others)
+        notes.append(f"{path}: uses the weights {chosen.name or 'at its top'!r}; it also has {others} (--teacher-weights takes others)")
+    if chosen.left_over:
+        notes.append(f"{path}: {chosen.left_over} tensors that are not under {chosen.name} are left out")
+    return notes
 
-    kinds = [type(numpy.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")]
-    scalar: Any = multiarray.scalar  # type: ignore[attr-defined,unused-ignore]
-    return [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, *kinds]
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def _listed(several: list[Candidate]) -> str:
+    return ", ".join(candidate.name or "the weights at its top" for candidate in several)

@@ -28,3 +28,14 @@ def test_networks_without_a_task_are_refused() -> None:
 
 def test_what_brings_nothing_gives_nothing() -> None:
     assert own_tasks({"tasks": "digits"}) == ()
+
+
+def test_paths_in_references_are_absolute_and_other_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (task,) = own_tasks({"tasks": "digits", "teacher": "nets.py:small,width=4", "student": "resnet8", "taps": "a=body.0"})
+    assert task.settings == {"task": "digits", "teacher": f"{tmp_path}/nets.py:small,width=4", "student": "resnet8", "taps": "a=body.0"}
+
+
+def test_stages_without_a_network_are_refused() -> None:
+    with pytest.raises(UserError, match="--taps a=b: names stages of networks by reference"):
+        own_tasks({"tasks": "digits", "taps": "a=b"})

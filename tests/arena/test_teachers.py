@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from kdarena.arena.teachers import adopt_checkpoint, doubt_about
+from kdarena.arena.teachers import Teachers, adopt_checkpoint, doubt_about, said_of
 from kdarena.errors import UserError
 from kdarena.files import digest_of
+from kdarena.method.declaration import TeacherSpec
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.machine import Machine
+from kdarena.plan.request import Request
 from kdarena.plan.spec import RunResult
 from kdarena.record.runs import Record
 from kdarena.testing.task import toy_task
@@ -72,6 +76,45 @@ DIGITS = Conditions(find_card("digits"), Machine("cpu", ("cpu",), 1, False), "fp
 def test_a_teacher_that_is_no_better_than_a_guess_is_named_before_anything_is_trained(metrics, says):
     doubt = doubt_about(RunResult("key", "done", metrics=metrics), DIGITS)
     assert (doubt is None) if says is None else (says in doubt)
+
+
+@pytest.mark.parametrize(
+    ("steps", "score", "notes", "says"),
+    [
+        (0, 15.0, (), "the usual causes are weights of other classes"),
+        (0, 15.0, ("its classes seem to be in another order",), "its classes seem to be in another order"),
+        (0, 45.0, ("its classes seem to be in another order",), "has top1 45 on validation; its classes seem"),
+        (0, 45.0, (), None),
+        (100, 15.0, (), None),
+    ],
+)
+def test_a_given_teacher_that_is_bad_is_named_with_the_usual_causes(steps, score, notes, says):
+    doubt = doubt_about(RunResult("key", "done", metrics={"validation/top1": score}, steps=steps, notes=notes), DIGITS)
+    assert (doubt is None) if says is None else (says in doubt)
+
+
+def test_what_every_teacher_is_worth_is_said_in_a_line():
+    results = {TeacherSpec(): 98.25, TeacherSpec(member=1): 97.0, TeacherSpec("resnet8"): 90.0}
+    said = said_of({teacher: RunResult("key", "done", metrics={"validation/top1": score}, steps=9) for teacher, score in results.items()}, DIGITS)
+    assert said == "digits: teacher digits-teacher has top1 98.25, 97 on validation; resnet8 has top1 90 on validation"
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_for_all_tasks_at_once(checkpoint, tmp_path):
+    lines = []
+    recorder = SimpleNamespace(teachers=tmp_path / "teachers", display=SimpleNamespace(say=lines.append))
+    request = Request(teacher_checkpoint=str(checkpoint))
+    with pytest.raises(UserError, match="task digits: --teacher-checkpoint .*; task grammar: --teacher-checkpoint") as caught:
+        Teachers(request, recorder).adopt([find_card("digits"), toy_task().card, find_card("grammar")])
+    assert "toy" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_which_of_several_weights_are_taken_is_said(rooted, tmp_path):
+    task, said = toy_task(), []
+    weights = task.new_network(task.card.teacher).state_dict()
+    torch.save({"model": weights, "model_ema": {name: tensor * 2 for name, tensor in weights.items()}}, tmp_path / "teacher.ckpt")
+    taken = {which: adopt_checkpoint(tmp_path / "teacher.ckpt", rooted, tmp_path / "teachers", "DATA", which, said.append) for which in (None, "ema")}
+    assert taken[None] != taken["ema"]
+    assert "uses the weights 'model'; it also has model_ema" in said[0] and "uses the weights 'model_ema'; it also has model" in said[1]
 
 
 def test_what_a_killed_command_left_of_a_given_teacher_is_removed_by_the_next_that_writes(rooted, checkpoint, tmp_path, monkeypatch):

@@ -50,7 +50,8 @@ class ClassificationTask(Task):
         super().__init__(card, setting, train=len(data.train_labels), test=len(data.test_labels))
         self._data = data
         *_, width, self._channels = data.train_images.shape
-        self._image = (self._channels, *data.train_images.shape[1:3])
+        height = data.train_images.shape[1]
+        self._image = (self._channels, height, width)
         self._values = data.train_images[0].size
         self._channels_last = self._channels >= CHANNELS_LAST_FROM
         self._normalise = Normalisation(data.mean, data.std, data.peak, width, self._channels_last, setting.device)
@@ -159,7 +160,7 @@ class ClassificationTask(Task):
 
         It is initialised on the CPU, so that a seed gives the same network on every device.
         """
-        network = create(architecture, self.classes, dropout=dropout, in_channels=self._channels).to(self.device)
+        network = create(architecture, self.classes, dropout=dropout, in_channels=self._channels, image_size=self._image[1:]).to(self.device)
         if self._channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network

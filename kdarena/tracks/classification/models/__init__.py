@@ -7,16 +7,21 @@ earlier exits. It declares where a method may look at it:
   is the stage's feature map [B, C, H, W], after the stage's last activation where it has one;
 - ``head``: the path of its last linear layer, whose input is the embedding [B, D].
 
+A name with a colon is a reference to a network that is not listed (:mod:`.references`); where it may be looked at is found by :mod:`.taps`.
+
 Parameter names and shapes are those of the public CIFAR benchmark (RepDistiller: Tian et al. 2020, arXiv 1910.10699), so
 that its checkpoints load.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from kdarena.tracks.classification.models.references import FORMS, Facts, is_reference, parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,22 +88,49 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 def find(name: str) -> Architecture:
     """The architecture of that name; raises ``ValueError`` in one line that lists the known ones."""
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
+        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}; or {FORMS}")
     return ARCHITECTURES[name]
 
 
-def create(architecture: str, classes: int, dropout: float = 0.0, in_channels: int = 3) -> nn.Module:
+def facts(name: str, classes: int = 10, in_channels: int = 3, image_size: tuple[int, int] | None = None) -> Facts:
+    """What a card has to know of a network, listed or by reference; imports torch for references alone, and looks at each once.
+
+    Args:
+        image_size: height and width of the images that it will see; None: those that it is meant for.
+
+    Raises:
+        ValueError: in one line: there is no such network, or it can't take such images.
+    """
+    if is_reference(name):
+        return _facts_of_reference(name, classes, in_channels, image_size)
+    found = find(name)
+    return Facts(found.branches, found.exits, found.dropout)
+
+
+@functools.cache
+def _facts_of_reference(name: str, classes: int, in_channels: int, image_size: tuple[int, int] | None) -> Facts:
+    from kdarena.tracks.classification.models import unlisted
+
+    return unlisted.facts(parse(name), classes, in_channels, image_size)
+
+
+def create(architecture: str, classes: int, dropout: float = 0.0, in_channels: int = 3, image_size: tuple[int, int] | None = None) -> nn.Module:
     """A network on the CPU, initialised from torch's global generator.
 
     Args:
-        architecture: a key of :data:`ARCHITECTURES`.
+        architecture: a key of :data:`ARCHITECTURES`, or a reference.
         classes: number of logits.
         dropout: probability of the dropout between the convolutions of its residual blocks, as ``nn.Dropout`` modules; 0: none.
         in_channels: channels of the images.
+        image_size: height and width of the images, which a referenced network may depend on; None: those that it is meant for.
 
     Raises:
-        ValueError: the name is unknown, or the network has no residual blocks to put dropout into.
+        ValueError: the name is unknown, or the network has no residual blocks to put dropout into; a referenced network can't take such images.
     """
+    if is_reference(architecture):
+        from kdarena.tracks.classification.models import unlisted
+
+        return unlisted.create(parse(architecture), classes, in_channels, image_size, dropout)
     found = find(architecture)
     options = dict(found.arguments)
     if dropout:
