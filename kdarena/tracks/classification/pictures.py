@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,9 @@ def decode(content: bytes, size: int) -> Picture:
     """
     import numpy as np
 
-    with _opened(content) as picture:
+    if not content:
+        raise Unreadable("is empty (zero bytes): get it again, or remove it")
+    with _opened(io.BytesIO(content)) as picture:
         # a JPEG can be decoded at a half, a quarter or an eighth of its size; twice the size is kept for a good resize
         picture.draft(None, (2 * size, 2 * size))
         upright = _upright(picture)
@@ -70,12 +73,12 @@ def decode(content: bytes, size: int) -> Picture:
         return Picture(np.asarray(square), (*odd, SEVERAL_FRAMES) if _several(picture) else odd)
 
 
-def short_side(content: bytes) -> int | None:
-    """Pixels of a picture's short side, from its head; None where it is no picture."""
+def short_side(path: Path) -> int | None:
+    """Pixels of a picture's short side, from its head; None where it is no picture that can be read."""
     try:
-        with _opened(content) as picture:
+        with path.open("rb") as file, _opened(file) as picture:
             return min(picture.size)
-    except Unreadable:
+    except (OSError, Unreadable):
         return None
 
 
@@ -109,19 +112,18 @@ def formats() -> Sequence[str]:
 
 
 @contextmanager
-def _opened(content: bytes) -> Iterator[image.Image]:
+def _opened(file: BinaryIO) -> Iterator[image.Image]:
     """A picture that can be used within the block; whatever Pillow raises becomes :class:`Unreadable`."""
     from PIL import Image, UnidentifiedImageError
 
-    if not content:
-        raise Unreadable("is empty (zero bytes): get it again, or remove it")
     try:
-        with Image.open(io.BytesIO(content), formats=formats()) as picture:
+        with Image.open(file, formats=formats()) as picture:
             yield picture
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        raise Unreadable(_what_else(content)) from None
+        file.seek(0)
+        raise Unreadable(_what_else(file.read(1024))) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unreadable(f"has more than {_millions(Image.MAX_IMAGE_PIXELS)} million pixels: make it smaller") from None
     except MemoryError:
@@ -195,15 +197,15 @@ def _from_wide(picture: image.Image) -> tuple[image.Image, tuple[str, ...]]:
     return grey.convert("RGB"), ((DARK,) if peak == 65535.0 and 0 < most < DARK_BELOW else ())
 
 
-def _what_else(content: bytes) -> str:
-    """What a file is that no decoder knows, and what to do."""
-    head = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if content[4:12] in _HEIC:
+def _what_else(start: bytes) -> str:
+    """What a file is that no decoder knows, by its first bytes, and what to do."""
+    head = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start[4:12] in _HEIC:
         return "is a HEIC picture, which Pillow doesn't read: convert it to JPEG"
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS: run git lfs pull"
-    for start, what in ((b"%pdf", "a PDF document"), (b"%!ps", "a PostScript drawing"), (b"\xc5\xd0\xd3\xc6", "a PostScript drawing")):
-        if head.startswith(start):
+    for magic, what in ((b"%pdf", "a PDF document"), (b"%!ps", "a PostScript drawing"), (b"\xc5\xd0\xd3\xc6", "a PostScript drawing")):
+        if head.startswith(magic):
             return f"is {what}: export it as PNG"
     if b"<svg" in head:
         return "is an SVG drawing: export it as PNG"
@@ -211,7 +213,7 @@ def _what_else(content: bytes) -> str:
         return "is a web page: download the picture again"
     if head.startswith(b"pk\x03\x04"):
         return "is a zip archive: unpack it"
-    if b"\0" not in content[:1024] and _is_text(content[:1024]):
+    if b"\0" not in start and _is_text(start):
         return "is a text file: remove it"
     return "is no picture that Pillow reads, or its head is damaged: get it again, or remove it"
 
