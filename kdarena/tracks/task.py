@@ -174,6 +174,11 @@ class Task(abc.ABC):
         return None
 
     @property
+    def left_out(self) -> int:
+        """Files of the data that could not be used, and that the user went on without."""
+        return 0
+
+    @property
     def pixel_std(self) -> Tensor | None:
         """What pixels in [0, 1] are divided by to make inputs, [C, 1, 1] on the device; None where inputs are no images.
 

@@ -20,6 +20,8 @@ from kdarena.tracks.rows import check_labels
 if TYPE_CHECKING:
     import numpy as np
 
+    from kdarena.tracks.classification.selected import Images
+
 DIGITS_TEST = 997
 DIGITS_TEST_SEED = 20231
 """Decides which digits are the test split, for ever."""
@@ -44,9 +46,9 @@ class DataSet:
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -15,14 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-
 Part = Literal["train", "validation", "test"]
 """As in :mod:`kdarena.tracks.values`, which imports torch."""
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
-        **{name: "train" for name in ("train", "training")},
-        **{name: "validation" for name in ("val", "valid", "validation")},
-        **{name: "test" for name in ("test", "testing")},
+        **dict.fromkeys(("train", "training"), "train"),
+        **dict.fromkeys(("val", "valid", "validation"), "validation"),
+        **dict.fromkeys(("test", "testing"), "test"),
     }
 )
 """The part that a folder's name means, in lower case."""
@@ -130,7 +129,9 @@ class _Tops:
 
 def _tops(root: Path, below: str = "") -> _Tops:
     """Raises ``ValueError`` in one line where it can't be looked into."""
-    folders, files, problems = [], [], []
+    folders: list[str] = []
+    files: list[str] = []
+    problems: list[Problem] = []
     for kind, path, status in _entries(root, below):
         if isinstance(status, Problem):
             problems.append(status)

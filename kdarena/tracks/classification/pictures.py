@@ -12,15 +12,14 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image as image
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 REFUSED_FORMATS = frozenset({"EPS", "WMF"})
 """Formats that Pillow gives to another program to draw, which then carries out what is in the file."""
@@ -56,8 +55,6 @@ def decode(content: bytes, size: int) -> Picture:
     Raises:
         Unreadable: it can't be used.
     """
-    import numpy as np
-
     if not content:
         raise Unreadable("is empty (zero bytes): get it again, or remove it")
     with _opened(io.BytesIO(content)) as picture:
@@ -69,7 +66,7 @@ def decode(content: bytes, size: int) -> Picture:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         # the middle alone is resized: of a strip of 10 x 10,000 pixels the whole would be gigabytes
-        square = whole.resize((size, size), _bilinear(), box=(left, top, left + side, top + side), reducing_gap=2.0)
+        square = whole.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side), reducing_gap=2.0)
         return Picture(np.asarray(square), (*odd, SEVERAL_FRAMES) if _several(picture) else odd)
 
 
@@ -85,16 +82,12 @@ def short_side(path: Path) -> int | None:
 @functools.cache
 def suffixes() -> frozenset[str]:
     """Ends of names, in lower case, that promise a picture."""
-    from PIL import Image
-
     return frozenset((*Image.registered_extensions(), ".heic", ".heif", ".svg"))
 
 
 @contextmanager
 def large_pictures_refused() -> Iterator[None]:
     """Context in which a picture of too many pixels is refused before memory is taken for it; warnings are set for all threads."""
-    from PIL import Image
-
     formats()  # before threads do it side by side
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata, say, which says nothing about the pixels
@@ -103,19 +96,15 @@ def large_pictures_refused() -> Iterator[None]:
 
 
 @functools.cache
-def formats() -> Sequence[str]:
+def formats() -> tuple[str, ...]:
     """Names of the formats that are read."""
-    from PIL import Image
-
     Image.init()
-    return [name for name in Image.ID if name not in REFUSED_FORMATS]
+    return tuple(name for name in Image.ID if name not in REFUSED_FORMATS)
 
 
 @contextmanager
-def _opened(file: BinaryIO) -> Iterator[image.Image]:
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     """A picture that can be used within the block; whatever Pillow raises becomes :class:`Unreadable`."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(file, formats=formats()) as picture:
             yield picture
@@ -141,21 +130,19 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:80] or type(error).__name__
 
 
-def _upright(picture: image.Image) -> image.Image:
+def _upright(picture: Image.Image) -> Image.Image:
     """The picture as its camera was held."""
-    from PIL import ImageOps
-
     try:
         orientation = picture.getexif().get(ORIENTATION, 1)
     except Exception:
         return picture  # damaged metadata say nothing about the pixels
     if orientation not in range(2, 9):
         return picture
-    turned: image.Image = ImageOps.exif_transpose(picture)
+    turned: Image.Image = ImageOps.exif_transpose(picture)
     return turned
 
 
-def _several(picture: image.Image) -> bool:
+def _several(picture: Image.Image) -> bool:
     try:
         # a photograph with a preview or a second view in it is one picture
         return picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
@@ -163,10 +150,8 @@ def _several(picture: image.Image) -> bool:
         return True  # a damaged later frame
 
 
-def _rgb(picture: image.Image) -> tuple[image.Image, tuple[str, ...]]:
+def _rgb(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """A picture of any mode in RGB, and its oddities."""
-    from PIL import Image
-
     picture.load()
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _from_wide(picture)
@@ -178,11 +163,8 @@ def _rgb(picture: image.Image) -> tuple[image.Image, tuple[str, ...]]:
     return Image.alpha_composite(white, layered).convert("RGB"), ((ALPHA,) if least != 255 else ())
 
 
-def _from_wide(picture: image.Image) -> tuple[image.Image, tuple[str, ...]]:
+def _from_wide(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Grey of 16 bits, of 32 bits or of floating point in RGB: 16 bits from their full range, the others by the range that their values show."""
-    import numpy as np
-    from PIL import Image
-
     values = np.asarray(picture)
     least, most = float(values.min()), float(values.max())
     if not (np.isfinite(least) and np.isfinite(most)) or least < 0 or most > 65535:
@@ -224,9 +206,3 @@ def _is_text(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _bilinear() -> int:
-    from PIL import Image
-
-    return Image.Resampling.BILINEAR

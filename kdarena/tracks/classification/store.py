@@ -19,15 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from kdarena.errors import Notice
 from kdarena.files import PARTIAL, write_atomically
 from kdarena.tracks.classification.listing import File, shown
 from kdarena.tracks.classification.pictures import Picture, Unreadable, decode, large_pictures_refused, short_side
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VERSION = 1
 """Of the way in which files become pixels; another one decodes all again."""
@@ -82,8 +81,6 @@ class Decoded:
 
     def pixels(self) -> np.ndarray:
         """All rows [N, S, S, 3] of bytes, memory-mapped for reading; raises ``OSError`` where the file is gone."""
-        import numpy as np
-
         return np.memmap(self.place, np.uint8, "r", shape=(self.count, self.size, self.size, 3))
 
 
