@@ -260,10 +260,10 @@ def _check(found: Survey) -> list[str]:
         ValueError: in one line: files that can't be used, where the user did not say to go on without them; or nothing is left to train on.
     """
     where, problems, division = shown(found.said.folder), found.problems, found.division
-    named = f"{len(problems):,} of {_files(found.files)} can't be used: {first_few(problems, NAMED)}"
+    count, named = f"{len(problems):,} of {_files(found.files)} can't be used", first_few(problems, NAMED)
     if problems and not found.said.skip_unreadable:
-        raise ValueError(f"{where}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
-    skipped = [f"{where}: went on without {named}"] if problems else []
+        raise ValueError(f"{where}: {count}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
+    skipped = [f"{where}: {count} and are left out: {named}"] if problems else []
     train, test = ([sample.label for sample in part] for part in (division.train, division.test))
     return [*skipped, *found.notes, *check_labels(train, test, division.classes, where, validation=division.validation)]
 

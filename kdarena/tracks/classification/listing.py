@@ -185,7 +185,9 @@ class _Found:
     def add_files(self, below: str, label: str, part: Part | None) -> None:
         """All files below a folder."""
         try:
-            for path, status in _files(self.root, below, frozenset()):
+            parts = [part for part in below.split("/") if part]
+            above = (os.stat(self.root.joinpath(*parts[:depth])) for depth in range(len(parts)))
+            for path, status in _files(self.root, below, frozenset((folder.st_dev, folder.st_ino) for folder in above)):
                 if isinstance(status, Problem):
                     self.problems.append(status)
                 else:

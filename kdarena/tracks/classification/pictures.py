@@ -65,8 +65,9 @@ def decode(content: bytes, size: int) -> Picture:
         width, height = whole.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        # the middle alone is resized: of a strip of 10 x 10,000 pixels the whole would be gigabytes
-        square = whole.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side), reducing_gap=2.0)
+        # the middle alone is resized: a strip of 10 x 10,000 pixels would become gigabytes
+        middle = whole.crop((left, top, left + side, top + side))
+        square = middle.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return Picture(np.asarray(square), (*odd, SEVERAL_FRAMES) if _several(picture) else odd)
 
 
@@ -195,7 +196,7 @@ def _what_else(start: bytes) -> str:
         return "is a web page: download the picture again"
     if head.startswith(b"pk\x03\x04"):
         return "is a zip archive: unpack it"
-    if b"\0" not in start and _is_text(start):
+    if b"\0" not in start and not head.startswith(b"gif8") and _is_text(start):
         return "is a text file: remove it"
     return "is no picture that Pillow reads, or its head is damaged: get it again, or remove it"
 

@@ -114,7 +114,7 @@ def _notes(classes: Sequence[str], train: Iterable[Sample], test: Iterable[Sampl
     twice = [names for names in labels.values() if len(names) > 1]
     if twice:
         some = [" and ".join(shown(classes[label]) for label in sorted(names)) for names in twice]
-        notes.append(f"{len(twice):,} pictures are in two classes or more: {first_few(some, NAMED)}")
+        notes.append(f"{len(twice):,} picture{'s are' if len(twice) > 1 else ' is'} in two classes or more: {first_few(some, NAMED)}")
     return notes
 
 
