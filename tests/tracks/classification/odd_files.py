@@ -119,7 +119,10 @@ UNUSABLE: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "archive.png": (lambda: b"PK\x03\x04\x14\0", "is a zip archive: unpack it"),
     "noise.png": (lambda: np.random.RandomState(1).bytes(999), "is no picture that Pillow reads"),
     "bomb.png": (large_in_few_bytes, "has more than 89 million pixels: make it smaller"),
-    "below zero.tif": (lambda: saved(Image.fromarray(np.full((SIDE, SIDE), -3.5, np.float32)), "TIFF"), "has values from -3.5 to -3.5: save it with 8 or 16 bits"),
+    "below zero.tif": (
+        lambda: saved(Image.fromarray(np.full((SIDE, SIDE), -3.5, np.float32)), "TIFF"),
+        "has values from -3.5 to -3.5: save it with 8 or 16 bits",
+    ),
     "not a number.tif": (lambda: saved(Image.fromarray(np.full((SIDE, SIDE), np.nan, np.float32)), "TIFF"), "has values from nan to nan"),
 }
 """Files by name, each with what is to be said of it."""

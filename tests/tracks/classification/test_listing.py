@@ -91,7 +91,9 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path):
     assert [str(problem) for problem in listed(tmp_path).problems] == ["cat/pipe.png is a pipe, a socket or a device: remove it"]
 
 
-@pytest.mark.parametrize(("path", "problem"), [("absent", "No such file or directory: give a folder"), ("file", "Not a directory: give a folder"), ("", "it has no folders")])
+@pytest.mark.parametrize(
+    ("path", "problem"), [("absent", "No such file or directory: give a folder"), ("file", "Not a directory: give a folder"), ("", "it has no folders")]
+)
 def test_what_is_no_folder_of_classes_is_refused_in_one_line(tmp_path: Path, path: str, problem: str):
     touch(tmp_path, "file")
     with pytest.raises(ValueError, match=problem) as caught:

@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
-
-from kdarena.tracks.classification.pictures import ALPHA, DARK, SEVERAL_FRAMES, Unreadable, decode, large_pictures_refused, short_side, suffixes
 from tracks.classification import odd_files
 from tracks.classification.odd_files import RED, SIDE, UNUSABLE, USABLE, picture, saved
+
+from kdarena.tracks.classification.pictures import ALPHA, DARK, SEVERAL_FRAMES, Unreadable, decode, large_pictures_refused, short_side, suffixes
 
 
 @pytest.mark.parametrize("name", USABLE)
