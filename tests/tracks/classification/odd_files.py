@@ -47,7 +47,7 @@ def animated(format: str) -> bytes:
 
 
 def cmyk() -> Image.Image:
-    return picture("CMYK", tuple(255 - value for value in RED) + (0,))
+    return picture("CMYK", (*(255 - value for value in RED), 0))
 
 
 USABLE: Mapping[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
