@@ -34,6 +34,8 @@ ROBUST_UP_TO = 64
 """Pixels of a side up to which robustness is measured, which takes all test pictures in memory as floating point."""
 MEASURED = 1_000
 """Training pictures from which mean and standard deviation are taken."""
+SMALLEST_MEASURED = 64
+"""Pixels of a side of which no fewer are taken for that."""
 AUXILIARY = "unlabelled"
 """Name of the auxiliary set."""
 
@@ -81,7 +83,8 @@ def _digest(found: Survey) -> str:
     parts = [[[sample.label, sample.digest] for sample in part] for part in (division.train, division.test)]
     settings = [VERSION, found.size, division.classes, division.validation, division.fixed_validation, found.said.class_weights, _statistics(found)]
     unlabelled = found.unlabelled[1] if found.unlabelled else None
-    networks = networks_digest(found.teacher, found.student)
+    named = [name for name in (found.teacher, found.student) if is_reference(name)]
+    networks = networks_digest(*named) if named else ""  # which imports torch
     return hashlib.sha256(json.dumps([settings, parts, unlabelled, networks]).encode()).hexdigest()[:16]
 
 
@@ -150,8 +153,8 @@ def _labels(samples: Iterable[Sample]) -> np.ndarray:
 
 def _measured(images: Selected) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the channels of pictures spread over the training part, in units of the largest value."""
-    count = min(MEASURED, len(images))
-    pixels = images[np.arange(count) * len(images) // count].reshape(-1, 3)
+    count, stride = min(MEASURED, len(images)), max(1, images.shape[1] // SMALLEST_MEASURED)
+    pixels = images[np.arange(count) * len(images) // max(1, count)][:, ::stride, ::stride].reshape(-1, 3)
     mean, std = (pixels.mean(axis=0, dtype=np.float64) / 255, np.maximum(pixels.std(axis=0, dtype=np.float64) / 255, 0.01))
     return tuple(round(float(value), 4) for value in mean), tuple(round(float(value), 4) for value in std)
 
