@@ -47,8 +47,7 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         settings: ``images`` (the folder), ``unlabelled``, and the other fields of :class:`FolderSettings`.
 
     Raises:
-        ValueError: in one line: there is no such folder, it has no classes, or a network can't be used.
-        OSError: the cache can't be written.
+        ValueError: in one line: there is no such folder, it has no classes, a network can't be used, or the cache can't be written.
     """
     known = {name: value for name, value in settings.items() if name in FolderSettings.__dataclass_fields__}
     said = FolderSettings(folder=settings["images"], **known)

@@ -97,9 +97,17 @@ def decoded(root: Path, files: Sequence[File], size: int) -> Decoded:
     """Each file of a folder decoded to ``size`` x ``size`` pixels, or why it can't be used.
 
     Raises:
-        OSError: the cache can't be written; the error names the file.
+        ValueError: in one line: the cache can't be written.
     """
     folder = _folder(root, size)
+    try:
+        return _decoded(root, files, size, folder)
+    except OSError as error:
+        remedy = f"make room there, or let {CACHE} name another folder for decoded pictures"
+        raise ValueError(f"{shown(folder)}: {os.strerror(error.errno or 0)}: {remedy}") from error
+
+
+def _decoded(root: Path, files: Sequence[File], size: int, folder: Path) -> Decoded:
     index = _read(folder, size)
     verdicts = {file.path: verdict for file in files if (verdict := _known(index, file)) is not None}
     absent = [file for file in files if file.path not in verdicts]
@@ -181,12 +189,9 @@ def _add(root: Path, folder: Path, index: _Index, absent: Sequence[File], verdic
             os.fsync(file.fileno())
         name = f"pixels-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}.bin"
         os.replace(writing, folder / name)
-    except OSError as error:
-        if error.errno is not None and error.filename in (None, str(writing)):
-            raise OSError(error.errno, error.strerror, str(folder)) from error  # writing itself names no file
-        raise
     finally:
-        writing.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            writing.unlink(missing_ok=True)
     return _Index(name, list(digests))
 
 

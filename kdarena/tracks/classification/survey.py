@@ -88,8 +88,7 @@ def surveyed(said: FolderSettings) -> Survey:
     """A folder as it is now; what has changed is read.
 
     Raises:
-        ValueError: in one line: there is no such folder, it has no classes, or a network can't be used.
-        OSError: the cache can't be written.
+        ValueError: in one line: there is no such folder, it has no classes, a network can't be used, or the cache can't be written.
     """
     return _survey(said, *_listings(said))
 

@@ -117,10 +117,16 @@ def test_nothing_that_was_not_finished_is_left(folder: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    with pytest.raises(ValueError, match="No space left on device: make room there, or let KDARENA_CACHE name another folder") as caught:
         read(folder)
-    assert str(cache_folder()) in str(caught.value.filename)
+    assert str(cache_folder()) in str(caught.value)
     assert not [path for path in cache_folder().rglob("*") if path.is_file()]
+
+
+def test_a_cache_that_cannot_be_made_is_refused_in_one_line(folder: Path, tmp_path: Path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ValueError, match="Not a directory: make room there, or let KDARENA_CACHE name another folder"):
+        read(folder)
 
 
 def test_what_was_not_used_for_long_is_deleted(folder: Path, tmp_path: Path):
