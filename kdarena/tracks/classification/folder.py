@@ -17,7 +17,7 @@ from kdarena.tracks.classification.cards import CIFAR_RECIPE, METRIC_GROUPS, SMA
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.listing import shown
 from kdarena.tracks.classification.models.references import is_reference, label
-from kdarena.tracks.classification.pairs import CLIP, networks_digest, offers_of_networks
+from kdarena.tracks.classification.pairs import networks_digest, offers_of_networks, recipe_of_networks
 from kdarena.tracks.classification.selected import Selected, in_memory
 from kdarena.tracks.classification.split import Sample
 from kdarena.tracks.classification.store import VERSION, Decoded
@@ -88,12 +88,14 @@ def _digest(found: Survey) -> str:
 
 
 def _recipe(found: Survey) -> Recipe:
-    """The public benchmark's; with a gentle start for networks by reference, and smaller batches of few pictures."""
-    small = {name: is_reference(name) or name in SMALL_LR for name in (found.student, found.teacher)}
-    recipe = recipe_of_pair(*(SMALL_LR_RECIPE if small[name] else CIFAR_RECIPE for name in (found.student, found.teacher)))
+    """The public benchmark's for listed networks, what suits pairs with a network by reference for others; with smaller batches of few pictures."""
+    pair = (found.student, found.teacher)
+    recipe = recipe_of_pair(*(SMALL_LR_RECIPE if is_reference(name) or name in SMALL_LR else CIFAR_RECIPE for name in pair))
+    if any(map(is_reference, pair)):
+        recipe = recipe_of_networks(recipe, found.of_teacher, found.of_student)
     trained_on = len(found.division.train) - found.division.validation
     batch = next((size for size in (64, 32, 16) if trained_on >= 8 * size), 8)
-    return replace(recipe, batch_size=batch, clip=CLIP if any(small.values()) else None)
+    return replace(recipe, batch_size=batch)
 
 
 def _statistics(found: Survey) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -264,6 +264,11 @@ def test_the_size_and_the_normalisation_are_those_of_a_network_by_reference(pets
     assert found.name == "images:my-pets:torchvision.resnet18-torchvision.mobilenet-v3-small" and "robustness" not in found.metric_groups
 
 
+def test_a_pair_with_a_network_without_batch_norm_is_trained_as_such_pairs_are(pets: Path):
+    recipe = card(pets, student="timm:vit_tiny_patch16_224,img_size=32,patch_size=8", image_size=32).recipe
+    assert (recipe.optimizer, recipe.batch_size) == ("adamw", 8) and recipe.warmup > 0
+
+
 def test_a_large_network_alone_needs_a_partner(pets: Path):
     with pytest.raises(ValueError, match="is meant for pictures of 224 pixels, and the default student is not: name one by --student"):
         own_card({"images": str(pets), "teacher": "torchvision:resnet18"})
