@@ -251,5 +251,6 @@ def _tidy(folder: Path, pixels: str) -> None:
             if path.name not in (INDEX, pixels) and path.stat().st_mtime < time.time() - 3600:
                 path.unlink()  # a command that has just read the old index may still open them
         for other in folder.parent.iterdir():
-            if (other / INDEX).stat().st_mtime < oldest:
-                shutil.rmtree(other, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if (other / INDEX).stat().st_mtime < oldest:
+                    shutil.rmtree(other)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kdarena.files import write_atomically
 from kdarena.tracks.classification.listing import Listing, Problem, first_few, listed, listed_without_classes, shown
 from kdarena.tracks.classification.models import facts
 from kdarena.tracks.classification.models.references import Facts, is_reference, with_taps
@@ -27,6 +29,8 @@ LARGEST_LISTED = 64
 """Pixels of a side up to which a listed network is taken for the one that is not named."""
 NAMED = 3
 """Files that a line names."""
+PROBLEMS = "problems.txt"
+"""File in the cache with all that can't be used, a line each."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,11 @@ def _unlabelled(listing: Listing, size: int) -> tuple[Decoded, tuple[str, ...]]:
 
 
 def _pair(said: FolderSettings) -> tuple[str, str]:
-    teacher, student = (with_taps(name or PAIR[place], said.taps, role) for place, (role, name) in enumerate(_named(said)))
+    teacher, student = (with_taps(name or PAIR[place], said.taps, role) for place, (role, name) in enumerate(_roles(said)))
     return teacher, student
 
 
-def _named(said: FolderSettings) -> tuple[tuple[Literal["teacher", "student"], str | None], ...]:
+def _roles(said: FolderSettings) -> tuple[tuple[Literal["teacher", "student"], str | None], ...]:
     return ("teacher", said.teacher), ("student", said.student)
 
 
@@ -160,7 +164,7 @@ def _size(said: FolderSettings, pair: tuple[str, str], listing: Listing) -> int:
         raise ValueError(f"teacher and student are meant for pictures of different sizes ({both}): say one by --image-size")
     if sides:
         (side,) = sides
-        missing = [role for role, name in _named(said) if name is None]
+        missing = [role for role, name in _roles(said) if name is None]
         if missing and side > LARGEST_LISTED:
             raise ValueError(f"{next(iter(meant))} is meant for pictures of {side} pixels, and the default {missing[0]} is not: name one by --{missing[0]}")
         return side
@@ -203,6 +207,16 @@ def _files(count: int) -> str:
     return f"{count:,} files" if count != 1 else "1 file"
 
 
+def _named(problems: Sequence[Problem], place: Path) -> str:
+    """The first of what can't be used, and the file with all of it where it is more."""
+    few = first_few(problems, NAMED)
+    if len(problems) > NAMED:
+        with contextlib.suppress(OSError):
+            write_atomically(place, "".join(f"{problem}\n" for problem in problems))
+            return f"{few} (all: {shown(place)})"
+    return few
+
+
 def check(found: Survey) -> list[str]:
     """What a user has to know, one line each.
 
@@ -210,7 +224,7 @@ def check(found: Survey) -> list[str]:
         ValueError: in one line: files that can't be used, where the user did not say to go on without them; or nothing is left to train on.
     """
     where, problems, division = shown(found.said.folder), found.problems, found.division
-    count, named = f"{len(problems):,} of {_files(found.files)} can't be used", first_few(problems, NAMED)
+    count, named = f"{len(problems):,} of {_files(found.files)} can't be used", _named(problems, found.decoded.place.with_name(PROBLEMS))
     if problems and not found.said.skip_unreadable:
         raise ValueError(f"{where}: {count}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
     skipped = [f"{where}: {count} and are left out: {named}"] if problems else []

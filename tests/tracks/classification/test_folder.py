@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,10 @@ def test_every_kind_of_odd_file_is_used_or_named(pets: Path):
     line = str(caught.value)
     assert f"{len(UNUSABLE) + 1} of {91 + len(USABLE) + len(UNUSABLE)} files can't be used: " in line and line.count("; ") == 3 and "\n" not in line
     assert f"and {len(UNUSABLE) + 1 - 3} more" in line and line.endswith("go on without them by --skip-unreadable")
+    every = Path(re.search(r"\(all: (.*?problems.txt)\)", line)[1]).read_text().splitlines()  # type: ignore[index]
+    assert len(every) == len(UNUSABLE) + 1
+    for name, (_, why) in UNUSABLE.items():
+        assert any(re.match(rf"emu/{re.escape(name)} ({why})", one) for one in every), name
     skipping = card(pets, skip_unreadable=True)
     lines = skipping.check(None)
     assert f"{len(UNUSABLE) + 1} of " in lines[0] and "are left out" in lines[0]
@@ -265,6 +270,7 @@ def test_the_size_and_the_normalisation_are_those_of_a_network_by_reference(pets
 
 
 def test_a_pair_with_a_network_without_batch_norm_is_trained_as_such_pairs_are(pets: Path):
+    pytest.importorskip("timm")
     recipe = card(pets, student="timm:vit_tiny_patch16_224,img_size=32,patch_size=8", image_size=32).recipe
     assert (recipe.optimizer, recipe.batch_size) == ("adamw", 8) and recipe.warmup > 0
 
