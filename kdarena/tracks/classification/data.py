@@ -43,6 +43,7 @@ class DataSet:
         peak: the pixel value that counts as 1.
         padding, flip: the standard augmentation: crop out of the zero-padded image, horizontal flip.
         digest: 16 hexadecimal digits of the sha256 of pixels and labels.
+        labels: names of the classes; empty: their numbers.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DataSet:
     padding: int
     flip: bool
     digest: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,6 @@ def _load(said: FolderSettings, card: TaskCard, setting: Setting) -> FolderTask:
         card,
         setting,
         data_set(found, most_in_memory(setting.device)),
-        class_names=found.division.classes,
         fixed_validation=found.division.fixed_validation,
         overlap=found.division.overlap,
         unlabelled=unlabelled,
@@ -141,6 +140,7 @@ def data_set(found: Survey, most: int = 0) -> DataSet:
         padding=0 if found.size >= CROPPED_FROM else found.size // 8,
         flip=True,
         digest=_digest(found),
+        labels=division.classes,
     )
 
 

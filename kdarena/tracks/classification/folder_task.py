@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.selected import Images, in_memory
 from kdarena.tracks.classification.task import ClassificationTask
 from kdarena.tracks.metrics import balanced_accuracy
-from kdarena.tracks.values import Outputs, Setting
+from kdarena.tracks.values import Setting
 
 MOST_IN_MEMORY = {"cpu": 2**28, "cuda": 2**33}
 """Bytes of images that each process copies into its memory, by kind of device; more stay on disk, and in the memory that all processes share."""
@@ -28,7 +26,6 @@ class FolderTask(ClassificationTask):
 
     Args:
         data: both splits.
-        class_names: in the order of their numbers.
         fixed_validation: whether the last samples of train are the validation part.
         overlap: test pictures that are also in train.
         unlabelled: auxiliary images [N, S, S, 3] of bytes, or None.
@@ -42,7 +39,6 @@ class FolderTask(ClassificationTask):
         setting: Setting,
         data: DataSet,
         *,
-        class_names: Sequence[str],
         fixed_validation: bool = False,
         overlap: int | None = None,
         unlabelled: Images | None = None,
@@ -51,8 +47,6 @@ class FolderTask(ClassificationTask):
     ):
         augmentation = Augmentation(data.padding, data.flip) if data.padding else ResizedCrop(data.flip)
         super().__init__(card, setting, data, augmentation=augmentation, fixed_validation=fixed_validation)
-        self.class_names = tuple(class_names)
-        """Names of the classes, in the order of their numbers."""
         self._overlap = overlap
         self._unlabelled = unlabelled
         self._left_out = left_out
@@ -76,12 +70,9 @@ class FolderTask(ClassificationTask):
         unlabelled = self._unlabelled
         return self._images(self._auxiliary, "unlabelled", lambda name, data_root: in_memory(unlabelled, most_in_memory(self.device)))
 
-    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """See :meth:`Task.loss`; weighed where the user wishes, as the mean over samples with their weights."""
-        if self._weights is None:
-            return super().loss(outputs, targets)
-        losses = [functional.cross_entropy(logits, targets, self._weights) for logits in (outputs.logits, *outputs.exits)]
-        return torch.stack(losses).sum()
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Where the user wishes, the mean over samples with their weights."""
+        return super()._cross_entropy(logits, targets) if self._weights is None else functional.cross_entropy(logits, targets, self._weights)
 
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
         """See :meth:`Task.metrics`; also ``balanced_accuracy``."""

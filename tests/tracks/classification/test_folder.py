@@ -167,7 +167,7 @@ def test_batches_show_the_pictures_of_their_classes(pets: Path):
     batch = next(made.part_batches("test", SPLIT))
     colours = ((batch.inputs * std + mean) * 255).round()[:, :, 4, 4]
     assert colours.tolist() == [list(map(float, list(COLOURS.values())[int(label)])) for label in batch.targets]
-    assert made.class_names == ("cat", "dog", "emu")
+    assert made._data.labels == ("cat", "dog", "emu")
 
 
 def test_pictures_stay_on_disk_where_they_are_many(pets: Path, monkeypatch: pytest.MonkeyPatch):
