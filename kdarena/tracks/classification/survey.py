@@ -13,7 +13,7 @@ from typing import Literal
 from kdarena.files import write_atomically
 from kdarena.tracks.classification.listing import Listing, Problem, first_few, listed, listed_without_classes, shown
 from kdarena.tracks.classification.models import facts
-from kdarena.tracks.classification.models.references import Facts, is_reference, with_taps
+from kdarena.tracks.classification.models.references import FORMS, Facts, is_reference, with_taps
 from kdarena.tracks.classification.pictures import suffixes
 from kdarena.tracks.classification.split import Division, divided
 from kdarena.tracks.classification.store import Decoded, decoded, usual_side
@@ -112,6 +112,8 @@ def _survey(said: FolderSettings, listing: Listing, further: Listing | None) -> 
     unlabelled = _unlabelled(further, size) if further is not None else None
     classes = max(2, len(division.classes))
     of_teacher, of_student = (facts(name, classes, 3, (size, size)) for name in (teacher, student))
+    if not of_student.trainable:
+        raise ValueError(f"network {student}: an ONNX file can only be a teacher; name the student by {FORMS}")
     problems, others = _problems(listing, pictures)
     notes = [*_notes(listing, others, pictures), *division.notes]
     if further is not None and unlabelled is not None:

@@ -16,6 +16,7 @@ from tracks.classification.odd_files import UNUSABLE, USABLE
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification.folder import own_card
 from kdarena.tracks.classification.folder_task import FolderTask
+from kdarena.tracks.classification.models.references import Facts
 from kdarena.tracks.values import Setting, Split
 
 SPLIT = Split(0)
@@ -278,3 +279,9 @@ def test_a_pair_with_a_network_without_batch_norm_is_trained_as_such_pairs_are(p
 def test_a_large_network_alone_needs_a_partner(pets: Path):
     with pytest.raises(ValueError, match="is meant for pictures of 224 pixels, and the default student is not: name one by --student"):
         own_card({"images": str(pets), "teacher": "torchvision:resnet18"})
+
+
+def test_a_student_that_cannot_be_trained_is_refused(pets: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kdarena.tracks.classification.survey.facts", lambda *given: Facts(trainable=False))
+    with pytest.raises(ValueError, match="network resnet8: an ONNX file can only be a teacher"):
+        card(pets)
