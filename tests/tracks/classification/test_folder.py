@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +287,11 @@ def test_a_student_that_cannot_be_trained_is_refused(pets: Path, monkeypatch: py
     monkeypatch.setattr("kdarena.tracks.classification.survey.facts", lambda *given: Facts(trainable=False))
     with pytest.raises(ValueError, match="network resnet8: an ONNX file can only be a teacher"):
         card(pets)
+
+
+def test_a_card_over_listed_networks_imports_no_torch(pets: Path):
+    code = (
+        "import sys; from kdarena.tracks.classification.folder import own_card; card = own_card({'images': sys.argv[1]}); card.digest(None), card.check(None)"
+    )
+    asked = f"{code}; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked, pets], capture_output=True, text=True, check=True).stdout.strip() == "False"
