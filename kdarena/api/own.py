@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
@@ -11,7 +12,7 @@ from kdarena.tracks.classification.models.references import is_reference, parse
 from kdarena.tracks.own import OwnTask
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "images": ("images", "teacher", "student", "taps"),
+    "images": ("images", "unlabelled", "skip_unreadable", "image_size", "class_weights", "teacher", "student", "taps"),
     "text": ("text", "teacher", "student"),
     "function": ("task_from",),
     "pair": ("teacher", "student", "taps"),
@@ -26,6 +27,7 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
         UserError: the options exclude each other, or name networks for no task.
     """
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
+    _check_images(typed)
     tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]
     if "taps" in typed and not networks:
@@ -36,6 +38,14 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     if listed == ("all",):
         raise UserError(f"--{networks[0]} needs a task: name it by --tasks, or bring one by --images or --text")
     return (*tasks, *(OwnTask("pair", {"task": name, **_settings("pair", typed)}) for name in listed))
+
+
+def _check_images(typed: Typed) -> None:
+    """Raises ``UserError`` where something is said of a folder of pictures, and there is none."""
+    said = {name: typed.get(name) for name in ("unlabelled", "skip_unreadable", "image_size", "class_weights")}
+    option = next((name for name, value in said.items() if value not in (None, False, "none")), None)
+    if option is not None and "images" not in typed:
+        raise UserError(f"--{option.replace('_', '-')} is of a folder of pictures: name it by --images")
 
 
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
@@ -55,4 +65,12 @@ def _network(name: str) -> str:
         return name  # a form of the task's own, or an error of which the task says what it knows
 
 
-_READ: Mapping[str, Callable[[str], str]] = {"images": _absolute, "text": _absolute, "teacher": _network, "student": _network}
+_READ: Mapping[str, Callable[[Any], object]] = {
+    "images": _absolute,
+    "unlabelled": _absolute,
+    "skip_unreadable": bool,
+    "image_size": int,
+    "text": _absolute,
+    "teacher": _network,
+    "student": _network,
+}

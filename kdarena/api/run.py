@@ -131,6 +131,10 @@ def run(
     views: int | None = None,
     teacher_outputs: str = "auto",
     images: str | Path | None = None,
+    unlabelled: str | Path | None = None,
+    skip_unreadable: bool = False,
+    image_size: int | None = None,
+    class_weights: str = "none",
     text: str | Path | None = None,
     task_from: str | None = None,
     teacher: str | None = None,
@@ -153,6 +157,7 @@ def run(
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
         teacher_checkpoint: your own teacher's file, or a folder of transformers; teacher_weights: which of several weights in it, as ``"ema"``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
+        unlabelled, skip_unreadable, image_size, class_weights: of ``images``.
         teacher, student: networks of your own task, or of the listed tasks named, by reference.
         taps: the submodules of networks by reference that show feature maps, as ``"stage1=layer1,stage2=layer2"``.
         fresh: move what ``out`` has aside, and start anew.

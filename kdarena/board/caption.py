@@ -29,6 +29,7 @@ def caption(board: pd.DataFrame, wide: bool = True) -> list[str]:
         *_reading(board_rows, wide),
         *_unfinished_seed(first),
         *_overlap(board_rows),
+        *_left_out_files(board_rows),
         *_exactness(board_rows, wide),
         *_eager(board_rows, wide),
         *_stored(board_rows, wide),
@@ -136,6 +137,13 @@ def _overlap(board_rows: Sequence[Row]) -> Iterator[str]:
     shared = max(row["test_in_train"] or 0 for row in board_rows)
     if shared:
         yield f"{shared:,} test sample{'s are' if shared > 1 else ' is'} also in train: the test means count them as if they were unseen."
+
+
+def _left_out_files(board_rows: Sequence[Row]) -> Iterator[str]:
+    """How many files of the data could not be used, where some could not."""
+    count = max(row["files_left_out"] or 0 for row in board_rows)
+    if count:
+        yield f"{count:,} file{'s' if count > 1 else ''} of the data could not be used and {'are' if count > 1 else 'is'} left out (--skip-unreadable)."
 
 
 def _exactness(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:

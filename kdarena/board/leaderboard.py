@@ -43,11 +43,13 @@ FURTHER_COLUMNS = names("""
     rank rank_class family delta_student_corrected_low delta_student_corrected_high delta_kd_corrected_low delta_kd_corrected_high p_kd_holm
     student_updates delta_equal_updates_low delta_equal_updates_high status_note named version tried step_cost_error cost_spent
     cost_spent_error budget_spent outside_s unfinished_seed mean_default mean_tuned params_json recipe_json device device_name precision compiled threads torch code capture eager
-    protocol views teacher_outputs data reference source validation top5 nll ece agreement kl_teacher test_in_train further_json
+    protocol views teacher_outputs data reference source validation top5 nll ece agreement kl_teacher test_in_train files_left_out further_json
     test_set_error seconds_to_student seconds_to_teacher time_curve_json validation_curve_json crossings answer
 """)
 MEASURED = {"top5": "top5", "nll": "nll", "ece": "ece", "agreement": "agreement", "kl_teacher": "teacher_kl"}
 """Columns of metrics other than the ranked one, with the metrics' names."""
+OF_DATA = ("test_in_train", "files_left_out")
+"""Columns of what is odd about the data, which runs record by the same names."""
 PLATFORM_COLUMNS = ("device", "device_name", "precision", "compiled", "threads", "torch", "code", "capture")
 BOARD_COLUMNS = ("task", "budget", "unit", "protocol", *PLATFORM_COLUMNS, "data", "reference", "views")
 """The columns that tell one board from another."""
@@ -246,7 +248,7 @@ def _costs(board: Board, variant: Variant, trials: Sequence[RecordedRun], spent_
         "flops": mean_of(runs, lambda run: run.result.flops),
         "params": runs[0].result.parameters if runs else None,
         "latency_ms": mean_of(runs, lambda run: run.result.system.get("latency_ms")),
-        "test_in_train": max((int(run.result.system["test_in_train"]) for run in runs if "test_in_train" in run.result.system), default=None),
+        **{name: max((int(run.result.system[name]) for run in runs if name in run.result.system), default=None) for name in OF_DATA},
     }
 
 

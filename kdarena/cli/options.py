@@ -126,6 +126,12 @@ REQUEST: Mapping[str, Any] = {
         "--teacher-outputs", ("auto", "live"), "auto: look teachers' outputs up where that buys a method more steps; live: call teachers in every step."
     ),
     "images": Annotated[str | None, typer.Option("--images", metavar="FOLDER", help="A task of your own: a folder of pictures, one folder a class.")],
+    "unlabelled": Annotated[
+        str | None, typer.Option("--unlabelled", metavar="FOLDER", help="Pictures without labels, for methods that learn from such; with --images.")
+    ],
+    "skip_unreadable": Annotated[bool, typer.Option("--skip-unreadable", help="Go on without files of --images that can't be used.")],
+    "image_size": _count("--image-size", "PIXELS", "Of a side of the pictures of --images; default: what the networks are meant for, or 32 or 64."),
+    "class_weights": _choice("--class-weights", ("none", "balanced"), "balanced: the loss of --images weighs each class alike, however many pictures it has."),
     "text": Annotated[str | None, typer.Option("--text", metavar="FILE", help="A task of your own: sentences with labels, as .tsv, .csv, .jsonl or .parquet.")],
     "task_from": Annotated[str | None, typer.Option("--task-from", metavar="MODULE:FUNCTION", help="A task of your own, written in Python.")],
     "teacher": Annotated[

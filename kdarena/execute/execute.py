@@ -159,7 +159,7 @@ class _Execution:
                 "processor_s": self.own_time.processor,
                 "together": float(self.group.size),
                 **self.group.memory.taken(),
-                **self._overlap(),
+                **self._of_data(),
             },
             environment={**environment.of_device(task.device), "threads": str(torch.get_num_threads()), "precision": spec.precision},
             checkpoint=checkpoint,
@@ -184,10 +184,11 @@ class _Execution:
                 f"phases {scheduled} are not those that were profiled, {profiled}; the schedule may depend on cost-relevant parameters only",
             )
 
-    def _overlap(self) -> dict[str, float]:
-        """How many test samples are also in train, where test is read and the task can say."""
+    def _of_data(self) -> dict[str, float]:
+        """How many test samples are also in train, where test is read and the task can say, and how many files were left out, where some were."""
         overlap = self.task.overlap if self.spec.purpose != "tune" else None
-        return {} if overlap is None else {"test_in_train": float(overlap)}
+        left_out = {"files_left_out": float(self.task.left_out)} if self.task.left_out else {}
+        return left_out if overlap is None else {"test_in_train": float(overlap), **left_out}
 
     def _deployed(self, run: Run) -> nn.Module:
         """A reference student that no hook has seen, with the weights of the run's: it alone is scored and exported, whatever the run's own does."""

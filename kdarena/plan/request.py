@@ -52,6 +52,8 @@ class Request:
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
+        unlabelled, skip_unreadable, image_size, class_weights: of the folder of pictures: a folder of unlabelled ones; whether to go on without files that
+            can't be used; pixels of a side; ``balanced``: the loss weighs classes alike.
         teacher, student: networks of an own task, or of the listed tasks named, by reference.
         taps: which submodules of networks by reference show feature maps.
         own: the tasks that the user brings.
@@ -87,6 +89,10 @@ class Request:
     swept: str | None = None
     side_by_side: int | None = None
     images: str | None = None
+    unlabelled: str | None = None
+    skip_unreadable: bool = False
+    image_size: int | None = None
+    class_weights: Literal["none", "balanced"] = "none"
     text: str | None = None
     task_from: str | None = None
     teacher: str | None = None

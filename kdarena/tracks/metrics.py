@@ -21,6 +21,18 @@ def top(logits: Tensor, targets: Tensor, k: int) -> float:
     return 100 * float((best == targets[:, None]).any(dim=1).double().mean())
 
 
+def balanced_accuracy(logits: Tensor, targets: Tensor) -> float:
+    """Mean over the classes that rows have of the percentage of a class's rows that are right, so that a small class counts as much as a large one.
+
+    Args:
+        logits: [P, C].
+        targets: [P].
+    """
+    rows = targets.bincount(minlength=logits.shape[1]).double()
+    right = targets[logits.argmax(dim=1) == targets].bincount(minlength=logits.shape[1]).double()
+    return 100 * float((right[rows > 0] / rows[rows > 0]).mean())
+
+
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
     """Mean of −ln softmax(logits)[target], in nats."""
     return float(functional.cross_entropy(logits.double(), targets))

@@ -174,6 +174,11 @@ class Task(abc.ABC):
         return None
 
     @property
+    def left_out(self) -> int:
+        """Files of the data that could not be used, and that the user went on without."""
+        return 0
+
+    @property
     def pixel_std(self) -> Tensor | None:
         """What pixels in [0, 1] are divided by to make inputs, [C, 1, 1] on the device; None where inputs are no images.
 
@@ -235,10 +240,13 @@ class Task(abc.ABC):
     # loss and rows, where a row is a sample
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits."""
-        loss = functional.cross_entropy(outputs.logits, targets)
+        loss = self._cross_entropy(outputs.logits, targets)
         for logits in outputs.exits:
-            loss = loss + functional.cross_entropy(logits, targets)
+            loss = loss + self._cross_entropy(logits, targets)
         return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, targets)
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
         """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do; raises ``ValueError`` where outputs are no scores."""

@@ -254,6 +254,12 @@ def test_the_caption_says_how_many_test_samples_are_also_in_train(synthetic, sha
     assert [line.partition(":")[0] for line in lines] == said
 
 
+@pytest.mark.parametrize(("count", "said"), [(7.0, ["7 files of the data could not be used and are left out (--skip-unreadable)."]), (0.0, [])])
+def test_the_caption_says_how_many_files_were_left_out(synthetic, count, said):
+    runs = [replace(run, result=replace(run.result, system={"files_left_out": count} if count else {})) for run in synthetic.runs("kd", [90.0, 91.0])]
+    assert [line for line in caption(next(split_boards(leaderboard_frame(runs, {})))) if "left out" in line] == said
+
+
 def test_why_steps_were_not_captured_is_said_once_below_a_board_for_all_that_share_it(synthetic):
     eager = {"student": {}, "ts": {"decode": "it reads"}, "ts-seq": {"decode": "it reads"}}
     runs = [run for name, reasons in eager.items() for run in synthetic.runs(name, [90.0, 91.0], capture=True, eager=reasons)]

@@ -509,6 +509,13 @@ def test_a_run_that_reads_test_records_how_many_of_its_samples_are_also_in_train
     assert "test_in_train" not in execute(student(purpose="tune"), bench).system
 
 
+def test_a_run_records_how_many_files_of_its_data_were_left_out(bench, monkeypatch):
+    monkeypatch.setattr(ClassificationTask, "left_out", 7)
+    assert execute(student(), bench).system["files_left_out"] == 7
+    monkeypatch.undo()
+    assert "files_left_out" not in execute(student(), bench).system
+
+
 def test_a_run_of_digits_records_that_no_test_image_is_also_in_train(bench):
     assert execute(student(), bench).system["test_in_train"] == 0
 

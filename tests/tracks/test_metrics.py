@@ -81,3 +81,9 @@ def test_teacher_metrics_appear_only_with_a_teacher():
     logits, targets, reference = rows(4)
     assert set(metrics.all_metrics(logits, targets)) == {"top1", "top5", "nll", "ece"}
     assert set(metrics.all_metrics(logits, targets, reference)) == {"top1", "top5", "nll", "ece", "agreement", "teacher_kl"}
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes_that_there_are():
+    logits = torch.eye(4)[[0, 0, 0, 1, 0]]
+    assert metrics.balanced_accuracy(logits, torch.tensor([0, 0, 0, 1, 1])) == pytest.approx(75)
+    assert metrics.balanced_accuracy(logits, torch.tensor([0, 0, 0, 2, 2])) == pytest.approx(50)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kdarena.tracks.ahead import ahead
+from kdarena.tracks.classification.selected import Images
 from kdarena.tracks.values import Batch
 
 PREFETCHED = 4
@@ -28,7 +29,7 @@ class Pass:
     Attributes:
         rows: rows of the data set in the order of the pass [N].
         positions: the samples' positions in the training set [N].
-        drawn: random numbers of the augmentation [N, 3], or None where there is none.
+        drawn: random numbers of the augmentation [N, k], or None where there is none.
         view: of each sample [N] (:attr:`kdarena.tracks.values.Batch.view`), or None.
     """
 
@@ -40,7 +41,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a pass on the device: raw images [K, H, W, C], labels [K], positions [K], random numbers [K, 3] or None, views [K] or None."""
+    """A stretch of a pass on the device: raw images [K, H, W, C], labels [K], positions [K], random numbers [K, k] or None, views [K] or None."""
 
     images: Tensor
     labels: Tensor
@@ -60,8 +61,8 @@ class Source(Protocol):
 class Resident:
     """All images live on the device as bytes."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, device: torch.device):
-        self._images = torch.from_numpy(images).to(device).flatten(1)  # rows of bytes, so that selecting them copies memory
+    def __init__(self, images: Images, labels: np.ndarray, device: torch.device):
+        self._images = torch.from_numpy(np.asarray(images)).to(device).flatten(1)  # rows of bytes, so that selecting them copies memory
         self._shape = images.shape[1:]
         self._labels = torch.from_numpy(labels).to(device)
         self._device = device
@@ -84,7 +85,7 @@ class Streaming:
     The thread ends when the iterator is closed or collected.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, device: torch.device, prefetched: int = PREFETCHED):
+    def __init__(self, images: Images, labels: np.ndarray, device: torch.device, prefetched: int = PREFETCHED):
         self._images = images
         self._labels = torch.from_numpy(labels)
         self._device = device

@@ -20,6 +20,8 @@ from kdarena.tracks.rows import check_labels
 if TYPE_CHECKING:
     import numpy as np
 
+    from kdarena.tracks.classification.selected import Images
+
 DIGITS_TEST = 997
 DIGITS_TEST_SEED = 20231
 """Decides which digits are the test split, for ever."""
@@ -41,12 +43,13 @@ class DataSet:
         peak: the pixel value that counts as 1.
         padding, flip: the standard augmentation: crop out of the zero-padded image, horizontal flip.
         digest: 16 hexadecimal digits of the sha256 of pixels and labels.
+        labels: names of the classes; empty: their numbers.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -54,6 +57,7 @@ class DataSet:
     padding: int
     flip: bool
     digest: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

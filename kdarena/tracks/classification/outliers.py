@@ -26,6 +26,8 @@ def auxiliary_of(data_set: str, data_root: str | None) -> str | None:
     """The name of a data set's auxiliary images, or None where they are absent."""
     if data_set == "digits":
         return "china"
+    if data_set not in CIFAR:
+        return None
     other = "cifar100" if data_set == "cifar10" else "cifar10"
     return other if _has(other, data_root, list(CIFAR[other].train)) else None
 
@@ -34,6 +36,8 @@ def outliers_of(data_set: str, data_root: str | None) -> tuple[str, ...]:
     """The names of a data set's out-of-distribution sets that are there."""
     if data_set == "digits":
         return ("flower",)
+    if data_set not in CIFAR:
+        return ()
     other = "cifar100" if data_set == "cifar10" else "cifar10"
     found = [other] if _has(other, data_root, list(CIFAR[other].test)) else []
     return (*found, "mnist") if _mnist(data_root) else tuple(found)

@@ -18,9 +18,11 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
+from kdarena.tracks.classification.crops import ResizedCrop
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
+from kdarena.tracks.classification.selected import Images, on_disk
 from kdarena.tracks.evaluation import Scores, detection
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import rows_in_train
@@ -44,10 +46,21 @@ class ClassificationTask(Task):
         data: both splits.
         streaming: leave the training images in host memory; None: where they don't fit into half of a GPU's free memory,
             or are memory-mapped.
+        augmentation: of training images; None: the shifted crops and flips of the data set.
+        fixed_validation: see :class:`kdarena.tracks.parts.Parts`.
     """
 
-    def __init__(self, card: TaskCard, setting: Setting, data: DataSet, streaming: bool | None = None):
-        super().__init__(card, setting, train=len(data.train_labels), test=len(data.test_labels))
+    def __init__(
+        self,
+        card: TaskCard,
+        setting: Setting,
+        data: DataSet,
+        streaming: bool | None = None,
+        *,
+        augmentation: Augmentation | ResizedCrop | None = None,
+        fixed_validation: bool = False,
+    ):
+        super().__init__(card, setting, train=len(data.train_labels), test=len(data.test_labels), fixed_validation=fixed_validation)
         self._data = data
         *_, width, self._channels = data.train_images.shape
         height = data.train_images.shape[1]
@@ -56,7 +69,7 @@ class ClassificationTask(Task):
         self._channels_last = self._channels >= CHANNELS_LAST_FROM
         self._normalise = Normalisation(data.mean, data.std, data.peak, width, self._channels_last, setting.device)
         self._std = torch.tensor(data.std, device=setting.device).view(-1, 1, 1)
-        self._augmentation = Augmentation(data.padding, data.flip)
+        self._augmentation = augmentation or Augmentation(data.padding, data.flip)
         self._views = fixed_or(self._augmentation.views(), self._augmentation.draw, len(data.train_labels), setting.views)
         stream = _too_large(data, setting.device) if streaming is None else streaming
         kind = Streaming if stream else Resident
@@ -126,24 +139,28 @@ class ClassificationTask(Task):
 
     def auxiliary(self, split: Split) -> Iterator[Tensor]:
         """See :meth:`Task.auxiliary`; as many inputs a batch as training has."""
-        name = outliers.auxiliary_of(self._data.name, self.setting.data_root)
-        if name is None:
-            raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
-        source, rows = self._images(self._auxiliary, name, outliers.auxiliary_images)
+        source, rows = self._auxiliary_set()
         passes = self._passes(rows, derive(split.seed, "auxiliary"), True, Views(self._augmentation.draw))
         return (batch.inputs for batch in self._batches(source, passes, self.card.recipe.batch_size))
 
-    def _images(self, kept: dict[str, tuple[Source, Tensor]], name: str, read: Callable[[str, str | None], np.ndarray]) -> tuple[Source, Tensor]:
+    def _auxiliary_set(self) -> tuple[Source, Tensor]:
+        name = outliers.auxiliary_of(self._data.name, self.setting.data_root)
+        if name is None:
+            raise ValueError(f"task {self.card.name} has no auxiliary images below the data root")
+        return self._images(self._auxiliary, name, outliers.auxiliary_images)
+
+    def _images(self, kept: dict[str, tuple[Source, Tensor]], name: str, read: Callable[[str, str | None], Images]) -> tuple[Source, Tensor]:
         """Images without labels, read once, and their rows."""
         if name not in kept:
             images = read(name, self.setting.data_root)
-            kept[name] = Resident(images, np.zeros(len(images), np.int64), self.device), torch.arange(len(images))
+            kind = Streaming if on_disk(images) else Resident
+            kept[name] = kind(images, np.zeros(len(images), np.int64), self.device), torch.arange(len(images))
         return kept[name]
 
     @functools.cached_property
     def overlap(self) -> int | None:
         """See :meth:`Task.overlap`; of memory-mapped images, which are too many to be read again, it is not known."""
-        return None if isinstance(self._data.train_images, np.memmap) else rows_in_train(self._data.test_images, self._data.train_images)
+        return None if on_disk(self._data.train_images) else rows_in_train(np.asarray(self._data.test_images), np.asarray(self._data.train_images))
 
     @property
     def pixel_std(self) -> Tensor:
@@ -191,7 +208,7 @@ class ClassificationTask(Task):
         """See :meth:`Task.further_metrics`; also ``robustness``."""
         if group != "robustness":
             return super().further_metrics(group, network, split)
-        images = torch.from_numpy(self._data.test_images).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
+        images = torch.from_numpy(np.asarray(self._data.test_images)).permute(0, 3, 1, 2).to(self.device).float() / self._data.peak
         with evaluating(network, gradients=True):
             return robustness_metrics(self._predictor(network), images, self.part_targets("test", split).to(self.device), generator(0, "robustness"))
 
@@ -220,7 +237,7 @@ def _pass(rows: Tensor, positions: Tensor, random: torch.Generator | None, views
 
 
 def _too_large(data: DataSet, device: torch.device) -> bool:
-    if isinstance(data.train_images, np.memmap):
+    if on_disk(data.train_images):
         return True
     if device.type != "cuda":
         return False
