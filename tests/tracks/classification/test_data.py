@@ -111,7 +111,7 @@ def test_a_damaged_file_is_refused_in_one_line(small_cifar: Path, content: bytes
 def test_missing_files_are_named_with_how_to_get_them(tmp_path: Path, small_cifar: Path):
     assert data.missing_files("cifar100", str(small_cifar)) is None
     absent = data.missing_files("cifar10", str(tmp_path))
-    assert absent is not None and "data_batch_1 is missing: give --data-root DIR" in absent and "download('cifar10', 'DIR')" in absent
+    assert absent is not None and "data_batch_1 is missing: give --data-root DIR" in absent and "kdarena data fetch cifar10 --root" in absent
     unknown = data.missing_files("cifar10", None)
     assert unknown is not None and unknown.startswith("no data root for cifar-10-batches-py: give --data-root DIR")
     with pytest.raises(ValueError, match="data_batch_1 is missing"):
