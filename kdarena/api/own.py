@@ -11,7 +11,7 @@ from kdarena.tracks.own import OwnTask
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "images": ("images", "teacher", "student"),
-    "text": ("text", "teacher", "student"),
+    "text": ("text", "columns", "teacher", "student"),
     "function": ("task_from",),
     "pair": ("teacher", "student"),
 }
@@ -24,6 +24,8 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     Raises:
         UserError: the options exclude each other, or name networks for no task.
     """
+    if "columns" in typed and "text" not in typed:
+        raise UserError("--columns names the columns of --text, which is not given")
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
     tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]

@@ -131,6 +131,7 @@ def run(
     teacher_outputs: str = "auto",
     images: str | Path | None = None,
     text: str | Path | None = None,
+    columns: str | None = None,
     task_from: str | None = None,
     teacher: str | None = None,
     student: str | None = None,
@@ -150,6 +151,7 @@ def run(
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
+        columns: of ``text``: ``"TEXT,LABEL"`` or ``"FIRST,SECOND,LABEL"``, by name or by number from 1.
         teacher, student: networks of your own task, or of the listed tasks named, by reference.
         fresh: move what ``out`` has aside, and start anew.
 

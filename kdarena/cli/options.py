@@ -124,6 +124,9 @@ REQUEST: Mapping[str, Any] = {
     ),
     "images": Annotated[str | None, typer.Option("--images", metavar="FOLDER", help="A task of your own: a folder of pictures, one folder a class.")],
     "text": Annotated[str | None, typer.Option("--text", metavar="FILE", help="A task of your own: sentences with labels, as .tsv, .csv, .jsonl or .parquet.")],
+    "columns": Annotated[
+        str | None, typer.Option("--columns", metavar="TEXT,LABEL", help="Of --text: the columns of the text (or FIRST,SECOND of a pair) and of the label.")
+    ],
     "task_from": Annotated[str | None, typer.Option("--task-from", metavar="MODULE:FUNCTION", help="A task of your own, written in Python.")],
     "teacher": Annotated[
         str | None,

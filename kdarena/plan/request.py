@@ -50,6 +50,7 @@ class Request:
         swept: the method whose parameter is swept: its runs are controls, which are never on a leaderboard.
         side_by_side: runs that train side by side on one device; None: one on a CPU, on a GPU as many as its memory holds.
         images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
+        columns: of ``text``: the names or numbers of the columns of the text, or of two, and of the label.
         teacher, student: networks of an own task, or of the listed tasks named, by reference.
         own: the tasks that the user brings.
         out: the output directory.
@@ -84,6 +85,7 @@ class Request:
     side_by_side: int | None = None
     images: str | None = None
     text: str | None = None
+    columns: str | None = None
     task_from: str | None = None
     teacher: str | None = None
     student: str | None = None

@@ -16,6 +16,8 @@ from kdarena.tracks.text.vocabulary import LONGEST, PADDING, WordPieces
 if TYPE_CHECKING:
     from transformers import BertModel
 
+PREFIX = "hf:"
+"""Before the path of a folder, where networks of other kinds may be named."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 LEAST = {"max_position_embeddings": LONGEST, "type_vocab_size": 2}
@@ -23,13 +25,28 @@ LEAST = {"max_position_embeddings": LONGEST, "type_vocab_size": 2}
 
 
 def is_folder(name: str) -> bool:
-    """Whether the name of a network is a path and no architecture."""
-    return "/" in name or "\\" in name or name.startswith(".")
+    """Whether the name of a network is a path, with or without ``hf:`` before it, and no architecture."""
+    return name.startswith((PREFIX, ".", "~")) or "/" in name or "\\" in name
+
+
+def place_of(name: str) -> Path:
+    """The folder that a name of a network means."""
+    return Path(name.removeprefix(PREFIX)).expanduser()
+
+
+def absolute(name: str) -> str:
+    """The name of a network with a path that holds wherever a worker is."""
+    return f"{PREFIX}{place_of(name).resolve()}" if is_folder(name) else name
+
+
+def short(name: str) -> str:
+    """A name for tables: of a path its last part."""
+    return place_of(name).resolve().name if is_folder(name) else name
 
 
 def missing(folder: str) -> str | None:
     """What is missing in a folder, and how to get it, in one line; None where all is there."""
-    place = Path(folder)
+    place = place_of(folder)
     absent = next((file for file in (CONFIG, WEIGHTS) if not (place / file).is_file()), None)
     if absent is None and not any((place / file).is_file() for file in TOKENIZERS):
         absent = " or ".join(TOKENIZERS)
@@ -44,7 +61,7 @@ def config(folder: str) -> dict[str, Any]:
     Raises:
         ValueError: in one line: it can't be read, or is of another kind of model.
     """
-    path = Path(folder) / CONFIG
+    path = place_of(folder) / CONFIG
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -64,7 +81,7 @@ def digest(folder: str) -> str:
     """The sha256 of configuration, weights and tokenizer."""
     hashed = hashlib.sha256()
     for file in (CONFIG, WEIGHTS, *TOKENIZERS, "tokenizer_config.json"):
-        path = Path(folder).resolve() / file
+        path = place_of(folder).resolve() / file
         if path.is_file():
             stat = path.stat()
             hashed.update(f"{file} {_digest(str(path), stat.st_size, stat.st_mtime_ns)}".encode())
@@ -86,7 +103,7 @@ def vocabulary(folder: str) -> WordPieces:
     from tokenizers import Tokenizer
     from tokenizers.implementations import BertWordPieceTokenizer
 
-    place = Path(folder)
+    place = place_of(folder)
     try:
         if (place / TOKENIZERS[0]).is_file():
             tokenizer = Tokenizer.from_file(str(place / TOKENIZERS[0]))
@@ -118,8 +135,8 @@ def load_bert(folder: str, dropout: float | None) -> BertModel:
     import_torchvision()
     from transformers import BertConfig, BertModel
 
-    settings = BertConfig.from_pretrained(folder, local_files_only=True)
+    settings = BertConfig.from_pretrained(place_of(folder), local_files_only=True)
     if dropout is not None:
         settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = dropout
     # in fp32 whatever it was saved in: autocast makes the half precision, and the classifier has none
-    return BertModel.from_pretrained(folder, config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    return BertModel.from_pretrained(place_of(folder), config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdarena.tracks.overlap import texts_in_train
 from kdarena.tracks.text import checkpoint, glue, grammar
+from kdarena.tracks.text.samples import OwnTexts
 from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
 
 if TYPE_CHECKING:
@@ -90,6 +91,19 @@ def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = (
     """16 hexadecimal digits of the sha256 of both files' rows and of the checkpoints."""
     parts = (*(glue.read(name, split, data_root).digest for split in glue.FILES), *map(checkpoint.digest, checkpoints))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def load_own(own: OwnTexts, checkpoints: Sequence[str] = ()) -> TextData:
+    """Texts of the user's own, in the checkpoints' vocabulary or in one of their training part.
+
+    Raises:
+        ValueError: in one line: the checkpoints have different vocabularies.
+    """
+    trained_on = own.train.where(range(len(own.train) - own.validation)) if own.fixed else own.train
+    vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(trained_on.texts())
+    number = {name: place for place, name in enumerate(own.labels)}
+    train, test = (_tokens(vocabulary.encode(part.first, part.second), [number[name] for name in part.labels]) for part in (own.train, own.test))
+    return TextData(train, test, vocabulary.size, vocabulary.separator, own.fixed, texts_in_train(own.test.rows(), own.train.rows()))
 
 
 def _shared_vocabulary(checkpoints: Sequence[str]) -> WordPieces:
