@@ -103,7 +103,8 @@ def _typed(table: Table, first: tuple[str, ...], typed: str) -> Columns:
         # by numbers, so the first row may be a header or not: it is one where its label is nowhere else
         header = table.columns is None and (_by_name(first) is not None or _is_header(table.rows, label))
         return Columns(tuple(texts), label, first if header or table.columns else tuple(str(number) for number in range(1, len(first) + 1)), header)
-    absent = next(name for name, place in zip(wanted, places, strict=True) if place is None)
+    unknown = [name for name, place in zip(wanted, places, strict=True) if place is None]
+    absent = next((name for name in unknown if not (name.isdecimal() and 1 <= int(name) <= len(first))), unknown[0])
     raise ValueError(f"{table.path}: --columns {typed}: there is no column {absent!r}; the columns are {', '.join(_short(name) for name in first)}")
 
 

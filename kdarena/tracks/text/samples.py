@@ -19,8 +19,8 @@ PARTS: dict[Part, tuple[str, ...]] = {"train": ("train", "training"), "validatio
 """Beginnings of the names of files in a folder, each whole or with a separator behind it, as ``train-00000-of-00002``."""
 TEST_SHARE = 0.2
 """Of the rows of a single file; each row's own text decides, so that further rows move none."""
-MISSING = ("", "nan", "none", "null", "na", "n/a", "<na>")
-"""Values that stand for no label."""
+MISSING = ("", "nan", "<na>")
+"""Values that stand for no label; ``none`` and ``NA`` are labels that some data have."""
 HIDDEN = "-1"
 """The label that public files give to what nobody may see."""
 

@@ -182,7 +182,7 @@ def _checked(path: Path, rows: list[Row]) -> Table:
 # objects
 def _objects(path: Path, text: str, kind: str) -> Table:
     objects = list(_one_a_line(path, text))
-    if kind == ".json" or (objects and isinstance(objects[0][1], list)):
+    if kind == ".json" or text.lstrip().startswith("["):
         objects = _array(path, text, objects)
     wrong = [f"line {line}: {type(value).__name__} instead of an object" for line, value in objects if not isinstance(value, dict)]
     if wrong:
