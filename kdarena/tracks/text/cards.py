@@ -130,7 +130,7 @@ def layers_of(network: str) -> int:
     """
     if not checkpoint.is_folder(network):
         return architecture(network).layers
-    return int(checkpoint.config(network).get("num_hidden_layers", 12))
+    return checkpoint.layers(network)
 
 
 def _load_grammar(card: TaskCard, setting: Setting) -> TextTask:

@@ -13,6 +13,7 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.rows import check_labels
 from kdarena.tracks.text import checkpoint, data
 from kdarena.tracks.text.cards import METRIC_GROUPS, PAIRS, TRACK, layers_of, recipe_of
+from kdarena.tracks.text.labels import order_of
 from kdarena.tracks.text.samples import OwnTexts, files_of, read_own
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def check(data_root: str | None) -> list[str]:
+        for network in checkpoints:
+            if checkpoint.fine_tuned(network):
+                order_of(network, checkpoint.config(network), own.labels)
+        if checkpoints:
+            data.shared_vocabulary(checkpoints)
         return [*own.notes, *_check(place, own)]
 
     def load(card: TaskCard, setting: Setting) -> TextTask:
