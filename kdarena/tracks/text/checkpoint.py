@@ -97,7 +97,7 @@ def config(folder: str) -> dict[str, Any]:
         ValueError: in one line: it can't be read, or is of a kind of model that is no encoder, or too small.
     """
     path, found = place_of(folder) / CONFIG, _read(folder)
-    kind = found.get("model_type")
+    kind = str(found.get("model_type"))
     if kind not in ENCODERS:
         raise ValueError(f"{path}: model_type is {kind!r}; only encoders are supported: {', '.join(ENCODERS)}")
     if kind == "bert" and found.get("pad_token_id", PADDING) != PADDING:

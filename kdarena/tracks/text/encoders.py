@@ -119,7 +119,7 @@ def load_pretrained(folder: str, classes: int, separator: int, dropout: float | 
     own_head = labels is not None and checkpoint.fine_tuned(folder)
     order = order_of(folder, checkpoint.config(folder), labels) if own_head and labels is not None else None
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     try:
         settings = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
         for name in DROPOUTS if dropout is not None else ():
