@@ -179,7 +179,7 @@ def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | 
     Raises:
         UserError: the file is missing, unreadable or of another architecture.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"--teacher-checkpoint {path}: no such file")
     from kdarena.tracks import load_task
     from kdarena.tracks.checkpoints import load_into, save
@@ -187,7 +187,8 @@ def adopt_checkpoint(path: Path, card: TaskCard, folder: Path, data_root: str | 
 
     try:
         network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
-        load_into(network, path)
+        if str(path) != card.given_teacher:  # which has its weights already
+            load_into(network, path)
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)

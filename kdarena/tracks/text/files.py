@@ -71,6 +71,7 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         check=check,
         load=load,
         attentions=layers_of(student),
+        given_teacher=str(checkpoint.place_of(teacher)) if checkpoint.is_folder(teacher) and checkpoint.fine_tuned(teacher) else None,
         teacher_dropout=True,
         augmentations=1,
         metric_groups=METRIC_GROUPS,
