@@ -9,7 +9,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,22 @@ def _other_tokenizer(place: Path) -> tuple[Any, str, int]:
     return tokenizer, end, padding
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What the library says while it loads is kept from the user's terminal: heads that are new, and how far a file is read."""
+    from transformers.utils import logging
+
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.ERROR)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
 def load_bert(folder: str, dropout: float | None) -> BertModel:
     """Embeddings, layers and pooler with the checkpoint's weights.
 
@@ -205,7 +221,8 @@ def load_bert(folder: str, dropout: float | None) -> BertModel:
     if dropout is not None:
         settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = dropout
     # in fp32 whatever it was saved in: autocast makes the half precision, and the classifier has none
-    return BertModel.from_pretrained(place_of(folder), config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    with quiet():
+        return BertModel.from_pretrained(place_of(folder), config=settings, local_files_only=True, use_safetensors=True, dtype=torch.float32)
 
 
 def tensor(folder: str, name: str) -> Tensor:

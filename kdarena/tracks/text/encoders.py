@@ -18,7 +18,6 @@ import_torchvision()
 
 from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForSequenceClassification  # noqa: E402
 from transformers.masking_utils import eager_mask  # noqa: E402
-from transformers.utils import logging  # noqa: E402
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -118,28 +117,25 @@ def load_pretrained(folder: str, classes: int, separator: int, dropout: float | 
     place = checkpoint.place_of(folder)
     own_head = labels is not None and checkpoint.fine_tuned(folder)
     order = order_of(folder, checkpoint.config(folder), labels) if own_head and labels is not None else None
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
     try:
-        settings = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
-        for name in DROPOUTS if dropout is not None else ():
-            if isinstance(getattr(settings, name, None), float):
-                setattr(settings, name, dropout)
-        if order is None:
-            settings.num_labels = classes
-        model = AutoModelForSequenceClassification.from_pretrained(
-            place,
-            config=settings,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=order is None,
-        )
+        with checkpoint.quiet():
+            settings = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+            for name in DROPOUTS if dropout is not None else ():
+                if isinstance(getattr(settings, name, None), float):
+                    setattr(settings, name, dropout)
+            if order is None:
+                settings.num_labels = classes
+            model = AutoModelForSequenceClassification.from_pretrained(
+                place,
+                config=settings,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=order is None,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{place}: it can't be loaded as an encoder with a classifier: {' '.join(str(error).split())[:300]}") from None
-    finally:
-        logging.set_verbosity(verbosity)
     _show_attentions(model)
     encoder = PretrainedEncoder(model, checkpoint.vocabulary(folder).padding, separator)
     head = encoder.get_submodule(encoder.head)

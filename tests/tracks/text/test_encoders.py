@@ -251,3 +251,10 @@ def test_a_fine_tuned_teacher_is_given_and_another_is_trained(tmp_path: Path):
     expected = load_task(cards[0], Setting()).new_network(cards[0].teacher).state_dict()
     adopted = load_file(tmp_path / "teachers" / f"{weights}.safetensors")
     assert all(torch.equal(adopted[name], tensor) for name, tensor in expected.items())
+
+
+def test_nothing_is_printed_while_a_folder_is_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    folder = write_folder(tmp_path, "roberta")
+    capfd.readouterr()
+    encoder(folder)
+    assert capfd.readouterr() == ("", "")
