@@ -154,7 +154,7 @@ class Teachers:
         stated = budget or request.budget
         assert stated is not None
         if budget is None and stated.currency == "epochs":
-            return min(recipe, TEACHER_SHARE * stated.value)
+            return max(min(recipe, TEACHER_SHARE * stated.value), least)
         amount, unit = to_unit(stated, profile.student_s, epoch_steps)
         share = 1.0 if budget is not None else TEACHER_SHARE
         epochs = share * amount / profile.unit_cost(phase, unit, profile.student_s) / epoch_steps

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.rows import check_labels
 from kdarena.tracks.text import checkpoint, data
 from kdarena.tracks.text.cards import METRIC_GROUPS, PAIRS, TRACK, layers_of, recipe_of
@@ -19,6 +22,10 @@ from kdarena.tracks.text.samples import OwnTexts, files_of, read_own
 if TYPE_CHECKING:
     from kdarena.tracks.text.task import TextTask
     from kdarena.tracks.values import Setting
+
+
+LEAST_STEPS = 200
+"""Of a network's training by the recipe: few rows are seen more often than the recipe's epochs."""
 
 
 def own_card(settings: Mapping[str, Any]) -> TaskCard:
@@ -65,7 +72,7 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         validation=own.validation,
         test=len(own.test),
         metric="accuracy",
-        recipe=recipe_of(teacher, student),
+        recipe=_for_few_rows(recipe_of(teacher, student), len(own.train) - own.validation),
         missing=lambda data_root: next((problem for problem in map(checkpoint.missing, checkpoints) if problem is not None), None),
         digest=digest,
         check=check,
@@ -76,6 +83,12 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         augmentations=1,
         metric_groups=METRIC_GROUPS,
     )
+
+
+def _for_few_rows(recipe: Recipe, rows: int) -> Recipe:
+    """A recipe under which networks take :data:`LEAST_STEPS` steps at least."""
+    least = float(math.ceil(LEAST_STEPS / max(1, rows // recipe.batch_size)))
+    return replace(recipe, teacher_epochs=max(recipe.teacher_epochs, least), student_epochs=max(recipe.student_epochs, least))
 
 
 def _own(place: str, typed: str | None) -> OwnTexts:

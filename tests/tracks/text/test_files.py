@@ -293,6 +293,12 @@ def test_the_card_says_what_the_file_has_and_follows_it(tmp_path: Path):
     assert task.card().digest(None) != before
 
 
+@pytest.mark.parametrize(("count", "epochs"), [(40, 200), (400, 29), (4000, 10)])
+def test_few_rows_are_seen_more_often_than_the_recipe_says(tmp_path: Path, count: int, epochs: int):
+    recipe = files.own_card({"text": str(put(tmp_path, "a.csv", written(rows=many(count))))}).recipe
+    assert (recipe.teacher_epochs, recipe.student_epochs) == pytest.approx((epochs, epochs), rel=0.2)
+
+
 def test_the_task_has_the_files_parts(tmp_path: Path):
     card = files.own_card({"text": str(put(tmp_path, "a.csv", written(rows=many(120)))), "teacher": "bert-2-16", "student": "bert-1-16"})
     task = card.load(card, Setting())
