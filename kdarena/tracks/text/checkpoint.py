@@ -191,8 +191,9 @@ def _other_tokenizer(place: Path) -> tuple[Any, str, int]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """What the library says while it loads is kept from the user's terminal: heads that are new, and how far a file is read."""
-    from transformers.utils import logging
+    from transformers.utils import logging as library
 
+    logging: Any = library  # some of it has no types
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.ERROR)
     logging.disable_progress_bar()
