@@ -8,6 +8,7 @@ from pathlib import Path
 from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
 from kdarena.tracks.own import OwnTask
+from kdarena.tracks.text import checkpoint
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "images": ("images", "teacher", "student"),
@@ -27,7 +28,7 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     if "columns" in typed and "text" not in typed:
         raise UserError("--columns names the columns of --text, which is not given")
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
-    tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
+    tasks = tuple(OwnTask(kind, {**_settings(kind, typed), **_encoders(kind, typed)}) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]
     if not networks or any("teacher" in SETTINGS[kind] for kind in brought):
         return tasks
@@ -40,6 +41,11 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
     """What a kind of task is made of, with absolute paths."""
     return {name: _absolute(typed[name]) if name in ("images", "text") else typed[name] for name in SETTINGS[kind] if name in typed}
+
+
+def _encoders(kind: str, typed: Typed) -> dict[str, str]:
+    """The networks of a task of texts, whose folders are named with or without ``hf:``."""
+    return {role: checkpoint.absolute(typed[role]) for role in ("teacher", "student") if role in typed} if kind == "text" else {}
 
 
 def _absolute(path: str) -> str:

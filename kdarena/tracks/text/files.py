@@ -15,7 +15,7 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.rows import check_labels
 from kdarena.tracks.text import checkpoint, data
-from kdarena.tracks.text.cards import METRIC_GROUPS, PAIRS, TRACK, layers_of, recipe_of
+from kdarena.tracks.text.cards import DATA_SETS, METRIC_GROUPS, PAIRS, TRACK, layers_of, recipe_of
 from kdarena.tracks.text.labels import order_of
 from kdarena.tracks.text.samples import OwnTexts, files_of, read_own
 
@@ -62,7 +62,7 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
 
     name = _name(Path(place))
     return TaskCard(
-        name=f"{name}:{checkpoint.short(teacher)}:{checkpoint.short(student)}",
+        name=f"{name}:{_plain(checkpoint.short(teacher))}:{_plain(checkpoint.short(student))}",
         track=TRACK,
         data_set=name,
         teacher=teacher,
@@ -115,6 +115,11 @@ def _check(place: str, own: OwnTexts) -> list[str]:
 
 
 def _name(place: Path) -> str:
-    """The name of a data set after its file or folder."""
-    stem = place.name if place.is_dir() else place.stem
-    return re.sub(r"[^\w.]+", "-", stem).strip("-.").lower() or "text"
+    """The name of a data set after its file or folder, and none that is listed."""
+    name = _plain(place.name if place.is_dir() else place.stem).lower() or "text"
+    return f"own-{name}" if name in DATA_SETS else name
+
+
+def _plain(name: str) -> str:
+    """Letters, digits, dots and hyphens of a name."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.")

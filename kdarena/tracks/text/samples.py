@@ -96,6 +96,8 @@ def files_of(place: Path) -> dict[Part, list[Path]]:
             raise ValueError(f"{place}: {', '.join(path.name for path in paths)} may all be the {part} part: leave one kind of file there")
         if paths:
             found[part] = paths
+    if not found and (place / "data").is_dir():  # as public repositories of data sets have it
+        return files_of(place / "data")
     if "train" not in found or len(found) < 2:
         lacks = "train" if "train" not in found else "test"
         listed = ", ".join(path.name for path in here[:5]) or "no file of text"

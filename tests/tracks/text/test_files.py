@@ -317,3 +317,16 @@ def test_a_class_without_test_rows_is_said(tmp_path: Path):
 def test_an_unknown_network_is_refused(tmp_path: Path, network: str, problem: str):
     with pytest.raises(ValueError, match=problem):
         files.own_card({"text": str(put(tmp_path, "a.csv", written())), "teacher": network})
+
+
+@pytest.mark.parametrize(("name", "data_set"), [("cola.tsv", "own-cola"), ("My [red]Films.tsv", "my-red-films"), ("...tsv", "text")])
+def test_a_name_is_plain_and_no_listed_ones(tmp_path: Path, name: str, data_set: str):
+    assert files.own_card({"text": str(put(tmp_path, name, TAB))}).data_set == data_set
+
+
+def test_a_folder_may_keep_its_files_in_data(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    put(tmp_path, "README.txt", "nothing")
+    put(tmp_path / "data", "train.csv", written(rows=many(50)))
+    put(tmp_path / "data", "test.csv", written(rows=many(10, 50)))
+    assert len(read_own(tmp_path, None).test) == 10
