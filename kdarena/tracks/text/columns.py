@@ -71,11 +71,22 @@ def find_columns(table: Table, typed: str | None) -> Columns:
         )
     by_content = None if table.columns is not None or named else _by_content(table.rows)
     if by_content is None:
-        problem = f"columns {', '.join(named)} may all be it" if named else "none of the columns has a name that is known"
+        problem = f"columns {', '.join(named)} may all be it" if named else "the text's or the label's column has no name that is known"
         raise ValueError(
             f"{table.path}: {problem}; name the text's (one or two) and the label's: --columns TEXT,LABEL; the columns are {', '.join(_short(name) for name in first)}"
         )
     return Columns(*by_content, tuple(f"{number}" for number in range(1, width + 1)), False)
+
+
+def unlabelled(table: Table, typed: str | None) -> bool:
+    """Whether a table has columns of text but none of labels, as public files have whose labels are hidden."""
+    names = {_normal(name) for name in table.columns or map(str, table.rows[0].values)}
+    if typed is not None:
+        *texts, label = (_normal(name) for name in typed.split(","))
+        if all(name.isdecimal() for name in (*texts, label)):
+            return max(map(int, (*texts, label))) > len(table.rows[0].values)
+        return label not in names and names.issuperset(texts)
+    return not names & set(LABEL) and bool(names & {*TEXT, *(name for pair in PAIRS for name in pair)})
 
 
 def _short(name: str) -> str:
@@ -122,7 +133,9 @@ def _by_name(first: Sequence[str]) -> tuple[int, ...] | list[str] | None:
         return (1 - place[label], place[label])
     if label is not None and chosen is not None:
         return (*(place[name] for name in chosen), place[label])
-    doubtful = labels if len(labels) > 1 and label is None else [name for pair in pairs for name in pair] or texts
+    doubtful: list[str] = labels if len(labels) > 1 and label is None else []
+    if not doubtful and chosen is None:
+        doubtful = [name for pair in pairs for name in pair] or texts
     if not labels and not texts and not pairs:
         return None
     return [first[place[name]] for name in dict.fromkeys(doubtful)] if len(doubtful) > 1 else []

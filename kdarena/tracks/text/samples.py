@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdarena.tracks.text.columns import MOST_CLASSES, Columns, find_columns
+from kdarena.tracks.text.columns import MOST_CLASSES, Columns, find_columns, unlabelled
 from kdarena.tracks.text.table import SUFFIXES, Table, problems, read_table
 
 Part = Literal["train", "validation", "test"]
@@ -177,7 +177,11 @@ def read_own(place: Path, typed: str | None) -> OwnTexts:
     """
     parts: dict[Part, Samples] = {}
     notes: list[str] = []
-    for part, paths in files_of(place).items():
+    files = files_of(place)
+    for part, paths in files.items():
+        if part == "test" and "validation" in files and all(unlabelled(read_table(path), typed) for path in paths):
+            notes.append(f"{place}: the test file has no labels, so it is not used")
+            continue
         for path in paths:
             samples, own = read_samples(path, typed)
             notes += own

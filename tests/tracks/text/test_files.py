@@ -109,6 +109,7 @@ BAD: dict[str, tuple[str, str | bytes, str | None, str]] = {
     "unknown names": ("a.csv", written(header="words,sort"), None, r"--columns TEXT,LABEL; the columns are 'words', 'sort'"),
     "two texts": ("a.csv", "review,comment,label\n" + "".join(f"{t},x {t},{y}\n" for t, y in ROWS), None, "columns review, comment may all be it; name"),
     "two labels": ("a.csv", "text,topic,emotion\n" + "".join(f"{t},{y},{y}\n" for t, y in ROWS), None, "columns topic, emotion may all be it; name"),
+    "no label's name": ("a.csv", "id,sentence1,sentence2\n" + "".join(f"1,{t},{y}\n" for t, y in ROWS), None, "the text's or the label's column has no name"),
     "a column that is not there": ("a.csv", written(), "text,kind", "there is no column 'kind'; the columns are 'text', 'label'"),
     "one column typed": ("a.csv", written(), "text", "expected TEXT,LABEL or FIRST,SECOND,LABEL"),
     "a column typed twice": ("a.csv", written(), "text,text", "a column is named twice"),
@@ -248,12 +249,14 @@ def test_a_folders_files_are_its_parts(tmp_path: Path):
     assert own.train.first[-10:] == tuple(text for text, _ in many(10, 60))
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_without_labelled_test_rows_the_validation_file_is_the_test(tmp_path: Path, hidden: bool):
+@pytest.mark.parametrize("hidden", [None, "-1", "no column"])
+def test_without_labelled_test_rows_the_validation_file_is_the_test(tmp_path: Path, hidden: str | None):
     put(tmp_path, "train.csv", written(rows=many(50)))
     put(tmp_path, "validation.csv", written(rows=many(10, 50)))
-    if hidden:
+    if hidden == "-1":
         put(tmp_path, "test.csv", written(rows=[(text, "-1") for text, _ in many(10, 70)]))
+    elif hidden is not None:
+        put(tmp_path, "test.csv", "index,text\n" + "".join(f"{place},{text}\n" for place, (text, _) in enumerate(many(10, 70))))
     own = read_own(tmp_path, None)
     assert (len(own.train), own.validation, own.fixed, len(own.test)) == (50, 10, False, 10)
     assert any("the validation file is the test part" in note for note in own.notes)
