@@ -23,6 +23,7 @@ SWEEP = (
         "image_size",
         "class_weights",
         "text",
+        "columns",
         "task_from",
         "teacher",
         "student",

@@ -10,10 +10,11 @@ from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
 from kdarena.tracks.classification.models.references import is_reference, parse
 from kdarena.tracks.own import OwnTask
+from kdarena.tracks.text import checkpoint
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "images": ("images", "unlabelled", "skip_unreadable", "image_size", "class_weights", "teacher", "student", "taps"),
-    "text": ("text", "teacher", "student"),
+    "text": ("text", "columns", "teacher", "student"),
     "function": ("task_from",),
     "pair": ("teacher", "student", "taps"),
 }
@@ -26,9 +27,11 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
     Raises:
         UserError: the options exclude each other, or name networks for no task.
     """
+    if "columns" in typed and "text" not in typed:
+        raise UserError("--columns names the columns of --text, which is not given")
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
     _check_images(typed)
-    tasks = tuple(OwnTask(kind, _settings(kind, typed)) for kind in brought)
+    tasks = tuple(OwnTask(kind, {**_settings(kind, typed), **_encoders(kind, typed)}) for kind in brought)
     networks = [name for name in ("teacher", "student") if name in typed]
     if "taps" in typed and not networks:
         raise UserError(f"--taps {typed['taps']}: names stages of networks by reference; name one by --teacher or --student, as timm:resnet18")
@@ -51,6 +54,11 @@ def _check_images(typed: Typed) -> None:
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
     """What a kind of task is made of, with absolute paths."""
     return {name: _READ.get(name, str)(typed[name]) for name in SETTINGS[kind] if name in typed}
+
+
+def _encoders(kind: str, typed: Typed) -> dict[str, str]:
+    """The networks of a task of texts, whose folders are named with or without ``hf:``."""
+    return {role: checkpoint.absolute(typed[role]) for role in ("teacher", "student") if role in typed} if kind == "text" else {}
 
 
 def _absolute(path: str) -> str:

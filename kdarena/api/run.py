@@ -136,6 +136,7 @@ def run(
     image_size: int | None = None,
     class_weights: str = "none",
     text: str | Path | None = None,
+    columns: str | None = None,
     task_from: str | None = None,
     teacher: str | None = None,
     student: str | None = None,
@@ -158,6 +159,7 @@ def run(
         teacher_checkpoint: your own teacher's file, or a folder of transformers; teacher_weights: which of several weights in it, as ``"ema"``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
         unlabelled, skip_unreadable, image_size, class_weights: of ``images``.
+        columns: of ``text``: ``"TEXT,LABEL"`` or ``"FIRST,SECOND,LABEL"``, by name or by number from 1.
         teacher, student: networks of your own task, or of the listed tasks named, by reference.
         taps: the submodules of networks by reference that show feature maps, as ``"stage1=layer1,stage2=layer2"``.
         fresh: move what ``out`` has aside, and start anew.

@@ -176,7 +176,7 @@ class Teachers:
         stated = budget or request.budget
         assert stated is not None
         if budget is None and stated.currency == "epochs":
-            return min(recipe, TEACHER_SHARE * stated.value)
+            return max(min(recipe, TEACHER_SHARE * stated.value), least)
         amount, unit = to_unit(stated, profile.student_s, epoch_steps)
         share = 1.0 if budget is not None else TEACHER_SHARE
         epochs = share * amount / profile.unit_cost(phase, unit, profile.student_s) / epoch_steps
@@ -243,8 +243,9 @@ def adopt_checkpoint(
 
     try:
         network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
-        for note in load_into(network, path, which):
-            say(f"--teacher-checkpoint: {note}")
+        if str(path) != card.given_teacher:  # which has its weights already
+            for note in load_into(network, path, which):
+                say(f"--teacher-checkpoint: {note}")
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {str(error).removeprefix(f'{path}: ')}") from None
     return _kept(network, folder)

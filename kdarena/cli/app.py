@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kdarena.api.arguments import RECOMMEND, SWEEP
+from kdarena.cli.data_command import data_app
 from kdarena.cli.options import OUT, PREFER, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 plugins_app = typer.Typer(help="List the methods; show one, measure step costs, print the matrix of methods and tracks.", no_args_is_help=False)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(record_app, name="record")
+app.add_typer(data_app, name="data")
 
 
 @app.command()
@@ -72,11 +74,15 @@ def sweep(
 
 
 @app.command()
-def tasks(json: Json = False, data_root: DataRoot = None) -> None:
-    """List every task, with what is missing."""
+def tasks(
+    json: Json = False,
+    data_root: DataRoot = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Every pair of teacher and student that is listed, not every data set.")] = False,
+) -> None:
+    """List the data sets of all tasks, available or with the command that gets them; with --json every task."""
     from kdarena.cli import listings
 
-    listings.tasks(json, data_root)
+    listings.tasks(json, data_root, pairs)
 
 
 @app.command()

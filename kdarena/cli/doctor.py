@@ -94,6 +94,7 @@ def _plugins() -> list[dict[str, Any]]:
 
 def _data(data_root: str | None) -> list[dict[str, Any]]:
     from kdarena.tracks import cards
+    from kdarena.tracks.downloads import command_in
 
     rows = []
     seen = set()
@@ -101,7 +102,9 @@ def _data(data_root: str | None) -> list[dict[str, Any]]:
         if card.data_set not in seen:
             seen.add(card.data_set)
             missing = card.missing(data_root)
-            rows.append(_finding(f"data {card.data_set}", "found" if missing is None else "not found", "ok" if missing is None else "optional", missing))
+            command = command_in(missing or "")
+            fix = command if command else missing
+            rows.append(_finding(f"data {card.data_set}", "found" if missing is None else "not found", "ok" if missing is None else "optional", fix))
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 FORMATS = ("table", "md", "csv", "json", "latex", "html")
 
 
-def tasks(as_json: bool, data_root: str | None) -> None:
-    """Every task, available or what is missing."""
+def tasks(as_json: bool, data_root: str | None, pairs: bool = False) -> None:
+    """Every data set, available or the command that gets it; as JSON, or with ``pairs``, every pair of teacher and student on it."""
     from kdarena.tracks import cards
+    from kdarena.tracks.downloads import command_in
 
     rows: list[dict[str, Any]] = []
     for card in cards():
@@ -44,13 +46,31 @@ def tasks(as_json: bool, data_root: str | None) -> None:
         )
     if as_json:
         print_json(rows)
-    else:
-        print_table(_task_columns(rows))
-        for data, reason in dict.fromkeys((row["data_set"], row["missing"]) for row in rows if row["missing"]):
-            print(paragraph(f"{data} is not available: {clean(reason)}"))
+        return
+    for row in rows:
+        row["how"] = "yes" if row["available"] else command_in(row["missing"]) or "no"
+    print_table(_pair_columns(rows) if pairs else _data_set_columns(rows))
+    for data, reason in dict.fromkeys((row["data_set"], row["missing"]) for row in rows if row["how"] == "no"):
+        print(paragraph(f"{data} is not available: {clean(reason)}"))
+    if not pairs:
+        print(
+            paragraph("kdarena tasks --pairs lists the pairs of teacher and student; --data-root DIR says where the data are (fetched: data, or --root DIR).")
+        )
 
 
-def _task_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+def _data_set_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    first = list({row["data_set"]: row for row in reversed(rows)}.values())[::-1]
+    pairs = Counter(row["data_set"] for row in rows)
+    return [
+        Column("name", texts(row["data_set"] for row in first)),
+        Column("track", texts(row["track"] for row in first), order=2),
+        Column("metric", texts(row["metric"] for row in first), order=3),
+        Column("pairs", texts(pairs[row["data_set"]] for row in first), number=True, order=1),
+        Column("available", texts(row["how"] for row in first), least=30),
+    ]
+
+
+def _pair_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     return [
         Column("name", texts(row["name"] for row in rows)),
         Column("available", ["yes" if row["available"] else "no" for row in rows], order=1),

@@ -133,6 +133,9 @@ REQUEST: Mapping[str, Any] = {
     "image_size": _count("--image-size", "PIXELS", "Of a side of the pictures of --images; default: what the networks are meant for, or 32 or 64."),
     "class_weights": _choice("--class-weights", ("none", "balanced"), "balanced: the loss of --images weighs each class alike, however many pictures it has."),
     "text": Annotated[str | None, typer.Option("--text", metavar="FILE", help="A task of your own: sentences with labels, as .tsv, .csv, .jsonl or .parquet.")],
+    "columns": Annotated[
+        str | None, typer.Option("--columns", metavar="TEXT,LABEL", help="Of --text: the columns of the text (or FIRST,SECOND of a pair) and of the label.")
+    ],
     "task_from": Annotated[str | None, typer.Option("--task-from", metavar="MODULE:FUNCTION", help="A task of your own, written in Python.")],
     "teacher": Annotated[
         str | None,

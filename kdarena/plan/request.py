@@ -54,6 +54,7 @@ class Request:
         images, text, task_from: what the user brings as a task: a folder of pictures, a file of sentences, a function; they are in ``own``.
         unlabelled, skip_unreadable, image_size, class_weights: of the folder of pictures: a folder of unlabelled ones; whether to go on without files that
             can't be used; pixels of a side; ``balanced``: the loss weighs classes alike.
+        columns: of ``text``: the names or numbers of the columns of the text, or of two, and of the label.
         teacher, student: networks of an own task, or of the listed tasks named, by reference.
         taps: which submodules of networks by reference show feature maps.
         own: the tasks that the user brings.
@@ -94,6 +95,7 @@ class Request:
     image_size: int | None = None
     class_weights: Literal["none", "balanced"] = "none"
     text: str | None = None
+    columns: str | None = None
     task_from: str | None = None
     teacher: str | None = None
     student: str | None = None

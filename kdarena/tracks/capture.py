@@ -12,6 +12,8 @@ from kdarena.tracks.values import FeatureMaps, Outputs
 
 _MARK = "_kdarena_tapped"
 _EMBEDDING = "embedding"
+_LIBRARYS = "transformers.utils.output_capturing"
+"""Module of the hooks by which transformers gathers what a call asks its networks for."""
 
 
 class _UnderWay:
@@ -83,7 +85,8 @@ def overheard(network: nn.Module) -> bool:
     ours = (_record_output, _record_input, logits_alone)
     for module in network.modules():
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-            if (hook.func if isinstance(hook, partial) else hook) not in ours:
+            function = hook.func if isinstance(hook, partial) else hook
+            if function not in ours and getattr(function, "__module__", "") != _LIBRARYS:
                 return True
     return False
 

@@ -60,6 +60,7 @@ class TaskCard:
         parallel: whether teachers see other inputs than the student.
         decodes: whether its networks are decoders (:meth:`Task.decoder_inputs`).
         start: ``"teacher"`` where every student starts from the reference teacher's weights.
+        given_teacher: folder of its reference teacher where that comes trained for the task: its ``new_network(teacher)`` has the weights.
         made_up: whether it can be loaded over made-up data (:attr:`kdarena.tracks.values.Setting.made_up`).
         augmentations: that a training sample can have; 1: it has none; None: more than can be numbered (:data:`kdarena.tracks.views.MOST_VIEWS`).
         missing: given the data root (or None), what is missing and how to get it, or None where the task is available.
@@ -100,6 +101,7 @@ class TaskCard:
     parallel: bool = False
     decodes: bool = False
     start: Literal["teacher"] | None = None
+    given_teacher: str | None = None
     made_up: bool = False
     augmentations: int | None = None
     check: Callable[[str | None], Sequence[str]] = field(default=lambda data_root: (), compare=False)

@@ -39,3 +39,15 @@ def test_paths_in_references_are_absolute_and_other_names_stay(tmp_path: Path, m
 def test_stages_without_a_network_are_refused() -> None:
     with pytest.raises(UserError, match="--taps a=b: names stages of networks by reference"):
         own_tasks({"tasks": "digits", "taps": "a=b"})
+
+
+def test_the_encoders_of_a_file_of_texts_are_folders_that_hold_wherever_a_worker_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (task,) = own_tasks({"tasks": "all", "text": "a.csv", "columns": "words,sort", "teacher": "hf:models/roberta", "student": "./small"})
+    here = tmp_path.resolve()
+    assert task.settings == {"text": f"{here}/a.csv", "columns": "words,sort", "teacher": f"hf:{here}/models/roberta", "student": f"hf:{here}/small"}
+
+
+def test_columns_without_a_file_of_texts_are_refused() -> None:
+    with pytest.raises(UserError, match="--columns names the columns of --text, which is not given"):
+        own_tasks({"tasks": "all", "columns": "a,b"})

@@ -181,12 +181,40 @@ def test_tasks_as_json_name_what_is_missing(kdarena):
     assert "--data-root" in rows["cifar100:resnet32x4-resnet8x4"]["missing"]
 
 
+def test_tasks_are_a_line_a_data_set_with_the_command_that_gets_it(kdarena, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = kdarena("tasks").stdout.splitlines()
+    (cifar,) = [line for line in lines if line.startswith("cifar100")]
+    assert cifar.split() == ["cifar100", "classification", "top1", "13", "kdarena", "data", "fetch", "cifar100"]
+    assert [line.split()[-1] for line in lines if line.startswith("digits")] == ["yes"]
+    assert "--pairs" in lines[-2] + lines[-1]
+    pairs = kdarena("tasks", "--pairs").stdout.splitlines()
+    assert sum(line.startswith("cifar100:") for line in pairs) == 13
+
+
+def test_data_are_listed_with_their_sizes_and_what_is_there(kdarena, tmp_path):
+    (tmp_path / "glue/CoLA").mkdir(parents=True)
+    (tmp_path / "glue/CoLA/dev.tsv").touch()
+    rows = {row["name"]: row for row in json.loads(kdarena("data", "list", "--json", "--root", tmp_path).stdout)}
+    assert rows["cola"]["there"] and not rows["cifar10"]["there"]
+    assert rows["cifar10"]["bytes"] == 170_498_071
+    assert "170.5 MB" in kdarena("data", "list").stdout
+
+
+def test_a_data_set_that_is_there_is_not_fetched_and_an_unknown_one_is_named(kdarena, tmp_path):
+    (tmp_path / "glue/CoLA").mkdir(parents=True)
+    (tmp_path / "glue/CoLA/dev.tsv").touch()
+    assert "glue/CoLA/dev.tsv is there already" in kdarena("data", "fetch", "cola", "--root", tmp_path).stderr
+    done = kdarena("data", "fetch", "imagenet", "--root", tmp_path)
+    assert done.returncode == 2 and "no data set 'imagenet' can be fetched; known: cifar10, " in done.stderr
+
+
 def test_doctor_answers_for_every_package_device_and_data_set(kdarena):
     done = kdarena("doctor", "--json")
     rows = {row["what"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0
     assert {"machine", "python", "cpu", "torch", "mlflow", "optuna", "plugins", "data cifar100"} <= set(rows)
-    assert "--data-root" in rows["data cifar100"]["fix"]
+    assert rows["data cifar100"]["fix"] == "kdarena data fetch cifar100"
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):

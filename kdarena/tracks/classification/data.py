@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from kdarena.errors import Notice
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.rows import check_labels
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ class Layout:
         train, test: file names with the md5 of the original files.
         labels: key of the labels.
         classes: number of classes.
-        torchvision: name of the class that downloads it.
         mean, std: of the channels, as the public benchmark normalises.
     """
 
@@ -78,7 +78,6 @@ class Layout:
     test: Mapping[str, str]
     labels: str
     classes: int
-    torchvision: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -96,7 +95,6 @@ CIFAR: Mapping[str, Layout] = {
         test={"test_batch": "40351d587109b95175f43aff81a1287e"},
         labels="labels",
         classes=10,
-        torchvision="CIFAR10",
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
     ),
@@ -106,7 +104,6 @@ CIFAR: Mapping[str, Layout] = {
         test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
         labels="fine_labels",
         classes=100,
-        torchvision="CIFAR100",
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
     ),
@@ -156,21 +153,12 @@ def _stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def missing_files(name: str, data_root: str | None) -> str | None:
     """What of a CIFAR data set is missing below the data root, and how to get it, in one line; None where all is there."""
     layout = CIFAR[name]
-    remedy = f"give --data-root DIR, or fetch it: python -c \"from kdarena.tracks.classification.data import download; download('{name}', 'DIR')\""
+    to_do = remedy(name, data_root, "give --data-root DIR")
     if data_root is None:
-        return f"no data root for {layout.folder}: {remedy}"
+        return f"no data root for {layout.folder}: {to_do}"
     folder = Path(data_root) / layout.folder
     absent = next((file for file in (*layout.train, *layout.test) if not (folder / file).is_file()), None)
-    return f"{folder / absent} is missing: {remedy}" if absent else None
-
-
-def download(name: str, data_root: str) -> None:
-    """Fetch ``cifar10`` or ``cifar100`` by torchvision into its standard layout below ``data_root``."""
-    from kdarena.tracks.torchvision import import_torchvision
-
-    if name not in CIFAR:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(CIFAR)}")
-    getattr(import_torchvision().datasets, CIFAR[name].torchvision)(data_root, download=True)
+    return f"{folder / absent} is missing: {to_do}" if absent else None
 
 
 def load_cifar(name: str, data_root: str | None) -> DataSet:

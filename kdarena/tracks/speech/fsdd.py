@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.speech.audio import read_audio
 from kdarena.tracks.speech.data import SpeechData, Utterance, gather
 from kdarena.tracks.speech.room import Surroundings
@@ -60,11 +61,11 @@ Recordings = Mapping[str, Mapping[int, tuple[Path, ...]]]
 
 def missing(data_root: str | None) -> str | None:
     """What is missing below the data root, in one line, or None."""
-    remedy = "clone github.com/Jakobovski/free-spoken-digit-dataset into DIR and give --data-root DIR"
+    to_do = remedy(NAME, data_root, "clone github.com/Jakobovski/free-spoken-digit-dataset into DIR and give --data-root DIR")
     if data_root is None:
-        return f"no data root for {FOLDER}: {remedy}"
+        return f"no data root for {FOLDER}: {to_do}"
     folder = Path(data_root) / FOLDER
-    return None if folder.is_dir() else f"{folder} is missing: {remedy}"
+    return None if folder.is_dir() else f"{folder} is missing: {to_do}"
 
 
 def recordings(folder: Path) -> Recordings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.rows import count_rows, read_rows
 from kdarena.tracks.speech.audio import FLAC_MISSING, SUFFIXES, check_audio, flac_is_read
 from kdarena.tracks.speech.tokens import CHARACTERS
@@ -39,13 +40,13 @@ class Row:
 
 def missing(data_root: str | None) -> str | None:
     """What is missing below the data root, in one line, or None."""
-    remedy = f"unpack {TRAIN}, {VALIDATION} and {TEST} of openslr.org/12 into DIR and give --data-root DIR"
+    to_do = remedy("librispeech", data_root, f"unpack {TRAIN}, {VALIDATION} and {TEST} of openslr.org/12 into DIR and give --data-root DIR")
     if data_root is None:
-        return f"no data root for {FOLDER}: {remedy}"
+        return f"no data root for {FOLDER}: {to_do}"
     folders = [Path(data_root) / FOLDER / subset for subset in OFFICIAL]
     absent = next((folder for folder in folders if not folder.is_dir()), None)
     if absent is not None:
-        return f"{absent} is missing: {remedy}"
+        return f"{absent} is missing: {to_do}"
     return FLAC_MISSING if not flac_is_read() and next(folders[-1].glob("*/*/*.flac"), None) else None
 
 

@@ -105,7 +105,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
         validation=validation,
         test=test,
         metric=glue.LAYOUTS[name].metric,
-        recipe=_recipe(teacher, student),
+        recipe=recipe_of(teacher, student),
         missing=missing,
         digest=lambda data_root: data.glue_digest(name, data_root, checkpoints),
         check=lambda data_root: glue.check(name, data_root, validation),
@@ -117,7 +117,7 @@ def _glue(name: str, teacher: str, student: str, data_root: str | None) -> TaskC
     )
 
 
-def _recipe(teacher: str, student: str) -> Recipe:
+def recipe_of(teacher: str, student: str) -> Recipe:
     """Of each network what it is: fine-tuned from a checkpoint, or trained from scratch."""
     return recipe_of_pair(*(CHECKPOINT_RECIPE if checkpoint.is_folder(network) else SCRATCH_RECIPE for network in (student, teacher)))
 
@@ -130,7 +130,7 @@ def layers_of(network: str) -> int:
     """
     if not checkpoint.is_folder(network):
         return architecture(network).layers
-    return int(checkpoint.config(network).get("num_hidden_layers", 12))
+    return checkpoint.layers(network)
 
 
 def _load_grammar(card: TaskCard, setting: Setting) -> TextTask:

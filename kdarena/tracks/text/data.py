@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from kdarena.tracks.overlap import texts_in_train
 from kdarena.tracks.text import checkpoint, glue, grammar
+from kdarena.tracks.text.samples import OwnTexts
 from kdarena.tracks.text.vocabulary import Morphemes, WordPieces, train_wordpieces
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+PROBE = (("Héllo, World's 2nd — probe",), ("a pair",))
+"""A pair that two tokenizers with the same tokens may still cut differently, as by capitals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,7 @@ class TextData:
         vocabulary: number of token ids.
         separator: id of the token that ends each sentence.
         fixed_validation: whether the last samples of ``train`` are the validation part.
+        labels: names of the classes, by which a fine-tuned classifier's head is taken; None: heads are new.
         overlap: how many of the test split's texts are also in ``train``.
     """
 
@@ -48,6 +54,7 @@ class TextData:
     separator: int
     fixed_validation: bool
     overlap: int | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @functools.cache
@@ -81,7 +88,7 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
         ValueError: in one line: a file is missing or has bad rows, or the checkpoints have different vocabularies.
     """
     train, test = (glue.read(name, split, data_root) for split in glue.FILES)
-    vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
+    vocabulary = shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
     return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, texts_in_train(test.samples(), train.samples()))
 
@@ -92,10 +99,24 @@ def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = (
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _shared_vocabulary(checkpoints: Sequence[str]) -> WordPieces:
+def load_own(own: OwnTexts, checkpoints: Sequence[str] = ()) -> TextData:
+    """Texts of the user's own, in the checkpoints' vocabulary or in one of their training part.
+
+    Raises:
+        ValueError: in one line: the checkpoints have different vocabularies.
+    """
+    trained_on = own.train.where(range(len(own.train) - own.validation)) if own.fixed else own.train
+    vocabulary = shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(trained_on.texts())
+    number = {name: place for place, name in enumerate(own.labels)}
+    train, test = (_tokens(vocabulary.encode(part.first, part.second), [number[name] for name in part.labels]) for part in (own.train, own.test))
+    return TextData(train, test, vocabulary.size, vocabulary.separator, own.fixed, texts_in_train(own.test.rows(), own.train.rows()), own.labels)
+
+
+def shared_vocabulary(checkpoints: Sequence[str]) -> WordPieces:
+    """The vocabulary of some checkpoints; raises ``ValueError`` in one line where theirs differ."""
     first, *others = (checkpoint.vocabulary(folder) for folder in checkpoints)
     for folder, other in zip(checkpoints[1:], others, strict=True):
-        if other.tokens() != first.tokens():
+        if other.tokens() != first.tokens() or other.encode(*PROBE) != first.encode(*PROBE):
             raise ValueError(f"{folder}: its vocabulary differs from that of {checkpoints[0]}; teacher and student have to share one")
     return first
 

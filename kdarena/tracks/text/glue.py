@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.rows import check_labels, count_rows, read_rows
 
 Split = Literal["train", "test"]
@@ -102,9 +103,9 @@ def missing_files(name: str, data_root: str | None) -> str | None:
     """What is missing below the data root, and how to get it, in one line; None where all is there."""
     folder = LAYOUTS[name].folder
     if data_root is None:
-        return f"no data root for {folder}: give --data-root DIR with {folder}/train.tsv and {folder}/dev.tsv as GLUE publishes them (gluebenchmark.com)"
+        return f"no data root for {folder}: {remedy(name, None, f'give --data-root DIR with {folder}/train.tsv and {folder}/dev.tsv')}"
     if folder_of(name, data_root) is None:
-        return f"{Path(data_root) / folder} lacks train.tsv or dev.tsv: give --data-root DIR with GLUE's files (gluebenchmark.com)"
+        return f"{Path(data_root) / folder} lacks train.tsv or dev.tsv: {remedy(name, data_root, 'give --data-root DIR with both')}"
     return None
 
 

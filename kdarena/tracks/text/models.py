@@ -14,7 +14,8 @@ import_torchvision()  # transformers imports it where it is installed, and would
 from transformers import AttentionInterface, BertConfig, BertModel  # noqa: E402
 
 from kdarena.tracks.text.architectures import Architecture  # noqa: E402
-from kdarena.tracks.text.checkpoint import load_bert  # noqa: E402
+from kdarena.tracks.text.checkpoint import config, fine_tuned, load_bert, tensor  # noqa: E402
+from kdarena.tracks.text.labels import order_of  # noqa: E402
 from kdarena.tracks.text.vocabulary import LONGEST, PADDING  # noqa: E402
 
 SHOWN = "kdarena_shown"
@@ -120,6 +121,19 @@ def new_encoder(size: Architecture, classes: int, vocabulary: int, separator: in
     return Encoder(BertModel(config), classes, separator)
 
 
-def load_encoder(folder: str, classes: int, separator: int, dropout: float | None = None) -> Encoder:
-    """An encoder with the weights of a local checkpoint and a new classifier, see :func:`new_encoder`."""
-    return Encoder(load_bert(folder, dropout), classes, separator)
+def load_encoder(folder: str, classes: int, separator: int, dropout: float | None = None, labels: tuple[str, ...] | None = None) -> Encoder:
+    """A BERT with the weights of a local checkpoint, and with its own classifier where it has one for these labels, else with a new one.
+
+    Args:
+        labels: names of the classes; None: the classifier is new.
+
+    Raises:
+        ValueError: in one line: its own classifier is of other labels.
+    """
+    encoder = Encoder(load_bert(folder, dropout), classes, separator)
+    if labels is not None and fine_tuned(folder):
+        order = list(order_of(folder, config(folder), labels))
+        with torch.no_grad():
+            for name, parameter in encoder.classifier.named_parameters():
+                parameter.copy_(tensor(folder, f"classifier.{name}")[order])
+    return encoder

@@ -80,7 +80,7 @@ class TextTask(Task):
 
     def __init__(self, card: TaskCard, setting: Setting, data: TextData):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
-        self._vocabulary, self._separator, self._overlap = data.vocabulary, data.separator, data.overlap
+        self._vocabulary, self._separator, self._overlap, self._labels = data.vocabulary, data.separator, data.overlap, data.labels
         self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
 
     def without_test(self) -> Self:
@@ -131,8 +131,15 @@ class TextTask(Task):
         """
         rate = dropout or None
         if checkpoint.is_folder(architecture):
-            return load_encoder(architecture, self.classes, self._separator, rate).to(self.device)
+            return self._loaded(architecture, rate).to(self.device)
         return new_encoder(architectures.architecture(architecture), self.classes, self._vocabulary, self._separator, rate).to(self.device)
+
+    def _loaded(self, folder: str, dropout: float | None) -> nn.Module:
+        if checkpoint.config(folder)["model_type"] == "bert":
+            return load_encoder(folder, self.classes, self._separator, dropout, self._labels)
+        from kdarena.tracks.text.encoders import load_pretrained
+
+        return load_pretrained(folder, self.classes, self._separator, dropout, self._labels)
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :meth:`Task.answer`; a network that is no encoder answers with logits, or with (logits, exits, exit embeddings)."""

@@ -45,19 +45,29 @@ class Morphemes:
 
 
 class WordPieces:
-    """A vocabulary of the ``tokenizers`` library with [CLS] and [SEP]."""
+    """A vocabulary of the ``tokenizers`` library that puts a token at the end of each text.
 
-    def __init__(self, tokenizer: Any):
+    Args:
+        tokenizer: of the library.
+        separator: the token at the end of a text.
+        padding: the tokenizer's own id of padding, which changes places with 0.
+    """
+
+    def __init__(self, tokenizer: Any, separator: str = "[SEP]", padding: int = PADDING):
         tokenizer.enable_truncation(LONGEST, strategy="longest_first")
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self._swapped = {PADDING: padding, padding: PADDING}
+        self.padding = padding
         self.size: int = tokenizer.get_vocab_size()
-        self.separator: int = tokenizer.token_to_id("[SEP]")
+        own: int = tokenizer.token_to_id(separator)
+        self.separator = self._swapped.get(own, own)
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[list[int]]:
         """Ids of sentences, or of pairs."""
         texts = list(first) if second is None else list(zip(first, second, strict=True))
-        return [encoded.ids for encoded in self._tokenizer.encode_batch(texts)]
+        every = [encoded.ids for encoded in self._tokenizer.encode_batch(texts)]
+        return every if self.padding == PADDING else [[self._swapped.get(one, one) for one in ids] for ids in every]
 
     def tokens(self) -> dict[str, int]:
         """All tokens and their ids."""

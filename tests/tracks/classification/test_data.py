@@ -13,6 +13,7 @@ from kdarena.errors import UserError
 from kdarena.tracks import check_data
 from kdarena.tracks.classification import data
 from kdarena.tracks.classification.cards import card
+from kdarena.tracks.downloads import DOWNLOADS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not the original files")
 
@@ -111,7 +112,7 @@ def test_a_damaged_file_is_refused_in_one_line(small_cifar: Path, content: bytes
 def test_missing_files_are_named_with_how_to_get_them(tmp_path: Path, small_cifar: Path):
     assert data.missing_files("cifar100", str(small_cifar)) is None
     absent = data.missing_files("cifar10", str(tmp_path))
-    assert absent is not None and "data_batch_1 is missing: give --data-root DIR" in absent and "download('cifar10', 'DIR')" in absent
+    assert absent is not None and "data_batch_1 is missing: give --data-root DIR" in absent and "kdarena data fetch cifar10 --root" in absent
     unknown = data.missing_files("cifar10", None)
     assert unknown is not None and unknown.startswith("no data root for cifar-10-batches-py: give --data-root DIR")
     with pytest.raises(ValueError, match="data_batch_1 is missing"):
@@ -121,8 +122,10 @@ def test_missing_files_are_named_with_how_to_get_them(tmp_path: Path, small_cifa
 def test_the_standard_files_are_torchvisions():
     from kdarena.tracks.torchvision import import_torchvision
 
-    for layout in data.CIFAR.values():
-        theirs = getattr(import_torchvision().datasets, layout.torchvision)
+    for name, layout in data.CIFAR.items():
+        theirs = getattr(import_torchvision().datasets, name.upper())
+        (file,) = DOWNLOADS[name].files
+        assert (file.url, file.checksum) == (theirs.url, f"md5:{theirs.tgz_md5}")
         assert layout.folder == theirs.base_folder
         assert list(layout.train.items()) == [tuple(each) for each in theirs.train_list]
         assert list(layout.test.items()) == [tuple(each) for each in theirs.test_list]
