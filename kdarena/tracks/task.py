@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.compiled import Call, plain_call
+from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.modes import evaluating, probing
@@ -223,6 +225,28 @@ class Task(abc.ABC):
     def decoder_inputs(self, targets: Tensor) -> Tensor:
         """What a decoder is fed before each position [B, L]: the targets shifted by the start of the sentence."""
         raise ValueError(f"networks of task {self.card.name} are no decoders")
+
+    def deployed(self, network: nn.Module) -> Deployed:
+        """A trained student as it is used without kdarena.
+
+        Args:
+            network: on the CPU; it is put into eval mode.
+
+        Raises:
+            ValueError: in one line: networks of this task can't leave.
+        """
+        raise ValueError(f"task {self.card.name} does not say how its students are used elsewhere (Task.deployed)")
+
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> None:
+        """Write a trained student to a folder as a library of the field keeps its own networks, so that it loads it without kdarena.
+
+        Args:
+            library: ``timm`` or ``hf``.
+
+        Raises:
+            ValueError: in one line: it is no network of that library.
+        """
+        raise ValueError(f"{self.card.student} is no network of {library}")
 
     def shapes(self, network: nn.Module) -> Shapes:
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""

@@ -41,6 +41,7 @@ class DataSet:
         peak: the pixel value that counts as 1.
         padding, flip: the standard augmentation: crop out of the zero-padded image, horizontal flip.
         digest: 16 hexadecimal digits of the sha256 of pixels and labels.
+        labels: names of the classes; empty: their numbers.
     """
 
     name: str
@@ -54,6 +55,7 @@ class DataSet:
     padding: int
     flip: bool
     digest: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Layout:
         classes: number of classes.
         torchvision: name of the class that downloads it.
         mean, std: of the channels, as the public benchmark normalises.
+        names: file with the names of the classes, and their key.
     """
 
     folder: str
@@ -77,6 +80,7 @@ class Layout:
     torchvision: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    names: tuple[str, str]
 
 
 CIFAR: Mapping[str, Layout] = {
@@ -95,6 +99,7 @@ CIFAR: Mapping[str, Layout] = {
         torchvision="CIFAR10",
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
+        names=("batches.meta", "label_names"),
     ),
     "cifar100": Layout(
         folder="cifar-100-python",
@@ -105,6 +110,7 @@ CIFAR: Mapping[str, Layout] = {
         torchvision="CIFAR100",
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
+        names=("meta", "fine_label_names"),
     ),
 }
 
@@ -238,7 +244,19 @@ def _read_cifar(name: str, folder: str, stamps: tuple[tuple[int, int], ...]) -> 
         padding=4,
         flip=True,
         digest=digest,
+        labels=_names(Path(folder), layout),
     )
+
+
+def _names(folder: Path, layout: Layout) -> tuple[str, ...]:
+    """Names of the classes, where the file that has them is there and is what it should be."""
+    path = folder / layout.names[0]
+    try:
+        with path.open("rb") as opened:
+            found = _unpickle(opened, path).get(layout.names[1])
+    except (OSError, ValueError):
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) and len(found) == layout.classes else ()
 
 
 def _read_files(folder: Path, layout: Layout, files: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, bool]:

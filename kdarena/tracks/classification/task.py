@@ -21,6 +21,7 @@ from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source,
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
+from kdarena.tracks.deployed import Deployed, FromPixels, images_of
 from kdarena.tracks.evaluation import Scores, detection
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import rows_in_train
@@ -176,6 +177,14 @@ class ClassificationTask(Task):
         if not self.card.branches:
             raise ValueError(f"the stages of {self.card.student} can't be cut from one another")
         return cut(network, after, blocks)
+
+    def deployed(self, network: nn.Module) -> Deployed:
+        """See :meth:`Task.deployed`: images with pixels from 0 to 1 in, scores [B, C] out."""
+        data, (channels, height, width) = self._data, self._image
+        preparation = {"size": [height, width], "channels": channels, "peak": data.peak, "mean": list(data.mean), "std": list(data.std)}
+        labels = list(data.labels) or [str(label) for label in range(self.classes)]
+        program = FromPixels(network, data.mean, data.std).eval()
+        return Deployed(program, images_of(self._image), {"images": {0: "batch"}}, {"preparation": preparation, "labels": labels}, "images")
 
     # evaluation
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
