@@ -79,7 +79,12 @@ def remove_partial(folders: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content in hexadecimal digits; raises ``OSError`` where it can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest_of(path: Path) -> str:
     """16 hexadecimal digits of a file's content; raises ``OSError`` where it can't be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]

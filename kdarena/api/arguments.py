@@ -18,6 +18,8 @@ SWEEP = (
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")
 """Those that a recommendation has."""
+EXPORT_FORMATS = ("torch.export", "onnx", "timm", "hf")
+"""What the folder of an exported student is for: torch alone, onnxruntime, or a library whose network it is."""
 LARGEST_FACTOR = 1000
 """Of a budget that a ladder reaches."""
 

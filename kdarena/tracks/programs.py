@@ -32,14 +32,14 @@ def write_program(deployed: Deployed, path: Path) -> None:
     _prepare(deployed)
     with _quiet():
         try:
-            program = torch.export.export(deployed.network, (), dict(deployed.inputs[0]), dynamic_shapes=_varying(deployed))
+            program = torch.export.export(deployed.network, tuple(deployed.inputs[0].values()), dynamic_shapes=_varying(deployed))
             torch.export.save(program, path)
             loaded = torch.export.load(path).module()
         except OSError:
             raise
         except Exception as error:  # the exporter raises many kinds
             raise ValueError(f"the student can't be exported by torch.export: {_first_line(error)}") from error
-    _compare(deployed, "the exported program", PROGRAM_TOLERANCE, lambda inputs: loaded(**inputs))
+    _compare(deployed, "the exported program", PROGRAM_TOLERANCE, lambda inputs: loaded(*inputs.values()))
 
 
 def write_onnx(deployed: Deployed, path: Path) -> dict[str, int]:
@@ -58,7 +58,13 @@ def write_onnx(deployed: Deployed, path: Path) -> dict[str, int]:
     with _quiet():
         try:
             program = torch.onnx.export(
-                deployed.network, (), kwargs=dict(deployed.inputs[0]), dynamic_shapes=_varying(deployed), dynamo=True, verbose=False, output_names=["scores"]
+                deployed.network,
+                tuple(deployed.inputs[0].values()),
+                input_names=list(deployed.varying),
+                output_names=["scores"],
+                dynamic_shapes=_varying(deployed),
+                dynamo=True,
+                verbose=False,
             )
             assert program is not None
             program.save(path)
@@ -83,8 +89,8 @@ def _prepare(deployed: Deployed) -> None:
         deployed.scores(inputs)
 
 
-def _varying(deployed: Deployed) -> dict[str, Any]:
-    return {name: dict.fromkeys(axes, torch.export.Dim.AUTO) for name, axes in deployed.varying.items()}
+def _varying(deployed: Deployed) -> tuple[dict[int, Any], ...]:
+    return tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in deployed.varying.values())
 
 
 def _compare(deployed: Deployed, what: str, tolerance: float, answer: Any) -> None:

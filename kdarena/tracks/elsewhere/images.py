@@ -20,13 +20,13 @@ student = torch.export.load(FOLDER / "model.pt2").module()  # normalisation is a
 @torch.no_grad()
 def answer(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | torch.Tensor:
     """Of each image, or of each of its pixels: probability and number of its class, whose name is in ``CONFIG["labels"]``; or its distance in metres."""
-    scores = student(images)
+    scores: torch.Tensor = student(images)
     return scores.softmax(dim=1).max(dim=1) if CONFIG["labels"] else scores[:, 0]
 
 
 if __name__ == "__main__":
     example = torch.load(FOLDER / "example.pt", weights_only=True)
     with torch.no_grad():
-        difference = (student(**example["inputs"]) - example["scores"]).abs().max()
+        difference = (student(*example["inputs"].values()) - example["scores"]).abs().max()
     print(f"the scores of the example differ by {difference:.1e} at most from those where it was exported")
     print(answer(**example["inputs"]))

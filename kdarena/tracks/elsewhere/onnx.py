@@ -20,7 +20,8 @@ student = onnxruntime.InferenceSession(FOLDER / "model.onnx")
 
 def scores(**inputs: np.ndarray) -> np.ndarray:
     """Scores of the classes, whose names are in ``CONFIG["labels"]``; of a regression its values."""
-    return student.run(None, inputs)[0]
+    found: np.ndarray = student.run(None, inputs)[0]
+    return found
 
 
 if __name__ == "__main__":

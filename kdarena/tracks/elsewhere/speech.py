@@ -4,9 +4,10 @@ From Python: ``import load; load.hear(load.features(samples))``, samples [n] fro
 """
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,10 +31,8 @@ def weights() -> dict[str, torch.Tensor]:
     return {name: torch.frombuffer(content, dtype=kind, offset=at, count=math.prod(shape)).view(shape) for name, (kind, shape, at) in places.items()}
 
 
-source = importlib.util.spec_from_file_location("network", FOLDER / "network.py")
-network = importlib.util.module_from_spec(source)
-source.loader.exec_module(network)
-student = network.Recogniser(SimpleNamespace(**CONFIG["layers"]), CONFIG["features"], CONFIG["classes"]).eval()
+sys.path.insert(0, str(FOLDER))
+student = importlib.import_module("network").Recogniser(SimpleNamespace(**CONFIG["layers"]), CONFIG["features"], CONFIG["classes"]).eval()
 student.load_state_dict(weights())
 
 
@@ -52,14 +51,14 @@ def features(samples: torch.Tensor) -> torch.Tensor:
 def hear(inputs: torch.Tensor) -> str:
     """What is said in one utterance [1, T, 1 + F], by greedy decoding."""
     memory, _ = student.encode(inputs)
-    token, state, said = torch.tensor([CONFIG["start"]]), None, []
+    token, state, said = torch.tensor([CONFIG["start"]]), None, list[str]()
     while len(said) + 1 < int((inputs[..., 0] > 0).sum()):
         scores, state = student.advance(memory, token, state)
         token = scores.argmax(dim=1)
         if int(token) == CONFIG["end"]:
             break
         said.append(CONFIG["labels"][int(token)])
-    return CONFIG["separator"].join(said)
+    return str(CONFIG["separator"]).join(said)
 
 
 if __name__ == "__main__":

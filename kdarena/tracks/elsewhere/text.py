@@ -7,6 +7,7 @@ import hashlib
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ for name, digest in CONFIG["files"].items():
 student = torch.export.load(FOLDER / "model.pt2").module()
 
 
-def ids_of(texts: list) -> torch.Tensor:
+def ids_of(texts: list[Any]) -> torch.Tensor:
     """Ids of texts, or of pairs of texts (for which the tokenizers library is needed), or of lists of morphemes where that is the vocabulary."""
     if CONFIG["vocabulary"] == "tokenizer.json":
         from tokenizers import Tokenizer
@@ -37,12 +38,13 @@ def ids_of(texts: list) -> torch.Tensor:
 @torch.no_grad()
 def answer(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Probability and number of the class of each text, whose name is in ``CONFIG["labels"]``."""
-    return student(ids).softmax(dim=1).max(dim=1)
+    probability, number = student(ids).softmax(dim=1).max(dim=1)
+    return probability, number
 
 
 if __name__ == "__main__":
     example = torch.load(FOLDER / "example.pt", weights_only=True)
     with torch.no_grad():
-        difference = (student(**example["inputs"]) - example["scores"]).abs().max()
+        difference = (student(*example["inputs"].values()) - example["scores"]).abs().max()
     print(f"the scores of the example differ by {difference:.1e} at most from those where it was exported")
     print(answer(**example["inputs"]))

@@ -50,9 +50,19 @@ def deployed(network: nn.Module, size: Architecture, data: SpeechData, deviation
     window = round(features.WINDOW_SECONDS * data.rate)
     transform = 1 << (window - 1).bit_length()
     config = {
-        **{"labels": list(vocabulary.tokens), "separator": vocabulary.separator, "end": vocabulary.end, "start": vocabulary.start},
-        **{"rate": data.rate, "window": window, "hop": round(features.HOP_SECONDS * data.rate), "transform": transform, "stacked": features.STACKED},
-        **{"floor": features.FLOOR, "features": len(deviation), "classes": vocabulary.classes, "layers": dataclasses.asdict(size)},
+        "labels": list(vocabulary.tokens),
+        "separator": vocabulary.separator,
+        "end": vocabulary.end,
+        "start": vocabulary.start,
+        "rate": data.rate,
+        "window": window,
+        "hop": round(features.HOP_SECONDS * data.rate),
+        "transform": transform,
+        "stacked": features.STACKED,
+        "floor": features.FLOOR,
+        "features": len(deviation),
+        "classes": vocabulary.classes,
+        "layers": dataclasses.asdict(size),
     }
     sound = {"mel": torch.from_numpy(features.mel_filters(data.rate, data.bands, transform // 2 + 1)), "deviation": deviation.cpu()}
     varying = {"inputs": {0: "batch", 1: "frames"}, "decoder_inputs": {0: "batch", 1: "length"}}

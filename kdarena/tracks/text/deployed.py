@@ -53,18 +53,20 @@ def save_pretrained(network: nn.Module, folder: Path, labels: Sequence[str], fil
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     own: Any = network
-    found = getattr(own, "bert", None)
+    found: Any = getattr(own, "bert", None)
     if not isinstance(getattr(found, "config", None), BertConfig) or not isinstance(getattr(own, "classifier", None), nn.Linear):
         raise ValueError(f"{type(network).__name__} is no BERT with one linear classifier, as the library's BertForSequenceClassification is")
     settings = BertConfig.from_dict({**found.config.to_dict(), "num_labels": len(labels)})
     settings.id2label, settings.label2id = dict(enumerate(labels)), {label: number for number, label in enumerate(labels)}
-    library = BertForSequenceClassification(settings).eval()
+    library = BertForSequenceClassification(settings)
     library.load_state_dict(network.state_dict())
     library.save_pretrained(folder)
     if file is None or file[0] != "tokenizer.json":
         return
     (folder / file[0]).write_text(file[1], "utf-8")
     names = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / file[0]), model_max_length=LONGEST, **names)
+    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_file=str(folder / file[0]), model_max_length=LONGEST, **names
+    )
     tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer.save_pretrained(folder)
