@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Format = Literal["torch.export", "onnx", "timm", "hf"]
 """See :data:`kdarena.api.arguments.EXPORT_FORMATS`."""
 WEIGHTS = "model.safetensors"
+FILES = (".pt", ".pth", ".pt2", ".bin", ".ckpt", ".onnx")
+"""Endings of files of weights and programs, which nobody gives a folder."""
 LOAD = {
     "torch.export": "# with torch alone: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
     "onnx": "# with onnxruntime and numpy: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
@@ -75,6 +77,8 @@ def is_file(to: Path) -> bool:
 
 def check_folder(to: Path, force: bool = False) -> None:
     """Raise ``UserError`` where a folder can't take a student: it is a file, or holds something that is no earlier export, which only ``force`` replaces."""
+    if to.suffix in FILES and not to.exists():
+        raise UserError(f"--to {to}: name a folder, or a file whose name ends with .safetensors, which gets the weights alone")
     if to.is_dir() and any(to.iterdir()):
         if not _is_export(to):
             raise UserError(f"--to {to}: the folder holds other files; name a new folder")

@@ -151,16 +151,14 @@ def _destination(to: Path | None, out: Path, cards: Sequence[TaskCard]) -> Path:
 
     if to is None:
         return out / "recommended" / f"{safe_name(cards[0].name if len(cards) == 1 else cards[0].data_set)}.safetensors"
-    if to.suffix and to.suffix != ".safetensors" and not to.is_dir():
-        raise UserError(f"--to {to}: name a folder, or a file whose name ends with .safetensors; its card gets the same name with .json and .md")
+    from kdarena.api.export import check_folder, is_file
+
+    if not is_file(to):
+        check_folder(to, force=True)
     if not to.parent.is_dir():
         raise UserError(f"--to {to}: there is no folder {to.parent}; make it first: mkdir -p {to.parent}")
     if not os.access(to.parent, os.W_OK):
         raise UserError(f"--to {to}: it can't be written there; name another place")
-    if to.suffix != ".safetensors" or to.is_dir():
-        from kdarena.api.export import check_folder
-
-        check_folder(to, force=True)
     return to
 
 

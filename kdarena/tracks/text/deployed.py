@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,18 @@ def deployed(network: nn.Module, labels: Sequence[str], vocabulary: int, file: t
     return Deployed(_FromIds(network).eval(), inputs, {"ids": {0: "batch", 1: "length"}}, config, "text", dict([file] if file else []))
 
 
+def _compare(network: nn.Module, library: Any) -> None:
+    """Raise ``ValueError`` where the library's network gives other scores."""
+    ids = torch.randint(1, library.config.vocab_size, (3, SHORTEST), generator=torch.Generator().manual_seed(0))
+    ids[0, -4:] = PADDING
+    separators = ids == getattr(network, "separator", None)
+    segments = ((separators.cumsum(dim=1) > separators) & (ids != PADDING)).long()
+    with torch.no_grad():
+        wanted, given = scores_of(network(ids)), library(ids, attention_mask=ids != PADDING, token_type_ids=segments).logits
+    if not torch.allclose(wanted, given, atol=1e-4, rtol=1e-4):
+        raise ValueError(f"the library's network gives other scores: they differ by {float((wanted - given).abs().max()):.1e}")
+
+
 def save_pretrained(network: nn.Module, folder: Path, labels: Sequence[str], file: tuple[str, str] | None) -> None:
     """Write an encoder as ``from_pretrained`` of Hugging Face's library reads it: ``AutoModelForSequenceClassification``, and the tokenizer where there is one.
 
@@ -60,7 +74,9 @@ def save_pretrained(network: nn.Module, folder: Path, labels: Sequence[str], fil
     settings.id2label, settings.label2id = dict(enumerate(labels)), {label: number for number, label in enumerate(labels)}
     library = BertForSequenceClassification(settings)
     library.load_state_dict(network.state_dict())
-    library.save_pretrained(folder)
+    _compare(network, library.eval())  # type: ignore[no-untyped-call]
+    with redirect_stderr(StringIO()):  # a bar of progress
+        library.save_pretrained(folder)
     if file is None or file[0] != "tokenizer.json":
         return
     (folder / file[0]).write_text(file[1], "utf-8")
