@@ -13,7 +13,7 @@ from kdarena.plan.request import Request
 
 SWEEP = (
     *("plugin_paths", "tasks", "budget", "teacher_budget", "seeds", "workers", "device", "precision", "capture", "params", "yes", "data_root", "metrics"),
-    *("side_by_side", "views", "teacher_outputs", "images", "text", "task_from", "teacher", "student", "out"),
+    *("side_by_side", "views", "teacher_outputs", "recipe", "images", "text", "task_from", "teacher", "student", "out"),
 )
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint")

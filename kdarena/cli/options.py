@@ -104,6 +104,11 @@ REQUEST: Mapping[str, Any] = {
     "teacher_checkpoint": Annotated[
         str | None, typer.Option("--teacher-checkpoint", metavar="FILE", help="Your own reference teacher: safetensors or a public checkpoint.")
     ],
+    "recipe": _choice(
+        "--recipe",
+        ("paper", "modern"),
+        "paper: each task's own; modern: AdamW, warm-up, cosine, mixup, cutmix, erasing, smoothed labels, for every method and the teacher.",
+    ),
     "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
     "metrics": Annotated[
         str | None,

@@ -11,6 +11,7 @@ from kdarena.params import Value
 from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder
 from kdarena.tracks.own import OwnTask
+from kdarena.tracks.recipes import RecipeName
 
 CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
@@ -41,6 +42,7 @@ class Request:
         capture: whether steps are captured once and replayed; ``auto``: on CUDA.
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
+        recipe: ``paper``: tasks are trained by their own recipes; otherwise by that of this name, under which they are other tasks.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
@@ -72,6 +74,7 @@ class Request:
     protocol: Literal["validated", "published"] = "validated"
     data_root: str | None = None
     teacher_checkpoint: str | None = None
+    recipe: RecipeName = "paper"
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()

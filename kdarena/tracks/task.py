@@ -26,6 +26,7 @@ from kdarena.tracks.compiled import Call, plain_call
 from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
+from kdarena.tracks.mixing import Mixing
 from kdarena.tracks.modes import evaluating, probing
 from kdarena.tracks.parts import Parts, generator, samples_a_pass
 from kdarena.tracks.samples import classified
@@ -59,6 +60,8 @@ class Task(abc.ABC):
         """Called at every batch that is evaluated: a large part on a slow machine takes longer than a silent worker may."""
         self.call: Call = plain_call
         """Calls networks."""
+        self.trained_on: Batch | None = None
+        """The batch of the step that is taken, whose labels may be mixed (the harness says it)."""
         self.parts = Parts(card.train + card.validation if train is None else train, card.validation, card.test if test is None else test, fixed_validation)
         self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], Tensor]] = WeakKeyDictionary()
 
@@ -118,10 +121,14 @@ class Task(abc.ABC):
         """
         rows, size, augmented = self.training_rows(split), self.card.recipe.batch_size, data == "augmented"
         order, random = generator(split.seed, "order", augmented), generator(split.seed, "augmentation")
-        taken = samples_a_pass(len(rows), size, augmented)
+        taken, mix = samples_a_pass(len(rows), size, augmented), self.mixing(split, data)
         while True:
             for positions in torch.randperm(len(rows), generator=order)[:taken].split(size):
-                yield self.batch("train", rows[positions], positions, random if augmented else None)
+                yield mix(self.batch("train", rows[positions], positions, random if augmented else None))
+
+    def mixing(self, split: Split, data: Literal["augmented", "plain"]) -> Callable[[Batch], Batch]:
+        """What erases and mixes the batches of a run, where the recipe does so; plain ones stay as they are."""
+        return Mixing(self.card.recipe, split.seed) if self.card.recipe.mixes and data == "augmented" else lambda batch: batch
 
     def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
         """What a teacher sees of the samples at ``rows`` [B] of the train half under their augmentations of the ``numbers`` [B], which are below V.
@@ -258,11 +265,22 @@ class Task(abc.ABC):
 
     # loss and rows, where a row is a sample
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits."""
-        loss = functional.cross_entropy(outputs.logits, targets)
+        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits.
+
+        Labels are smoothed where the recipe says so. Where the samples of the step are mixed and ``targets`` are the step's own, each counts
+        with both of its labels by their parts; other labels are taken as they are.
+        """
+        loss = self._cross_entropy(outputs.logits, targets)
         for logits in outputs.exits:
-            loss = loss + functional.cross_entropy(logits, targets)
+            loss = loss + self._cross_entropy(logits, targets)
         return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        batch, smoothing = self.trained_on, self.card.recipe.smoothing
+        if batch is None or batch.share is None or batch.mixed_with is None or targets is not batch.targets:
+            return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        own, other = (functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing) for labels in (targets, batch.mixed_with))
+        return torch.lerp(other, own, batch.share).mean()
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
         """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do; raises ``ValueError`` where outputs are no scores."""

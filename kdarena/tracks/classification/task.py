@@ -78,7 +78,7 @@ class ClassificationTask(Task):
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; several epochs of a small set are drawn at once."""
         passes = self._passes(self.training_rows(split), split.seed, data == "augmented", self._views)
-        return self._batches(self._train, passes, self.card.recipe.batch_size)
+        return map(self.mixing(split, data), self._batches(self._train, passes, self.card.recipe.batch_size))
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`."""
@@ -93,7 +93,7 @@ class ClassificationTask(Task):
     @property
     def views(self) -> int | None:
         """See :meth:`Task.views`."""
-        return self._views.count
+        return None if self.card.recipe.mixes else self._views.count
 
     def one_batch(self) -> Batch:
         """One image of zeros."""

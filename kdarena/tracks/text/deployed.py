@@ -50,7 +50,8 @@ def _compare(network: nn.Module, library: Any) -> None:
     """Raise ``ValueError`` where the library's network gives other scores."""
     ids = torch.randint(1, library.config.vocab_size, (3, SHORTEST), generator=torch.Generator().manual_seed(0))
     ids[0, -4:] = PADDING
-    separators = ids == getattr(network, "separator", None)
+    separator: Any = network.separator
+    separators = ids == separator
     segments = ((separators.cumsum(dim=1) > separators) & (ids != PADDING)).long()
     with torch.no_grad():
         wanted, given = scores_of(network(ids)), library(ids, attention_mask=ids != PADDING, token_type_ids=segments).logits
