@@ -107,7 +107,7 @@ REQUEST: Mapping[str, Any] = {
     "recipe": _choice(
         "--recipe",
         ("paper", "modern"),
-        "paper: each task's own; modern: AdamW, warm-up, cosine, mixup, cutmix, erasing, smoothed labels, for every method and the teacher.",
+        "paper: each task's own; modern: AdamW, warm-up, cosine, mixup, cutmix, erasing, smoothed labels, averaged weights, for every method and the teacher.",
     ),
     "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
     "metrics": Annotated[

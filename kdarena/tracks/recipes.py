@@ -35,6 +35,7 @@ def modern(recipe: Recipe) -> Recipe:
         mixup=0.2,
         cutmix=1.0,
         erasing=0.1,
+        averaged=0.02,
         source="ours",
     )
 
