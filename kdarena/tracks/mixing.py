@@ -31,7 +31,7 @@ class Mixing:
     """Mixes the batches of one run, in their order.
 
     Args:
-        recipe: how strongly.
+        recipe: how strongly, and how large a batch is.
         seed: of the split, which alone decides what is drawn.
     """
 
@@ -41,11 +41,18 @@ class Mixing:
         self._drawn: list[Tensor] = []
 
     def __call__(self, batch: Batch) -> Batch:
-        """A batch of images [B, C, H, W], erased and mixed; both teacher and student see it."""
+        """Images [B, C, H, W], erased and mixed, of one batch or of several one behind the other; both teacher and student see them."""
         count, _, height, width = batch.inputs.shape
+        size = min(count, self._recipe.batch_size)
+        drawn = [self._next(size, height, width, batch.inputs.device) for _ in range(count // size)]
+        if count % size:
+            drawn.append(torch.from_numpy(self.draw(1, count % size, height, width)[0]).to(batch.inputs.device))
+        return mixed(batch, torch.cat(drawn), size)
+
+    def _next(self, count: int, height: int, width: int, device: torch.device) -> Tensor:
         if not self._drawn or len(self._drawn[-1]) != count:
-            self._drawn = [*torch.from_numpy(self.draw(DRAWN_AHEAD, count, height, width)).to(batch.inputs.device).unbind()]
-        return mixed(batch, self._drawn.pop())
+            self._drawn = [*torch.from_numpy(self.draw(DRAWN_AHEAD, count, height, width)).to(device).unbind()]
+        return self._drawn.pop()
 
     def draw(self, batches: int, count: int, height: int, width: int) -> np.ndarray:
         """Numbers for batches of ``count`` images [batches, count, 11] in fp32, see :data:`PARTNER`."""
@@ -83,10 +90,11 @@ def _boxes(places: np.ndarray, heights: np.ndarray, widths: np.ndarray, height: 
     return np.stack(sides, axis=-1)
 
 
-def mixed(batch: Batch, drawn: Tensor) -> Batch:
-    """A batch as ``drawn`` [B, 11] says; nothing is read back from the device."""
+def mixed(batch: Batch, drawn: Tensor, size: int) -> Batch:
+    """Batches of ``size`` samples, one behind the other, as ``drawn`` [B, 11] says; nothing is read back from the device."""
     images = batch.inputs.masked_fill(_inside(drawn[:, ERASED], batch.inputs), 0.0)  # of normalised images 0 is the mean colour
-    partner = drawn[:, PARTNER].long()
+    first = torch.arange(len(drawn), device=drawn.device).div(size, rounding_mode="floor") * size
+    partner = drawn[:, PARTNER].long() + first
     weight = drawn[:, WEIGHT, None, None, None] * ~_inside(drawn[:, CUT], images)
     inputs = torch.lerp(images.index_select(0, partner), images, weight, out=torch.empty_like(batch.inputs))
     return replace(batch, inputs=inputs, mixed_with=batch.targets.index_select(0, partner), share=drawn[:, SHARE].clone(), view=None)

@@ -24,7 +24,7 @@ def modern(recipe: Recipe) -> Recipe:
     """
     return replace(
         recipe,
-        lr=2e-3,
+        lr=3e-3,
         weight_decay=0.05,
         teacher_lr=None,
         optimizer="adamw",

@@ -61,6 +61,17 @@ def test_a_seed_decides_what_is_mixed():
     assert not torch.equal(first, other)
 
 
+def test_several_batches_at_once_are_mixed_as_one_after_the_other():
+    recipe = replace(PLAIN, mixup=0.2, cutmix=1.0, erasing=0.1)
+    together, apart = Mixing(recipe, 0), Mixing(recipe, 0)
+    whole = numbered(256)
+    every = together(whole)
+    for part in range(4):
+        rows = slice(64 * part, 64 * part + 64)
+        one = apart(Batch(whole.inputs[rows], whole.targets[rows], whole.index[rows]))
+        assert torch.equal(every.inputs[rows], one.inputs) and torch.equal(every.mixed_with[rows], one.mixed_with) and torch.equal(every.share[rows], one.share)
+
+
 def test_the_loss_of_a_mixed_batch_takes_both_labels_and_other_labels_as_they_are():
     task = toy_task(recipe=replace(PLAIN, batch_size=16, mixup=1.0, smoothing=0.1))
     batch = next(task.batches(Split(0), "augmented"))

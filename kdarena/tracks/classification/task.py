@@ -78,7 +78,7 @@ class ClassificationTask(Task):
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; several epochs of a small set are drawn at once."""
         passes = self._passes(self.training_rows(split), split.seed, data == "augmented", self._views)
-        return map(self.mixing(split, data), self._batches(self._train, passes, self.card.recipe.batch_size))
+        return self._batches(self._train, passes, self.card.recipe.batch_size, self.mixing(split, data))
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`."""
@@ -113,8 +113,8 @@ class ClassificationTask(Task):
     def _at_once(self, source: Source, samples: Pass) -> Batch:
         return next(self._batches(source, [samples], len(samples.rows)))
 
-    def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int) -> Iterator[Batch]:
-        return batches(source, passes, batch_size, self._values, self._inputs, self.device)
+    def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int, mix: Callable[[Batch], Batch] = lambda batch: batch) -> Iterator[Batch]:
+        return batches(source, passes, batch_size, self._values, self._inputs, self.device, mix)
 
     def targets(self, split: Split) -> Tensor:
         """See :meth:`Task.targets`."""
