@@ -33,8 +33,8 @@ FILES = (".pt", ".pth", ".pt2", ".bin", ".ckpt", ".onnx")
 LOAD = {
     "torch.export": "# with torch alone: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
     "onnx": "# with onnxruntime and numpy: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
-    "hf": "from transformers import AutoModelForSequenceClassification\n\nstudent = AutoModelForSequenceClassification.from_pretrained(FOLDER)\n",
-    "timm": "import timm\n\nstudent = timm.create_model(f'local-dir:{FOLDER}')\n",
+    "hf": "# with transformers: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
+    "timm": "# with timm: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
 }
 """What the card says of loading, by format."""
 
@@ -163,8 +163,7 @@ def _fill(folder: Path, record: Record, run: RecordedRun, task: TaskCard, format
     network.eval().requires_grad_(False)
     if format == "timm" or format == "hf":
         (folder / WEIGHTS).unlink()
-        loaded.save_for(format, network, folder)
-        export_files.write_loader(folder, format)
+        export_files.write_loader(folder, loaded.save_for(format, network, folder))
         return
     facts = {"task": task.name, "track": task.track, "data_set": task.data_set, "data": run.spec.data, "architecture": task.student, "classes": task.classes}
     trained = {"method": run.spec.method, "run_id": run.run_id, "torch": run.spec.torch, "weights": run.result.weights}

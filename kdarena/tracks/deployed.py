@@ -49,7 +49,7 @@ class FromPixels(nn.Module):
     """Images with pixels from 0 to 1 [B, C, H, W] to a network's scores in fp32: normalisation belongs to it.
 
     Args:
-        network: answers with its scores, or with a tuple or a mapping of which they are the first or ``out``.
+        network: answers with its scores, or with a tuple or a mapping of which they are the first, ``logits`` or ``out``.
         mean, std: of each channel.
     """
 
@@ -69,7 +69,9 @@ class FromPixels(nn.Module):
 
 def scores_of(answer: Any) -> Tensor:
     """The scores in what a network answers: its last exit."""
-    scores = answer["out"] if isinstance(answer, Mapping) else answer if isinstance(answer, Tensor) else answer[0]
+    if isinstance(answer, Mapping):
+        answer = answer["logits"] if "logits" in answer else answer["out"]
+    scores = answer if isinstance(answer, Tensor) else answer[0]
     assert isinstance(scores, Tensor)
     return scores
 

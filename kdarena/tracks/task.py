@@ -244,11 +244,14 @@ class Task(abc.ABC):
         """
         raise ValueError(f"task {self.card.name} does not say how its students are used elsewhere (Task.deployed)")
 
-    def save_for(self, library: str, network: nn.Module, folder: Path) -> None:
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
         """Write a trained student to a folder as a library of the field keeps its own networks, so that it loads it without kdarena.
 
         Args:
             library: ``timm`` or ``hf``.
+
+        Returns:
+            the program in :mod:`kdarena.tracks.elsewhere` that loads it.
 
         Raises:
             ValueError: in one line: it is no network of that library.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from kdarena.tracks.classification import outliers
 from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
 from kdarena.tracks.classification.data import DataSet
+from kdarena.tracks.classification.deployed import Preparation, save_for
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
 from kdarena.tracks.deployed import Deployed, FromPixels, images_of
@@ -51,7 +53,8 @@ class ClassificationTask(Task):
         super().__init__(card, setting, train=len(data.train_labels), test=len(data.test_labels))
         self._data = data
         *_, width, self._channels = data.train_images.shape
-        self._image = (self._channels, *data.train_images.shape[1:3])
+        height = data.train_images.shape[1]
+        self._image = (self._channels, height, width)
         self._values = data.train_images[0].size
         self._channels_last = self._channels >= CHANNELS_LAST_FROM
         self._normalise = Normalisation(data.mean, data.std, data.peak, width, self._channels_last, setting.device)
@@ -182,9 +185,17 @@ class ClassificationTask(Task):
         """See :meth:`Task.deployed`: images with pixels from 0 to 1 in, scores [B, C] out."""
         data, (channels, height, width) = self._data, self._image
         preparation = {"size": [height, width], "channels": channels, "peak": data.peak, "mean": list(data.mean), "std": list(data.std)}
-        labels = list(data.labels) or [str(label) for label in range(self.classes)]
         program = FromPixels(network, data.mean, data.std).eval()
-        return Deployed(program, images_of(self._image), {"images": {0: "batch"}}, {"preparation": preparation, "labels": labels}, "images")
+        return Deployed(program, images_of(self._image), {"images": {0: "batch"}}, {"preparation": preparation, "labels": self._labels}, "images")
+
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
+        """See :meth:`Task.save_for`: a network by reference, as its library keeps it."""
+        seen = Preparation(self._image, self._data.mean, self._data.std, tuple(self._labels))
+        return save_for(library, self.card.student, network, folder, seen) or super().save_for(library, network, folder)
+
+    @property
+    def _labels(self) -> list[str]:
+        return list(self._data.labels) or [str(label) for label in range(self.classes)]
 
     # evaluation
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:

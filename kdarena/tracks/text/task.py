@@ -152,11 +152,12 @@ class TextTask(Task):
         """See :meth:`Task.deployed`: ids [B, L] in, scores [B, C] out."""
         return deployed(network, self._labels, self._vocabulary, self._vocabulary_file)
 
-    def save_for(self, library: str, network: nn.Module, folder: Path) -> None:
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
         """See :meth:`Task.save_for`: a BERT's classifier of sequences, with its tokenizer."""
         if library != "hf":
-            super().save_for(library, network, folder)
+            return super().save_for(library, network, folder)
         save_pretrained(network, folder, self._labels, self._vocabulary_file)
+        return "hf"
 
     # evaluation
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:

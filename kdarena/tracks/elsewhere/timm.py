@@ -1,0 +1,23 @@
+"""The student of this folder, with timm. ``python load.py IMAGE…`` says what it takes each picture for."""
+
+import sys
+from pathlib import Path
+
+import timm
+import torch
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parent
+student = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()
+prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(student))
+
+
+@torch.no_grad()
+def answer(files: list[str]) -> list[str]:
+    """The name of each picture's class."""
+    numbers = student(torch.stack([prepare(Image.open(file).convert("RGB")) for file in files])).argmax(dim=1)
+    return [student.pretrained_cfg["label_names"][number] for number in numbers.tolist()]
+
+
+if __name__ == "__main__":
+    print(answer(sys.argv[1:]) if sys.argv[1:] else student.pretrained_cfg)
