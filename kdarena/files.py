@@ -53,7 +53,7 @@ def folder_at_once(path: Path) -> Iterator[Path]:
     An older folder of that name is replaced as a whole. Where the block raises, it is left as it was and what was written is removed.
     An ``OSError`` that names no file names ``path``.
     """
-    token = secrets.token_hex(4)
+    path, token = Path(os.path.abspath(path)), secrets.token_hex(4)
     partial, old = (path.with_name(f".{path.name}.{token}{end}") for end in (PARTIAL, f".old{PARTIAL}"))
     try:
         partial.mkdir()

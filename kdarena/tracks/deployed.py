@@ -80,3 +80,25 @@ def images_of(shape: tuple[int, ...]) -> list[dict[str, Tensor]]:
     """Random images with pixels from 0 to 1 [B, C, H, W], the same every time."""
     random = torch.Generator().manual_seed(0)
     return [{"images": torch.rand(count, *shape, generator=random)} for count in EXAMPLES]
+
+
+class _FromInputs(nn.Module):
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs [B, …] to scores [B, …]."""
+        return scores_of(self.network(inputs)).float()
+
+
+def of_inputs(network: nn.Module, one: Tensor, classes: int) -> Deployed:
+    """A network that is used on inputs as it was trained on them, of which nothing more is known.
+
+    Args:
+        one: an input [1, …].
+        classes: how many there are.
+    """
+    inputs = [{"inputs": one.cpu().expand(count, *one.shape[1:]).clone()} for count in EXAMPLES]
+    config = {"labels": [str(label) for label in range(classes)]}
+    return Deployed(_FromInputs(network).eval(), inputs, {"inputs": {0: "batch"}}, config, "inputs")

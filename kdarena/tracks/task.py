@@ -23,7 +23,7 @@ from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.compiled import Call, plain_call
-from kdarena.tracks.deployed import Deployed
+from kdarena.tracks.deployed import Deployed, of_inputs
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.mixing import Mixing
@@ -234,7 +234,7 @@ class Task(abc.ABC):
         raise ValueError(f"networks of task {self.card.name} are no decoders")
 
     def deployed(self, network: nn.Module) -> Deployed:
-        """A trained student as it is used without kdarena.
+        """A trained student as it is used without kdarena: here on inputs as the task makes them, whose preparation its user has to know.
 
         Args:
             network: on the CPU; it is put into eval mode.
@@ -242,7 +242,9 @@ class Task(abc.ABC):
         Raises:
             ValueError: in one line: networks of this task can't leave.
         """
-        raise ValueError(f"task {self.card.name} does not say how its students are used elsewhere (Task.deployed)")
+        if self.decodes:
+            raise ValueError(f"task {self.card.name} does not say how its decoders are used elsewhere (Task.deployed)")
+        return of_inputs(network, self.one_batch().inputs, self.classes)
 
     def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
         """Write a trained student to a folder as a library of the field keeps its own networks, so that it loads it without kdarena.

@@ -1,5 +1,7 @@
 """The student of this folder, with timm. ``python load.py IMAGE…`` says what it takes each picture for."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +10,9 @@ import torch
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
+for name, digest in json.loads((FOLDER / "card.json").read_text("utf-8"))["files"].items():
+    if hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() != digest:
+        raise SystemExit(f"{FOLDER / name}: it is not the file that was exported; export the student again")
 student = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()
 prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(student))
 
