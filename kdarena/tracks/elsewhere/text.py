@@ -25,7 +25,8 @@ def ids_of(texts: list[Any]) -> torch.Tensor:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-        rows = [encoded.ids for encoded in tokenizer.encode_batch(texts)]
+        padding = CONFIG["tokenizer_padding"]  # changes places with 0
+        rows = [[{0: padding, padding: 0}.get(one, one) for one in encoded.ids] for encoded in tokenizer.encode_batch(texts)]
     else:
         known = json.loads((FOLDER / "vocabulary.json").read_text("utf-8"))
         number = {morpheme: position for position, morpheme in enumerate(known["tokens"])}

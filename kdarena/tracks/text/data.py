@@ -40,8 +40,9 @@ class TextData:
         separator: id of the token that ends each sentence.
         fixed_validation: whether the last samples of ``train`` are the validation part.
         overlap: how many of the test split's texts are also in ``train``.
-        labels: names of the classes; empty: their numbers.
+        class_names: of the classes, for those who use a student elsewhere; empty: their numbers.
         vocabulary_file: name and text of the file that makes ids of texts elsewhere.
+        tokenizer_padding: id of padding in that file, which changes places with 0 here.
     """
 
     train: Tokens
@@ -50,8 +51,9 @@ class TextData:
     separator: int
     fixed_validation: bool
     overlap: int | None = None
-    labels: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     vocabulary_file: tuple[str, str] | None = None
+    tokenizer_padding: int = 0
 
 
 @functools.cache
@@ -66,8 +68,8 @@ def load_grammar() -> TextData:
 
     trained = [sentence.morphemes for part in ("train", "validation") for sentence in sentences[part]]
     overlap = texts_in_train([sentence.morphemes for sentence in sentences["test"]], trained)
-    parts = tokens("train", "validation"), tokens("test")
-    return TextData(*parts, vocabulary.size, vocabulary.separator, True, overlap, ("unacceptable", "acceptable"), vocabulary.file())
+    parts, names = (tokens("train", "validation"), tokens("test")), ("unacceptable", "acceptable")
+    return TextData(*parts, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file())
 
 
 def grammar_digest() -> str:
@@ -88,8 +90,8 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
     train, test = (glue.read(name, split, data_root) for split in glue.FILES)
     vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
-    overlap = texts_in_train(test.samples(), train.samples())
-    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, overlap, glue.LAYOUTS[name].labels, vocabulary.file())
+    overlap, names = texts_in_train(test.samples(), train.samples()), glue.LAYOUTS[name].labels
+    return TextData(*splits, vocabulary.size, vocabulary.separator, False, overlap, class_names=names, vocabulary_file=vocabulary.file())
 
 
 def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,34 @@ from kdarena.tracks.text.vocabulary import LONGEST, PADDING
 
 SHORTEST = 16
 """Least padded length: a softmax over fewer than 16 keys is not vectorised on CPUs (8 times slower at 14 than at 16)."""
+TOKENIZER = "tokenizer.json"
+SPECIAL_NAMES = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""Special tokens as kinds of encoders call them."""
+TOLERANCE = 1e-4
+"""Largest difference of scores from the student's, absolute and relative."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a student's user has to know.
+
+    Attributes:
+        labels: names of the classes.
+        vocabulary: number of ids.
+        file: name and text of the file that makes ids of texts, or None.
+        padding: id of padding in that file, which changes places with 0 in what the student sees.
+    """
+
+    labels: tuple[str, ...]
+    vocabulary: int
+    file: tuple[str, str] | None
+    padding: int = PADDING
 
 
 class _FromIds(nn.Module):
@@ -28,62 +56,81 @@ class _FromIds(nn.Module):
         return scores_of(self.network(ids)).float()
 
 
-def deployed(network: nn.Module, labels: Sequence[str], vocabulary: int, file: tuple[str, str] | None) -> Deployed:
-    """An encoder over ids [B, L], 0 at padding.
+def deployed(network: nn.Module, known: Elsewhere) -> Deployed:
+    """An encoder over ids [B, L], 0 at padding."""
+    inputs = [{"ids": ids} for ids in _ids(known.vocabulary)]
+    sizes = {"longest": LONGEST, "shortest": SHORTEST, "padding": PADDING}
+    vocabulary = {"vocabulary": known.file and known.file[0], "tokenizer_padding": known.padding}
+    files = {} if known.file is None else {known.file[0]: known.file[1]}
+    return Deployed(_FromIds(network).eval(), inputs, {"ids": {0: "batch", 1: "length"}}, {"labels": list(known.labels), **sizes, **vocabulary}, "text", files)
 
-    Args:
-        labels: names of the classes.
-        vocabulary: number of ids.
-        file: name and text of the file that makes ids of texts.
-    """
-    random = torch.Generator().manual_seed(0)
-    inputs = []
+
+def _ids(vocabulary: int) -> list[Tensor]:
+    """Ids of several sizes, padded in the last row of each."""
+    random, every = torch.Generator().manual_seed(0), []
     for count in EXAMPLES:
         ids = torch.randint(1, vocabulary, (count, SHORTEST + count), generator=random)
         ids[-1, SHORTEST - 3 :] = PADDING
-        inputs.append({"ids": ids})
-    config = {"labels": list(labels), "longest": LONGEST, "shortest": SHORTEST, "vocabulary": file and file[0], "padding": PADDING}
-    return Deployed(_FromIds(network).eval(), inputs, {"ids": {0: "batch", 1: "length"}}, config, "text", dict([file] if file else []))
+        every.append(ids)
+    return every
 
 
-def _compare(network: nn.Module, library: Any) -> None:
-    """Raise ``ValueError`` where the library's network gives other scores."""
-    ids = torch.randint(1, library.config.vocab_size, (3, SHORTEST), generator=torch.Generator().manual_seed(0))
-    ids[0, -4:] = PADDING
-    separator: Any = network.separator
-    separators = ids == separator
-    segments = ((separators.cumsum(dim=1) > separators) & (ids != PADDING)).long()
-    with torch.no_grad():
-        wanted, given = scores_of(network(ids)), library(ids, attention_mask=ids != PADDING, token_type_ids=segments).logits
-    if not torch.allclose(wanted, given, atol=1e-4, rtol=1e-4):
-        raise ValueError(f"the library's network gives other scores: they differ by {float((wanted - given).abs().max()):.1e}")
-
-
-def save_pretrained(network: nn.Module, folder: Path, labels: Sequence[str], file: tuple[str, str] | None) -> None:
-    """Write an encoder as ``from_pretrained`` of Hugging Face's library reads it: ``AutoModelForSequenceClassification``, and the tokenizer where there is one.
+def save_pretrained(network: nn.Module, folder: Path, known: Elsewhere) -> None:
+    """Write an encoder as ``AutoModelForSequenceClassification`` reads it, with the tokenizer where there is one.
 
     Raises:
-        ValueError: in one line: it is no network of that library with a classifier of its own.
+        ValueError: in one line: it is no classifier of that library, or what is read back gives other scores.
     """
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import AutoModelForSequenceClassification
+
+    library = _of_library(network)
+    library.config.id2label = dict(enumerate(known.labels))
+    library.config.label2id = {label: number for number, label in enumerate(known.labels)}
+    with redirect_stderr(StringIO()):  # bars of progress
+        library.save_pretrained(folder)
+        again = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
+    _compare(network, again.eval(), known)
+    if known.file is not None and known.file[0] == TOKENIZER:
+        _save_tokenizer(folder, known.file[1], segments=getattr(network, "segments", True))
+
+
+def _of_library(network: nn.Module) -> Any:
+    """The library's own classifier with the weights of an encoder."""
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
     own: Any = network
-    found: Any = getattr(own, "bert", None)
-    if not isinstance(getattr(found, "config", None), BertConfig) or not isinstance(getattr(own, "classifier", None), nn.Linear):
-        raise ValueError(f"{type(network).__name__} is no BERT with one linear classifier, as the library's BertForSequenceClassification is")
-    settings = BertConfig.from_dict({**found.config.to_dict(), "num_labels": len(labels)})
-    settings.id2label, settings.label2id = dict(enumerate(labels)), {label: number for number, label in enumerate(labels)}
-    library = BertForSequenceClassification(settings)
-    library.load_state_dict(network.state_dict())
-    _compare(network, library.eval())  # type: ignore[no-untyped-call]
-    with redirect_stderr(StringIO()):  # a bar of progress
-        library.save_pretrained(folder)
-    if file is None or file[0] != "tokenizer.json":
-        return
-    (folder / file[0]).write_text(file[1], "utf-8")
-    names = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
-    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_file=str(folder / file[0]), model_max_length=LONGEST, **names
-    )
-    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    inner, bert = getattr(own, "model", None), getattr(own, "bert", None)
+    if isinstance(inner, PreTrainedModel):
+        return inner
+    if not isinstance(getattr(bert, "config", None), BertConfig) or not isinstance(getattr(own, "classifier", None), nn.Linear):
+        raise ValueError(f"{type(network).__name__} is no classifier of sequences of transformers, nor a BERT with one linear classifier")
+    found: Any = BertForSequenceClassification(BertConfig.from_dict({**own.bert.config.to_dict(), "num_labels": own.classifier.out_features}))
+    found.load_state_dict(network.state_dict())
+    return found.eval()
+
+
+def _save_tokenizer(folder: Path, text: str, *, segments: bool) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / TOKENIZER
+    file.write_text(text, "utf-8")
+    library: Any = PreTrainedTokenizerFast
+    known = library(tokenizer_file=str(file)).get_vocab()
+    names = {name: next(token for token in tokens if token in known) for name, tokens in SPECIAL_NAMES.items() if any(token in known for token in tokens)}
+    tokenizer = library(tokenizer_file=str(file), model_max_length=LONGEST, **names)
+    tokenizer.model_input_names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
     tokenizer.save_pretrained(folder)
+
+
+def _compare(network: nn.Module, library: Any, known: Elsewhere) -> None:
+    """Raise ``ValueError`` where the library's network gives other scores."""
+    own: Any = network
+    for ids in _ids(known.vocabulary):
+        real = ids != PADDING
+        swapped = torch.where(real, torch.where(ids == known.padding, PADDING, ids), known.padding)
+        separators = ids == own.separator
+        segments = {"token_type_ids": ((separators.cumsum(dim=1) > separators) & real).long()} if getattr(own, "segments", True) else {}
+        with torch.no_grad():
+            wanted, given = scores_of(network(ids)), library(input_ids=swapped, attention_mask=real.long(), **segments).logits
+        if not torch.allclose(wanted, given, atol=TOLERANCE, rtol=TOLERANCE):
+            raise ValueError(f"what the library reads back gives other scores: they differ by {float((wanted - given).abs().max()):.1e}")

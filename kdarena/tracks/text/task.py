@@ -15,7 +15,7 @@ from kdarena.tracks.padding import shortened
 from kdarena.tracks.task import Task
 from kdarena.tracks.text import architectures, checkpoint
 from kdarena.tracks.text.data import TextData, Tokens
-from kdarena.tracks.text.deployed import SHORTEST, deployed, save_pretrained
+from kdarena.tracks.text.deployed import SHORTEST, Elsewhere, deployed, save_pretrained
 from kdarena.tracks.text.metrics import all_metrics
 from kdarena.tracks.text.models import Encoding, load_encoder, new_encoder
 from kdarena.tracks.text.vocabulary import PADDING
@@ -84,7 +84,7 @@ class TextTask(Task):
     def __init__(self, card: TaskCard, setting: Setting, data: TextData):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
         self._vocabulary, self._separator, self._overlap = data.vocabulary, data.separator, data.overlap
-        self._labels, self._vocabulary_file = data.labels or tuple(str(label) for label in range(card.classes)), data.vocabulary_file
+        self._elsewhere = Elsewhere(data.class_names or tuple(map(str, range(card.classes))), data.vocabulary, data.vocabulary_file, data.tokenizer_padding)
         self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
 
     def without_test(self) -> Self:
@@ -150,13 +150,13 @@ class TextTask(Task):
 
     def deployed(self, network: nn.Module) -> Deployed:
         """See :meth:`Task.deployed`: ids [B, L] in, scores [B, C] out."""
-        return deployed(network, self._labels, self._vocabulary, self._vocabulary_file)
+        return deployed(network, self._elsewhere)
 
     def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
-        """See :meth:`Task.save_for`: a BERT's classifier of sequences, with its tokenizer."""
+        """See :meth:`Task.save_for`: a classifier of sequences of transformers, with its tokenizer."""
         if library != "hf":
             return super().save_for(library, network, folder)
-        save_pretrained(network, folder, self._labels, self._vocabulary_file)
+        save_pretrained(network, folder, self._elsewhere)
         return "hf"
 
     # evaluation
