@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class TextData:
         fixed_validation: whether the last samples of ``train`` are the validation part.
         overlap: how many of the test split's texts are also in ``train``.
         class_names: of the classes, for those who use a student elsewhere; empty: their numbers.
-        vocabulary_file: name and text of the file that makes ids of texts elsewhere.
+        vocabulary_file: gives name and text of the file that makes ids of texts elsewhere.
         tokenizer_padding: id of padding in that file, which changes places with 0 here.
     """
 
@@ -52,7 +52,7 @@ class TextData:
     fixed_validation: bool
     overlap: int | None = None
     class_names: tuple[str, ...] = ()
-    vocabulary_file: tuple[str, str] | None = None
+    vocabulary_file: Callable[[], tuple[str, str]] | None = None
     tokenizer_padding: int = 0
 
 
@@ -69,7 +69,7 @@ def load_grammar() -> TextData:
     trained = [sentence.morphemes for part in ("train", "validation") for sentence in sentences[part]]
     overlap = texts_in_train([sentence.morphemes for sentence in sentences["test"]], trained)
     parts, names = (tokens("train", "validation"), tokens("test")), ("unacceptable", "acceptable")
-    return TextData(*parts, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file())
+    return TextData(*parts, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file)
 
 
 def grammar_digest() -> str:
@@ -91,7 +91,7 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
     vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
     overlap, names = texts_in_train(test.samples(), train.samples()), glue.LAYOUTS[name].labels
-    return TextData(*splits, vocabulary.size, vocabulary.separator, False, overlap, class_names=names, vocabulary_file=vocabulary.file())
+    return TextData(*splits, vocabulary.size, vocabulary.separator, False, overlap, class_names=names, vocabulary_file=vocabulary.file)
 
 
 def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -36,13 +37,13 @@ class Elsewhere:
     Attributes:
         labels: names of the classes.
         vocabulary: number of ids.
-        file: name and text of the file that makes ids of texts, or None.
+        file: gives name and text of the file that makes ids of texts; None: there is none.
         padding: id of padding in that file, which changes places with 0 in what the student sees.
     """
 
     labels: tuple[str, ...]
     vocabulary: int
-    file: tuple[str, str] | None
+    file: Callable[[], tuple[str, str]] | None
     padding: int = PADDING
 
 
@@ -60,8 +61,8 @@ def deployed(network: nn.Module, known: Elsewhere) -> Deployed:
     """An encoder over ids [B, L], 0 at padding."""
     inputs = [{"ids": ids} for ids in _ids(known.vocabulary)]
     sizes = {"longest": LONGEST, "shortest": SHORTEST, "padding": PADDING}
-    vocabulary = {"vocabulary": known.file and known.file[0], "tokenizer_padding": known.padding}
-    files = {} if known.file is None else {known.file[0]: known.file[1]}
+    files = {} if known.file is None else dict([known.file()])
+    vocabulary = {"vocabulary": next(iter(files), None), "tokenizer_padding": known.padding}
     return Deployed(_FromIds(network).eval(), inputs, {"ids": {0: "batch", 1: "length"}}, {"labels": list(known.labels), **sizes, **vocabulary}, "text", files)
 
 
@@ -90,8 +91,9 @@ def save_pretrained(network: nn.Module, folder: Path, known: Elsewhere) -> None:
         library.save_pretrained(folder)
         again = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     _compare(network, again.eval(), known)
-    if known.file is not None and known.file[0] == TOKENIZER:
-        _save_tokenizer(folder, known.file[1], segments=getattr(network, "segments", True))
+    name, text = ("", "") if known.file is None else known.file()
+    if name == TOKENIZER:
+        _save_tokenizer(folder, text, segments=getattr(network, "segments", True))
 
 
 def _of_library(network: nn.Module) -> Any:
