@@ -41,7 +41,7 @@ class Deployed:
     def scores(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the network makes of inputs."""
         with torch.no_grad():
-            scores: Tensor = self.network(**inputs)
+            scores: Tensor = self.network(*inputs.values())
         return scores
 
 

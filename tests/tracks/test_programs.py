@@ -35,7 +35,9 @@ def test_a_task_that_says_nothing_of_its_inputs_has_a_program_of_them(tmp_path):
         assert torch.allclose(given, task.forward(network.eval(), images).logits, atol=1e-6)
 
 
-@pytest.mark.parametrize(("network", "says"), [(Reads(), "can't be exported by torch.export"), (CountsItsBatch(), "can't take inputs of 1x4|gives other scores")])
+@pytest.mark.parametrize(
+    ("network", "says"), [(Reads(), "can't be exported by torch.export"), (CountsItsBatch(), "can't take inputs of 1x4|gives other scores")]
+)
 def test_a_network_that_is_no_program_is_named_in_one_line(tmp_path, network, says):
     with pytest.raises(ValueError, match=says) as error:
         write_program(of(network), tmp_path / "model.pt2")

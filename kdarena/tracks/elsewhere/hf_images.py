@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,7 +20,8 @@ student = AutoModelForImageClassification.from_pretrained(FOLDER, local_files_on
 @torch.no_grad()
 def answer(files: list[str]) -> list[str]:
     """The name of each picture's class."""
-    prepare = AutoImageProcessor.from_pretrained(FOLDER, local_files_only=True)
+    processor: Any = AutoImageProcessor
+    prepare = processor.from_pretrained(FOLDER, local_files_only=True)
     inputs = prepare([Image.open(file).convert("RGB") for file in files], return_tensors="pt")
     return [student.config.id2label[number] for number in student(**inputs).logits.argmax(dim=1).tolist()]
 

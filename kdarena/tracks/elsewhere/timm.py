@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -13,8 +14,9 @@ FOLDER = Path(__file__).resolve().parent
 for name, digest in json.loads((FOLDER / "card.json").read_text("utf-8"))["files"].items():
     if hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() != digest:
         raise SystemExit(f"{FOLDER / name}: it is not the file that was exported; export the student again")
-student = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()
-prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(student))
+student: Any = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()
+data: Any = timm.data
+prepare = data.create_transform(**data.resolve_model_data_config(student))
 
 
 @torch.no_grad()

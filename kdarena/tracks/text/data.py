@@ -68,8 +68,8 @@ def load_grammar() -> TextData:
 
     trained = [sentence.morphemes for part in ("train", "validation") for sentence in sentences[part]]
     overlap = texts_in_train([sentence.morphemes for sentence in sentences["test"]], trained)
-    parts, names = (tokens("train", "validation"), tokens("test")), ("unacceptable", "acceptable")
-    return TextData(*parts, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file)
+    train, test, names = tokens("train", "validation"), tokens("test"), ("unacceptable", "acceptable")
+    return TextData(train, test, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file)
 
 
 def grammar_digest() -> str:
@@ -91,7 +91,7 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
     vocabulary = _shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
     overlap, names = texts_in_train(test.samples(), train.samples()), glue.LAYOUTS[name].labels
-    return TextData(*splits, vocabulary.size, vocabulary.separator, False, overlap, class_names=names, vocabulary_file=vocabulary.file)
+    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, overlap, class_names=names, vocabulary_file=vocabulary.file)
 
 
 def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:

@@ -119,8 +119,8 @@ def _save_tokenizer(folder: Path, text: str, *, segments: bool) -> None:
     library: Any = PreTrainedTokenizerFast
     known = library(tokenizer_file=str(file)).get_vocab()
     names = {name: next(token for token in tokens if token in known) for name, tokens in SPECIAL_NAMES.items() if any(token in known for token in tokens)}
-    tokenizer = library(tokenizer_file=str(file), model_max_length=LONGEST, **names)
-    tokenizer.model_input_names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
+    inputs = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
+    tokenizer = library(tokenizer_file=str(file), model_max_length=LONGEST, model_input_names=inputs, **names)
     tokenizer.save_pretrained(folder)
 
 

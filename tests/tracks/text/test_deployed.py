@@ -24,7 +24,7 @@ def vocabulary():
 @pytest.fixture
 def encoder(vocabulary):
     torch.manual_seed(0)
-    return new_encoder(Architecture(width=16, layers=1, heads=2), 2, vocabulary.size, vocabulary.separator).eval()
+    return new_encoder(Architecture(layers=1, width=16, heads=2, dropout=0.1), 2, vocabulary.size, vocabulary.separator).eval()
 
 
 def known(vocabulary):
