@@ -1,6 +1,6 @@
 """kdarena: knowledge-distillation methods compared under identical budgets, each paper a plugin.
 
-:func:`run`, :func:`recommend` and :func:`leaderboard` do what the commands of these names do. The rest is everything a plugin imports, in addition to
+:func:`run`, :func:`recommend`, :func:`export` and :func:`leaderboard` do what the commands of these names do. The rest is everything a plugin imports, in addition to
 :mod:`kdarena.losses`, :mod:`kdarena.schedules` and, in its tests, :mod:`kdarena.testing`. Each name is loaded where it is first asked for,
 so that importing the package costs nothing.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdarena.api.boards import leaderboard
+    from kdarena.api.export import export
     from kdarena.api.recommend import recommend
     from kdarena.api.run import run
     from kdarena.errors import NotApplicable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "api.boards": ("leaderboard",),
+    "api.export": ("export",),
     "api.recommend": ("recommend",),
     "api.run": ("run",),
 }
@@ -90,6 +92,7 @@ __all__ = [  # noqa: RUF022 - the names above
     "TeacherSpec",
     "Terms",
     "Update",
+    "export",
     "hookimpl",
     "leaderboard",
     "masked_layer",

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def folder_at_once(path: Path) -> Iterator[Path]:
+    """Gives a new folder to write to, which becomes ``path`` at the end of the block, with all its files or not at all.
+
+    An older folder of that name is replaced as a whole. Where the block raises, it is left as it was and what was written is removed.
+    An ``OSError`` that names no file names ``path``.
+    """
+    path, token = Path(os.path.abspath(path)), secrets.token_hex(4)
+    partial, old = (path.with_name(f".{path.name}.{token}{end}") for end in (PARTIAL, f".old{PARTIAL}"))
+    try:
+        partial.mkdir()
+        yield partial
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        if isinstance(error, OSError) and error.errno is not None and str(error.filename or partial).startswith(str(partial)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_partial(folders: Iterable[Path]) -> None:
     """Remove what writers that were killed left in these folders; a folder may be missing."""
     for folder in folders:
@@ -53,7 +79,12 @@ def remove_partial(folders: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content in hexadecimal digits; raises ``OSError`` where it can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest_of(path: Path) -> str:
     """16 hexadecimal digits of a file's content; raises ``OSError`` where it can't be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]

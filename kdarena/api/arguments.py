@@ -17,6 +17,7 @@ SWEEP = (
         "side_by_side",
         "views",
         "teacher_outputs",
+        "recipe",
         "images",
         "unlabelled",
         "skip_unreadable",
@@ -34,6 +35,8 @@ SWEEP = (
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint", "teacher_weights")
 """Those that a recommendation has."""
+EXPORT_FORMATS = ("torch.export", "onnx", "timm", "hf")
+"""What the folder of an exported student is for: torch alone, onnxruntime, or a library whose network it is."""
 LARGEST_FACTOR = 1000
 """Of a budget that a ladder reaches."""
 

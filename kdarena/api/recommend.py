@@ -46,7 +46,7 @@ class Plan:
         named: whether the methods were named one by one.
         settings: of each method; None: what fits.
         prefer: what decides between the students of several tasks.
-        to: the file to export to.
+        to: the file or the folder to export to.
     """
 
     request: Request
@@ -100,7 +100,7 @@ def recommend(
         plugins: names of methods, or ``"all"``; the controls always race.
         prefer: what decides between the students of several tasks: ``"accuracy"``, ``"latency"`` or ``"params"``.
         settings, seeds: of each method, and of the final runs; by default what fits.
-        to: the file to export to; by default in the output directory.
+        to: the file or the folder to export to, as for :func:`kdarena.export`; by default a file in the output directory.
         out: the output directory.
         options: further fields of :class:`kdarena.plan.request.Request`.
 
@@ -146,17 +146,19 @@ def plan(methods: str, typed: Typed, *, settings: int | None, prefer: Prefer, to
 
 
 def _destination(to: Path | None, out: Path, cards: Sequence[TaskCard]) -> Path:
-    """The file to export to: as typed, or in the output directory under the name of the task or of the data set of several."""
+    """The file or folder to export to: as typed, or in the output directory under the name of the task or of the data set of several."""
     from kdarena.record.output import safe_name
 
     if to is None:
         return out / "recommended" / f"{safe_name(cards[0].name if len(cards) == 1 else cards[0].data_set)}.safetensors"
-    if to.suffix != ".safetensors":
-        raise UserError(f"--to {to}: the file's name has to end with .safetensors; its card gets the same name with .json and .md")
+    from kdarena.api.export import check_folder, is_file
+
+    if not is_file(to):
+        check_folder(to, force=True)
     if not to.parent.is_dir():
         raise UserError(f"--to {to}: there is no folder {to.parent}; make it first: mkdir -p {to.parent}")
-    if to.is_dir() or not os.access(to.parent, os.W_OK):
-        raise UserError(f"--to {to}: it can't be written there; name another file")
+    if not os.access(to.parent, os.W_OK):
+        raise UserError(f"--to {to}: it can't be written there; name another place")
     return to
 
 
@@ -231,7 +233,8 @@ def _export(planned: Plan, record: Record, choice: Recommendation, answer: Seque
 
     Of the final runs that with the best score on validation is taken: which of them is best on test is not asked.
     """
-    from kdarena.board.model_card import card_of, write_card
+    from kdarena.api.export import export_folder, is_file
+    from kdarena.board.model_card import card_of, loading_code, write_card
     from kdarena.record.export import export_student
 
     task = next(card for card in planned.cards if card.name == choice.row["task"])
@@ -239,5 +242,8 @@ def _export(planned: Plan, record: Record, choice: Recommendation, answer: Seque
     best = max(runs, key=lambda run: (run.result.metrics.get(f"validation/{task.metric}", float("-inf")), -run.spec.seed))
     if planned.to.parent == planned.request.out / "recommended":
         planned.to.parent.mkdir(exist_ok=True)
+    if not is_file(planned.to):
+        return best.run_id, [export_folder(record, best, choice.row, answer, planned.to, data_root=planned.request.data_root)]
     export_student(record, best.run_id, planned.to)
-    return best.run_id, [planned.to, *write_card(card_of(best, choice.row, task, answer, planned.to), planned.to)]
+    card = card_of(best, choice.row, task, answer, loading_code(task.name, planned.to.name))
+    return best.run_id, [planned.to, *write_card(card, planned.to)]

@@ -57,7 +57,7 @@ def plan(methods: str, typed: Typed, *, elsewhere: bool = False) -> Plan:
     plugins = discover(typed.get("plugin_paths", ()))
     chosen = with_controls(select(plugins, ",".join(wanted)), plugins)
     own = own_tasks(typed)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own, elsewhere=elsewhere)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own, recipe=typed.get("recipe", "paper"), elsewhere=elsewhere)
     named = wanted != ("all",)
     request = request_from(typed, chosen, cards, scope=typed.get("scope", "all" if named else "own"), ladder=_ladder(typed, named), own=own)
     _name_broken(plugins, request, named)
@@ -123,6 +123,7 @@ def run(
     data_root: str | Path | None = None,
     teacher_checkpoint: str | Path | None = None,
     teacher_weights: str | None = None,
+    recipe: str = "paper",
     plugin_paths: str | Path | Sequence[str | Path] = (),
     charge_teacher: bool = False,
     metrics: str | Sequence[str] = (),
@@ -154,6 +155,7 @@ def run(
         budget, tuning_budget, teacher_budget: as ``"10m"``, ``"60se"``, ``"3e15flop"`` or ``"60epochs"``.
         total: as ``"10m"``, or seconds.
         params: as ``{"kd": {"temperature": 4}}`` or ``["kd.temperature=4"]``.
+        recipe: ``"paper"``, or ``"modern"`` for a recipe of today, under which tasks of images have boards of their own.
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
         teacher_checkpoint: your own teacher's file, or a folder of transformers; teacher_weights: which of several weights in it, as ``"ema"``.

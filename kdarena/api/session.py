@@ -18,6 +18,7 @@ from kdarena.tracks import cards as all_cards
 from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.own import OwnTask, keep
+from kdarena.tracks.recipes import why_not, with_recipe, without_recipe
 
 if TYPE_CHECKING:
     from kdarena.arena.arena import Arena
@@ -33,15 +34,16 @@ def with_controls(chosen: Sequence[Plugin], plugins: Sequence[Plugin]) -> list[P
     return [*controls, *sorted((plugin for plugin in chosen if plugin.name not in CONTROLS), key=lambda plugin: plugin.name)]
 
 
-def choose_tasks(text: str, data_root: str | None, own: Sequence[OwnTask] = (), *, elsewhere: bool = False) -> list[TaskCard]:
+def choose_tasks(text: str, data_root: str | None, own: Sequence[OwnTask] = (), *, recipe: str = "paper", elsewhere: bool = False) -> list[TaskCard]:
     """The tasks that ``--tasks`` names, each once and in the order in which they are listed; ``all`` are the embedded ones.
 
     Args:
         own: tasks that the user brings; the only ones where ``all`` are named.
+        recipe: what they are trained by; of ``all`` those that can be.
         elsewhere: whether they are run on another machine, so that data that are missing here are named and not refused.
 
     Raises:
-        UserError: a task is unknown, or its data are missing or wrong.
+        UserError: a task is unknown, can't be trained by the recipe, or its data are missing or wrong.
     """
     listed, wanted = all_cards(data_root), names(text)
     brought = [task.card() for task in own]
@@ -52,6 +54,8 @@ def choose_tasks(text: str, data_root: str | None, own: Sequence[OwnTask] = (), 
         chosen = [*brought, *(find_card(name, data_root) for name in wanted if name not in replaced)]
     if not chosen:
         raise UserError("--tasks names no task (see: kdarena tasks)")
+    if recipe != "paper":
+        chosen = _with_recipe(chosen, recipe, every=wanted == ("all",))
     unique = {card.name: card for card in chosen}
     for card in unique.values():
         if elsewhere and (problem := card.missing(data_root)):
@@ -60,7 +64,22 @@ def choose_tasks(text: str, data_root: str | None, own: Sequence[OwnTask] = (), 
         for warning in check_data(card, data_root):
             print(f"task {card.name}: {warning}", file=sys.stderr)
     place = {card.name: number for number, card in enumerate(listed)}
-    return sorted(unique.values(), key=lambda card: (place.get(card.name, len(place)), card.name))
+    return sorted(unique.values(), key=lambda card: (place.get(without_recipe(card.name)[0], len(place)), card.name))
+
+
+def _with_recipe(cards: Sequence[TaskCard], recipe: str, *, every: bool) -> list[TaskCard]:
+    """Tasks that are trained by a recipe.
+
+    Args:
+        every: whether those that can't be are left out, and named; otherwise they are an error.
+    """
+    fitting = [card for card in cards if why_not(card, recipe) is None]
+    refused = [card for card in cards if card not in fitting]
+    if refused and not (every and fitting):
+        raise UserError(f"--recipe {recipe}: {why_not(refused[0], recipe)}; name other --tasks")
+    for card in refused:
+        print(f"task {card.name} is left out: {why_not(card, recipe)}", file=sys.stderr)
+    return [with_recipe(card, recipe) for card in fitting]
 
 
 def request_from(typed: Typed, plugins: Sequence[Plugin], cards: Sequence[TaskCard], **further: Any) -> Request:
@@ -99,6 +118,10 @@ def _check(request: Request, cards: Sequence[TaskCard]) -> None:
     for card in cards:
         if request.views is not None and card.augmentations == 1:
             raise UserError(f"--views {request.views}: the samples of task {card.name} have no augmentation, so each has one view; leave --views out there")
+        if request.views is not None and card.recipe.mixes:
+            raise UserError(
+                f"--views {request.views}: the images of task {card.name} are mixed anew in every step, so their views have no number; leave --views out"
+            )
         unknown = [name for name in request.metrics if name not in card.metric_groups]
         if unknown:
             raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")

@@ -26,15 +26,15 @@ class ModelCard:
     """What is known of an exported student.
 
     Attributes:
-        task, data_set, track: what it was trained on.
+        task, data_set, track: what it was trained on; ``data``: the digest of it.
         architecture: of the student.
-        teacher: architecture of the reference teacher.
+        teacher: architecture of the reference teacher; ``teacher_weights``: their digest.
         method: how it was distilled, ``student`` for trained alone; with ``params`` and ``recipe`` where they differ from the defaults.
         supervision: from whom it learned.
         metric: of ``mean``, ``low`` and ``high``: the method's mean on test over ``seeds`` fresh seeds, with its 95 % t interval. That is what to expect; ``own`` is this student's own.
         validation: this student's, by which it was taken among the seeds.
         budget, unit: of its training.
-        run_id, seed, weights: the run that trained it, and the digest of its file.
+        run_id, seed, weights: the run that trained it, and the digest of its file; ``run_ids``: those of all seeds.
         parameters, latency_ms: of the deployed network.
         answer: why it is recommended, and how sure that is.
         environment: versions and device of the training.
@@ -43,9 +43,11 @@ class ModelCard:
 
     task: str
     data_set: str
+    data: str
     track: str
     architecture: str
     teacher: str
+    teacher_weights: str | None
     method: str
     params: Mapping[str, Value]
     recipe: Mapping[str, float]
@@ -60,6 +62,7 @@ class ModelCard:
     budget: float
     unit: str
     run_id: str
+    run_ids: Sequence[str]
     seed: int
     weights: str | None
     parameters: int | None
@@ -69,7 +72,7 @@ class ModelCard:
     load: str
 
 
-def card_of(run: RecordedRun, row: Row, task: TaskCard, answer: Sequence[str], file: Path) -> ModelCard:
+def card_of(run: RecordedRun, row: Row, task: TaskCard, answer: Sequence[str], load: str) -> ModelCard:
     """The card of a run's student.
 
     Args:
@@ -77,15 +80,17 @@ def card_of(run: RecordedRun, row: Row, task: TaskCard, answer: Sequence[str], f
         row: of its method on the board.
         task: its task.
         answer: the recommendation in words.
-        file: the exported weights.
+        load: Python code that loads it.
     """
     spec, metrics = run.spec, run.result.metrics
     return ModelCard(
         task=task.name,
         data_set=task.data_set,
+        data=spec.data,
         track=task.track,
         architecture=task.student,
         teacher=task.teacher,
+        teacher_weights=spec.reference,
         method=spec.method,
         params=dict(spec.params),
         recipe=dict(spec.recipe),
@@ -100,13 +105,14 @@ def card_of(run: RecordedRun, row: Row, task: TaskCard, answer: Sequence[str], f
         budget=row["budget"],
         unit=row["unit"],
         run_id=run.run_id,
+        run_ids=tuple(row["run_ids"]),
         seed=spec.seed,
         weights=run.result.weights,
         parameters=row["params"],
         latency_ms=row["latency_ms"],
         answer=tuple(answer),
         environment={"device": spec.device, "device_name": spec.device_name, "torch": spec.torch, "precision": spec.precision, "code": spec.code},
-        load=loading_code(task.name, file.name),
+        load=load,
     )
 
 
@@ -148,15 +154,20 @@ def markdown(card: ModelCard) -> str:
     latency = f", {card.latency_ms:.3g} ms a sample on the device it was trained on" if card.latency_ms is not None else ""
     facts = {
         "Task": f"{card.task} ({card.track})",
+        "Data": f"{card.data_set}, digest {card.data or 'unknown'}",
         "Student": f"{card.architecture}, {card.parameters or 0:,} parameters{latency}",
         "Method": f"{card.method}, {setting}",
         "Learned from": f"labels; {card.supervision or 'no teacher'} in addition" if card.supervision not in (None, "none") else "labels",
-        f"{card.metric} on test": f"{card.mean:.2f} in the mean{interval} over {card.seeds} fresh seeds{own}",
+        "Teacher": f"{card.teacher}, weights {card.teacher_weights}" if card.teacher_weights else "none",
+        f"{card.metric} on test": f"{card.mean:.2f} in the mean{interval} over {card.seeds} fresh seeds{own}"
+        if card.seeds > 1
+        else f"{card.mean:.2f}, one seed",
         "Budget of its training": f"{card.budget:.4g} {card.unit}",
         "Run": f"{card.run_id}, seed {card.seed}",
+        "Runs of all seeds": ", ".join(card.run_ids),
         "Trained with": ", ".join(value for value in card.environment.values() if value),
     }
     table = "\n".join(f"| {escape_markdown(name)} | {escape_markdown(value)} |" for name, value in facts.items())
-    answer = "\n".join(f"- {escape_markdown(line)}" for line in card.answer)
+    answer = "\n".join(f"- {escape_markdown(line)}" for line in card.answer) + "\n\n" if card.answer else ""
     title = escape_markdown(f"{card.architecture} on {card.task}, {card.method}")
-    return f"# {clean(title)}\n\n| | |\n|---|---|\n{table}\n\n{answer}\n\n## Loading\n\n{FENCE}python\n{card.load}{FENCE}\n"
+    return f"# {clean(title)}\n\n| | |\n|---|---|\n{table}\n\n{answer}## Loading\n\n{FENCE}python\n{card.load}{FENCE}\n"

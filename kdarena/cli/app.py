@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdarena.api.arguments import RECOMMEND, SWEEP
+from kdarena.api.arguments import EXPORT_FORMATS, RECOMMEND, SWEEP
 from kdarena.cli.data_command import data_app
 from kdarena.cli.options import OUT, PREFER, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
@@ -121,13 +121,20 @@ def leaderboard(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the beginning of one.")],
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write the safetensors.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR|FILE.safetensors", help="A folder, for all that the student needs elsewhere, or a file, for its weights.")
+    ],
+    format: Annotated[
+        str, typer.Option("--format", metavar="|".join(EXPORT_FORMATS), help="What the folder is for: torch alone, onnxruntime, or the student's library.")
+    ] = EXPORT_FORMATS[0],
+    data_root: DataRoot = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a student that was exported to that folder before.")] = False,
     out: Out = OUT,
 ) -> None:
-    """Write the distilled student of a run, alone, as safetensors."""
+    """Write the distilled student of a run: a folder that is loaded without kdarena, or its weights alone."""
     from kdarena.cli import listings
 
-    listings.export(out, run, to)
+    listings.export(out, run, to, format, data_root, force)
 
 
 @app.command()

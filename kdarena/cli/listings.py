@@ -144,10 +144,13 @@ def print_boards(frame: pd.DataFrame, wide: bool = False) -> None:
     Console(width=screen_width()).print(terminal(frame, screen_width(), wide), soft_wrap=True)
 
 
-def export(out: Path, run: str, to: Path) -> None:
-    """The student of a run."""
-    from kdarena.record.export import export_student
-    from kdarena.record.runs import Record
+def export(out: Path, run: str, to: Path, wanted: str, data_root: str | None, force: bool) -> None:
+    """The student of a run, alone or with all that it needs elsewhere."""
+    from kdarena.api.export import export as export_run
 
-    written = export_student(Record.open(out, create=False), run, to)
+    written = export_run(run, to, format=wanted, out=out, data_root=data_root, force=force)
     print(f"written: {written}", file=sys.stderr)
+    for path in sorted(written.iterdir()) if written.is_dir() else ():
+        print(f"    {path.name} ({path.stat().st_size:,} bytes)", file=sys.stderr)
+    if written.is_dir():
+        print(f"try it where kdarena is not installed: python {written / 'load.py'}", file=sys.stderr)

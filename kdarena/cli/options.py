@@ -107,6 +107,11 @@ REQUEST: Mapping[str, Any] = {
     "teacher_weights": Annotated[
         str | None, typer.Option("--teacher-weights", metavar="ema|NAME", help="Which of several weights in that file; default: those that were trained.")
     ],
+    "recipe": _choice(
+        "--recipe",
+        ("paper", "modern"),
+        "paper: each task's own; modern: AdamW, warm-up, cosine, mixup, cutmix, erasing, smoothed labels, averaged weights, for every method and the teacher.",
+    ),
     "charge_teacher": Annotated[bool, typer.Option("--charge-teacher", help="Take the teachers' cost from each method's budget.")],
     "metrics": Annotated[
         str | None,

@@ -44,7 +44,7 @@ def sweep(text: str, typed: Typed, *, dry_run: bool) -> int:
     asked = parse_sweep(text, plugins)
     chosen = with_controls(select(plugins, asked.method), plugins)
     own = own_tasks(typed)
-    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own)
+    cards = choose_tasks(typed["tasks"], typed.get("data_root"), own, recipe=typed.get("recipe", "paper"))
     if len(cards) != 1:
         raise UserError("sweep takes one task: name it with --tasks")
     budget = typed.get("budget", DEFAULT_BUDGET)

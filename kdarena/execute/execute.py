@@ -19,6 +19,7 @@ from torch import nn
 
 from kdarena.errors import Diverged, MethodError, NotApplicable, NotFinite, Replaced, UserError, described
 from kdarena.execute import environment
+from kdarena.execute.average import averaged
 from kdarena.execute.filled import fill, left_of, measured
 from kdarena.execute.hooks import is_out_of_memory, parameter_count
 from kdarena.execute.learning_curve import learning_curve
@@ -191,12 +192,12 @@ class _Execution:
         return left_out if overlap is None else {"test_in_train": float(overlap), **left_out}
 
     def _deployed(self, run: Run) -> nn.Module:
-        """A reference student that no hook has seen, with the weights of the run's: it alone is scored and exported, whatever the run's own does."""
+        """A reference student that no hook has seen, with the weights of the run's, or their average where the recipe says so: it alone is scored and exported, whatever the run's own does."""
         replaced = self.workspace.replaced()
         if replaced:
             raise Replaced(f"plugin {self.spec.method!r} replaced {', '.join(replaced[:3])} while it ran: what scores networks has to be as it was")
         check_trained(run.learner.student, "teacher" if self.spec.purpose == "teacher" else "student")
-        self.deployed.load_state_dict(run.learner.student.state_dict())
+        self.deployed.load_state_dict(averaged(self.hooks.average, run.learner.student))
         return self.deployed
 
     def _save(self, student: nn.Module) -> tuple[str, str]:

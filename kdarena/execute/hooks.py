@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdarena.errors import Diverged, Locked, MethodError, NotApplicable, described
+from kdarena.execute.average import Average
 from kdarena.execute.capture import Capture
 from kdarena.execute.left_running import LeftRunning
 from kdarena.execute.payment import HookClock
@@ -41,6 +42,7 @@ class Hooks:
         loss: its terms of a step.
         capture: captures its steps; None: all are eager.
         eager: why steps were not captured, by phase.
+        average: of the student's weights, where the recipe scores that; the harness keeps it, and no hook sees it.
     """
 
     def __init__(self, plugin: Plugin, params: Params, device: torch.device | None = None, capture: Capture | None = None):
@@ -49,6 +51,7 @@ class Hooks:
         self.params = params
         self.capture = capture
         self.eager: dict[str, str] = {}
+        self.average: Average | None = None
         self._running = LeftRunning()
         self.clock = HookClock(device or torch.device("cpu"))
         with self.guard("__init__"):
@@ -66,6 +69,7 @@ class Hooks:
 
     def release(self) -> None:
         """Drop the method's instance: what it does as it goes belongs to it too. The hooks can't be called any more."""
+        self.average = None
         with self.clock.of("__del__"):
             self._manager.unregister(name="method")
             del self.instance, self.loss, self._hook, self._manager

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from kdarena.errors import Diverged
+from kdarena.execute.average import averaged
 from kdarena.execute.device_time import DeviceTime
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.payment import HARNESS
 from kdarena.execute.start import Seen
 from kdarena.execute.updates import BoundUpdate, CountedUpdates, Stepper
-from kdarena.execute.weights import State, copied
+from kdarena.execute.weights import State
 from kdarena.method.contract import Phase
 from kdarena.method.run import Run
 from kdarena.plan.budget import share_out
@@ -149,7 +150,7 @@ class Training:
         if reached:
             del self._places[: len(reached)]
             with self.hooks.clock.of(HARNESS):
-                self.kept.append((self.steps, copied(self.run.learner.student)))
+                self.kept.append((self.steps, averaged(self.hooks.average, self.run.learner.student)))
 
     def _after(self, hook: str) -> None:
         self._look_at_run(lambda seen: seen.after(hook))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kdarena.errors import MethodError
+from kdarena.execute.average import Average
 from kdarena.execute.captured_steps import CapturedSteps
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.python_values import python_values
@@ -99,6 +100,7 @@ class Stepper:
         """Of the steps that were taken."""
         self.strangers: list[nn.Module] = []
         """Networks that the method asked and that the run doesn't know, as far as they were seen."""
+        self._span = run.task.card.recipe.averaged
         self._checked = False
         self._looked_at = False
         """Whether this step is looked at closely, which takes longer: the first of a phase, and then one in fifty."""
@@ -130,6 +132,14 @@ class Stepper:
             if self._captured.reason is not None:
                 self.hooks.eager[self.phase.name] = self._captured.reason
         self.count += 1
+        if self._span and self.phase.process is None:
+            self._average(run_progress)
+
+    def _average(self, run_progress: float) -> None:
+        student = self.step.run.learner.student
+        if self.hooks.average is None or self.hooks.average.network is not student:
+            self.hooks.average = Average(student, self._span)
+        self.hooks.average.add(run_progress)
 
     def read_terms(self) -> Mapping[Name, list[tuple[int, float]]]:
         """Number of the step and value of each term since the last look, by update and term: one synchronisation."""

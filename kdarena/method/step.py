@@ -80,7 +80,7 @@ class Step:
 
     def take_up(self, batch: Batch | None) -> None:
         """Make it the next step, on this batch (the harness calls this)."""
-        self._batch = batch
+        self._batch = self.run.task.trained_on = batch
         self._count += 1
         self.drop()
         if batch is not None:

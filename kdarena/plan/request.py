@@ -12,6 +12,7 @@ from kdarena.plan.amounts import Amount
 from kdarena.plan.ladder import Ladder
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.own import OwnTask
+from kdarena.tracks.recipes import RecipeName
 
 CONTROLS = ("student", "kd")
 """The methods that every row is read against: the student alone, and Hinton's distillation."""
@@ -43,6 +44,7 @@ class Request:
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         teacher_weights: which of several weights in its file: ``ema``, a key or a prefix; None: those that were trained.
+        recipe: ``paper``: tasks are trained by their own recipes; otherwise by that of this name, under which they are other tasks.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
         ladder: further budgets that methods are trained with after the final runs.
@@ -79,6 +81,7 @@ class Request:
     data_root: str | None = None
     teacher_checkpoint: str | None = None
     teacher_weights: str | None = None
+    recipe: RecipeName = "paper"
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
     metrics: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kdarena.errors import UserError
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.own import OwnTask
+from kdarena.tracks.recipes import with_recipe, without_recipe
 
 if TYPE_CHECKING:
     from kdarena.tracks.task import Task
@@ -32,7 +33,7 @@ def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
 
 
 def find_card(name: str, data_root: str | None = None, own: Iterable[OwnTask] = ()) -> TaskCard:
-    """The card of one task, also of pairs that are not listed, as ``cifar100:resnet56-resnet20``.
+    """The card of one task, also of pairs that are not listed, as ``cifar100:resnet56-resnet20``, and of other recipes, as ``digits@modern``.
 
     Args:
         own: tasks that the user brings, whose names go first.
@@ -40,9 +41,16 @@ def find_card(name: str, data_root: str | None = None, own: Iterable[OwnTask] = 
     Raises:
         UserError: no track knows the name.
     """
+    own = tuple(own)
     brought = next((card for card in (task.card() for task in own) if card.name == name), None)
     if brought is not None:
         return brought
+    task, recipe = without_recipe(name)
+    if recipe is not None:
+        try:
+            return with_recipe(find_card(task, data_root, own), recipe)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     data_set = name.lower().replace("_", "-").partition(":")[0]
     listings = _listings()
     for listing in listings:

@@ -115,7 +115,7 @@ class TaskCard:
             "attention layers": self.attentions > 0,
             "earlier exits": self.exits > 0,
             "one embedding a sample": self.one_row_a_sample and self.embedding,
-            "one label a sample": self.one_row_a_sample,
+            "one label a sample": self.one_row_a_sample and not self.recipe.mixes,
             "images": self.pixels,
             "auxiliary inputs": self.auxiliary is not None,
             "parallel inputs": self.parallel,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from kdarena.params import COMMON, Tunable
+from kdarena.params import COMMON, Source, Tunable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +32,12 @@ class Recipe:
         teacher_epochs: epochs of a teacher's training.
         student_epochs: student-epochs of a run's full schedule: what a planner gives a run when time allows.
         teacher_lr: learning rate of the training of a teacher of another architecture than the student's, where it is not ``lr``.
+        smoothing: part of a label that is spread over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+        mixup, cutmix: α of the Beta distribution of the parts of two images that are mixed (Zhang et al. 2018, arXiv 1710.09412; Yun et al. 2019,
+            arXiv 1905.04899); 0: not so. Where both are on, each image is mixed one way or the other with the same probability.
+        erasing: probability that a box of an image is erased.
+        averaged: part of a run over which the student's weights are averaged, exponentially, for what is scored and exported; 0: its last weights are.
+        source: who says so: the papers of the task, or ourselves.
     """
 
     lr: float
@@ -48,13 +54,29 @@ class Recipe:
     nesterov: bool = False
     warmup: float = 0.0
     teacher_lr: float | None = None
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    erasing: float = 0.0
+    averaged: float = 0.0
+    source: Source = "paper"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches are changed in a way that no number names: by mixing or erasing."""
+        return self.mixup > 0 or self.cutmix > 0 or self.erasing > 0
+
+    @property
+    def cut_part(self) -> float:
+        """Part of the images that are mixed by cutmix."""
+        return 0.0 if self.cutmix == 0 else 1.0 if self.mixup == 0 else 0.5
 
     def hyperparameters(self) -> dict[str, Tunable]:
         """The common hyper-parameters by name: the same for every method, searched around the recipe."""
         lr, decay = self.lr, self.weight_decay
         return {
-            "lr": replace(COMMON["lr"], default=lr, source="paper", low=lr / 5, high=lr * 4, log=True),
-            "weight_decay": replace(COMMON["weight_decay"], default=decay, source="paper", low=decay / 5, high=decay * 5, log=True),
+            "lr": replace(COMMON["lr"], default=lr, source=self.source, low=lr / 5, high=lr * 4, log=True),
+            "weight_decay": replace(COMMON["weight_decay"], default=decay, source=self.source, low=decay / 5, high=decay * 5, log=True),
         }
 
 

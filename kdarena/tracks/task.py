@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
@@ -22,8 +23,10 @@ from kdarena.tracks.branch import Branch, Ensemble
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.compiled import Call, plain_call
+from kdarena.tracks.deployed import Deployed, of_inputs
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
 from kdarena.tracks.measure import count_operations, median_ms
+from kdarena.tracks.mixing import Mixing
 from kdarena.tracks.modes import evaluating, probing
 from kdarena.tracks.parts import Parts, generator, samples_a_pass
 from kdarena.tracks.samples import classified
@@ -55,8 +58,12 @@ class Task(abc.ABC):
         """Whether its networks are decoders, which are fed the tokens before each position (:meth:`decoder_inputs`)."""
         self.alive: Callable[[], None] = lambda: None
         """Called at every batch that is evaluated: a large part on a slow machine takes longer than a silent worker may."""
+        self.class_weights: Tensor | None = None
+        """Weights [C] of the classes in the task's own loss, which is then the mean over samples with their weights; None: all count alike."""
         self.call: Call = plain_call
         """Calls networks."""
+        self.trained_on: Batch | None = None
+        """The batch of the step that is taken, whose labels may be mixed (the harness says it)."""
         self.parts = Parts(card.train + card.validation if train is None else train, card.validation, card.test if test is None else test, fixed_validation)
         self._reference_logits: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], Tensor]] = WeakKeyDictionary()
 
@@ -116,10 +123,14 @@ class Task(abc.ABC):
         """
         rows, size, augmented = self.training_rows(split), self.card.recipe.batch_size, data == "augmented"
         order, random = generator(split.seed, "order", augmented), generator(split.seed, "augmentation")
-        taken = samples_a_pass(len(rows), size, augmented)
+        taken, mix = samples_a_pass(len(rows), size, augmented), self.mixing(split, data)
         while True:
             for positions in torch.randperm(len(rows), generator=order)[:taken].split(size):
-                yield self.batch("train", rows[positions], positions, random if augmented else None)
+                yield mix(self.batch("train", rows[positions], positions, random if augmented else None))
+
+    def mixing(self, split: Split, data: Literal["augmented", "plain"]) -> Callable[[Batch], Batch]:
+        """What erases and mixes the batches of a run, where the recipe does so; plain ones stay as they are."""
+        return Mixing(self.card.recipe, split.seed) if self.card.recipe.mixes and data == "augmented" else lambda batch: batch
 
     def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
         """What a teacher sees of the samples at ``rows`` [B] of the train half under their augmentations of the ``numbers`` [B], which are below V.
@@ -229,6 +240,33 @@ class Task(abc.ABC):
         """What a decoder is fed before each position [B, L]: the targets shifted by the start of the sentence."""
         raise ValueError(f"networks of task {self.card.name} are no decoders")
 
+    def deployed(self, network: nn.Module) -> Deployed:
+        """A trained student as it is used without kdarena: here on inputs as the task makes them, whose preparation its user has to know.
+
+        Args:
+            network: on the CPU; it is put into eval mode.
+
+        Raises:
+            ValueError: in one line: networks of this task can't leave.
+        """
+        if self.decodes:
+            raise ValueError(f"task {self.card.name} does not say how its decoders are used elsewhere (Task.deployed)")
+        return of_inputs(network, self.one_batch().inputs, self.classes)
+
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
+        """Write a trained student to a folder as a library of the field keeps its own networks, so that it loads it without kdarena.
+
+        Args:
+            library: ``timm`` or ``hf``.
+
+        Returns:
+            the program in :mod:`kdarena.tracks.elsewhere` that loads it.
+
+        Raises:
+            ValueError: in one line: it is no network of that library.
+        """
+        raise ValueError(f"{self.card.student} is no network of {library}")
+
     def shapes(self, network: nn.Module) -> Shapes:
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
         with probing(network, self.device):
@@ -239,14 +277,24 @@ class Task(abc.ABC):
 
     # loss and rows, where a row is a sample
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits."""
+        """The task's own loss, a scalar in fp32: cross-entropy, mean over samples; of a network with earlier exits the sum over all exits.
+
+        Labels are smoothed where the recipe says so. Where the samples of the step are mixed and ``targets`` are the step's own, each counts
+        with both of its labels by their parts; other labels are taken as they are.
+        """
         loss = self._cross_entropy(outputs.logits, targets)
         for logits in outputs.exits:
             loss = loss + self._cross_entropy(logits, targets)
         return loss
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, targets)
+        batch, smoothing, weights = self.trained_on, self.card.recipe.smoothing, self.class_weights
+        if batch is None or batch.share is None or batch.mixed_with is None or targets is not batch.targets:
+            return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
+        both = (targets, batch.mixed_with)
+        own, other = (functional.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing) for labels in both)
+        mixed = torch.lerp(other, own, batch.share)
+        return mixed.mean() if weights is None else mixed.sum() / torch.lerp(weights[both[1]], weights[both[0]], batch.share).sum()
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
         """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do; raises ``ValueError`` where outputs are no scores."""

@@ -58,6 +58,7 @@ class Batch:
         auxiliary: unlabelled auxiliary inputs [B', …], in phases that ask for them.
         view: names sample and augmentation [B], the same for all seeds: the sample's row in the train half times the number of augmentations, and
             the number of its augmentation. None: of the test half, and where the augmentations are too many to be numbered.
+        mixed_with, share: where each sample is mixed with another: the other's label [B], and the part of the own one [B], at least a half; else None.
     """
 
     inputs: Tensor
@@ -66,6 +67,8 @@ class Batch:
     teacher_inputs: Tensor | None = None
     auxiliary: Tensor | None = None
     view: Tensor | None = None
+    mixed_with: Tensor | None = None
+    share: Tensor | None = None
 
     def seen_by_teacher(self) -> Batch:
         """The same samples with what teachers see as their inputs."""

@@ -30,7 +30,7 @@ def carried_out(record, synthetic, monkeypatch, tmp_path):
         result = {**vars(run.result), "checkpoint": file, "weights": digest_of(record.checkpoints / file)}
         record.log(run.spec, type(run.result)(**result), setting=run.setting, facts=run.facts)
 
-    def finish(runs, tasks, prefer="accuracy"):
+    def finish(runs, tasks, prefer="accuracy", to="s.safetensors"):
         for run in runs:
             log(run)
         asked = {run.key: Asked(run.setting, run.facts) for run in runs}
@@ -44,7 +44,7 @@ def carried_out(record, synthetic, monkeypatch, tmp_path):
         monkeypatch.setattr(Races, "__init__", lambda *arguments: None)
         monkeypatch.setattr(Races, "run", lambda *arguments, named: Outcome((), 0, ()))
         request = Request(tasks=tuple(tasks), out=tmp_path / "out")
-        return carry_out(Plan(request, [], [], [find_card(task) for task in tasks], True, None, prefer, tmp_path / "s.safetensors"), 0.0)
+        return carry_out(Plan(request, [], [], [find_card(task) for task in tasks], True, None, prefer, tmp_path / to), 0.0)
 
     return finish
 
@@ -93,3 +93,14 @@ def test_where_everything_failed_nothing_is_recommended_and_that_is_a_failure(ca
     done = carried_out(runs, ["digits"])
     assert done.failures == ("nothing can be recommended: no method has a result of every seed",)
     assert done.frame.empty and done.answer == () and not (tmp_path / "s.safetensors").exists()
+
+
+def test_a_folder_gets_all_that_the_student_needs_elsewhere(carried_out, synthetic, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("kdarena.api.export._fill", lambda folder, *arguments: written.append(folder))
+    card = find_card("digits")
+    runs = [*synthetic.runs("student", STUDENT, data=card.digest(None)), *synthetic.runs("kd", [50.0, 51.0, 52.0], data=card.digest(None))]
+    done = carried_out(runs, ["digits"], to="student")
+    assert done.written == [tmp_path / "student"]
+    assert json.loads((tmp_path / "student" / "card.json").read_text())["answer"] == list(done.answer)
+    assert len(written) == 1

@@ -17,7 +17,7 @@ from kdarena.tracks.checkpoints import save
 def card(synthetic, tmp_path):
     runs = synthetic.runs("kd", [90.0, 91.0, 92.0], params={"temperature": 2.5}, setting="tuned")
     (row,) = rows_of_task(leaderboard_frame(runs, {}), "digits")
-    return card_of(runs[1], row, find_card("digits"), ["digits: take kd.", "It *is* established."], tmp_path / "student.safetensors")
+    return card_of(runs[1], row, find_card("digits"), ["digits: take kd.", "It *is* established."], "load()")
 
 
 def test_a_card_says_what_the_student_is_how_good_and_by_which_run(card):

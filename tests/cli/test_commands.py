@@ -39,6 +39,7 @@ TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--s
         (["runs", "--out", "nowhere"], "kdarena run"),
         (["leaderboard", "--format", "poem", "--out", "nowhere"], "--format 'poem'"),
         (["export", "abc", "--to", "x.safetensors", "--out", "nowhere"], "kdarena run"),
+        (["export", "abc", "--to", "x", "--format", "pickle", "--out", "nowhere"], "--format 'pickle': use torch.export, onnx, timm or hf"),
         (["plugins", "show", "nope"], "unknown plugin 'nope'"),
     ],
 )

@@ -24,7 +24,7 @@ WRONG = [
     (["--seeds", "2"], "--seeds 2: a recommendation needs at least 3 seeds"),
     (["--prefer", "beauty"], "--prefer 'beauty': use accuracy, latency or params"),
     (["--plugins", "nothing"], "unknown plugin 'nothing'"),
-    (["--to", "student.pt"], "--to student.pt: the file's name has to end with .safetensors"),
+    (["--to", "student.pt"], "--to student.pt: name a folder, or a file whose name ends with .safetensors"),
     (["--to", "no/where/s.safetensors"], "mkdir -p no/where"),
     (["--total", "2s"], "--total 2s is too short"),
 ]

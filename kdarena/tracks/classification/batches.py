@@ -121,7 +121,15 @@ def _part(numbers: Tensor | None, part: slice) -> Tensor | None:
     return None if numbers is None else numbers[part]
 
 
-def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int, finish: Callable[[Chunk], Tensor], device: torch.device) -> Iterator[Batch]:
+def batches(
+    source: Source,
+    passes: Iterable[Pass],
+    batch_size: int,
+    values: int,
+    finish: Callable[[Chunk], Tensor],
+    device: torch.device,
+    mix: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Iterator[Batch]:
     """All passes in batches, a pass's last one smaller.
 
     Several batches are made at once and then cut apart, since for small images the calls cost more than the work.
@@ -129,11 +137,12 @@ def batches(source: Source, passes: Iterable[Pass], batch_size: int, values: int
     Args:
         values: numbers in one image.
         finish: makes a network's inputs of a chunk: augmentation and normalisation.
+        mix: what is done to several batches one behind the other.
     """
     together = max(1, CHUNK_VALUES.get(device.type, CHUNK_VALUES["cuda"]) // (values * batch_size))
     for chunk in source.chunks(passes, together * batch_size):
-        inputs = finish(chunk)
-        views = repeat(None) if chunk.view is None else chunk.view.split(batch_size)
-        cut = zip(inputs.split(batch_size), chunk.labels.split(batch_size), chunk.positions.split(batch_size), views, strict=False)
-        for images, labels, positions, view in cut:
-            yield Batch(images, labels, positions, view=view)
+        every = mix(Batch(finish(chunk), chunk.labels, chunk.positions, view=chunk.view))
+        views, others, shares = (repeat(None) if part is None else part.split(batch_size) for part in (every.view, every.mixed_with, every.share))
+        cut = zip(every.inputs.split(batch_size), every.targets.split(batch_size), every.index.split(batch_size), views, others, shares, strict=False)
+        for images, labels, positions, view, other, share in cut:
+            yield Batch(images, labels, positions, view=view, mixed_with=other, share=share)

@@ -71,6 +71,7 @@ class Layout:
         labels: key of the labels.
         classes: number of classes.
         mean, std: of the channels, as the public benchmark normalises.
+        names: file with the names of the classes, and their key.
     """
 
     folder: str
@@ -80,6 +81,7 @@ class Layout:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    names: tuple[str, str]
 
 
 CIFAR: Mapping[str, Layout] = {
@@ -97,6 +99,7 @@ CIFAR: Mapping[str, Layout] = {
         classes=10,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
+        names=("batches.meta", "label_names"),
     ),
     "cifar100": Layout(
         folder="cifar-100-python",
@@ -106,6 +109,7 @@ CIFAR: Mapping[str, Layout] = {
         classes=100,
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
+        names=("meta", "fine_label_names"),
     ),
 }
 
@@ -230,7 +234,19 @@ def _read_cifar(name: str, folder: str, stamps: tuple[tuple[int, int], ...]) -> 
         padding=4,
         flip=True,
         digest=digest,
+        labels=_names(Path(folder), layout),
     )
+
+
+def _names(folder: Path, layout: Layout) -> tuple[str, ...]:
+    """Names of the classes, where the file that has them is there and is what it should be."""
+    path = folder / layout.names[0]
+    try:
+        with path.open("rb") as opened:
+            found = _unpickle(opened, path).get(layout.names[1])
+    except (OSError, ValueError):
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) and len(found) == layout.classes else ()
 
 
 def _read_files(folder: Path, layout: Layout, files: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, bool]:

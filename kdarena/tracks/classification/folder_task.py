@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.classification.augment import Augmentation
@@ -52,7 +51,7 @@ class FolderTask(ClassificationTask):
         self._left_out = left_out
         counts = np.maximum(np.bincount(data.train_labels, minlength=card.classes), 1)
         weights = len(data.train_labels) / (card.classes * counts)
-        self._weights = torch.tensor(weights, dtype=torch.float32, device=setting.device) if weighed else None
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=setting.device) if weighed else None
 
     @property
     def left_out(self) -> int:
@@ -69,10 +68,6 @@ class FolderTask(ClassificationTask):
             return super()._auxiliary_set()
         unlabelled = self._unlabelled
         return self._images(self._auxiliary, "unlabelled", lambda name, data_root: in_memory(unlabelled, most_in_memory(self.device)))
-
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Where the user wishes, the mean over samples with their weights."""
-        return super()._cross_entropy(logits, targets) if self._weights is None else functional.cross_entropy(logits, targets, self._weights)
 
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:
         """See :meth:`Task.metrics`; also ``balanced_accuracy``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,9 +21,11 @@ from kdarena.tracks.classification.augment import Augmentation, Normalisation
 from kdarena.tracks.classification.batches import Chunk, Pass, Resident, Source, Streaming, batches
 from kdarena.tracks.classification.crops import ResizedCrop
 from kdarena.tracks.classification.data import DataSet
+from kdarena.tracks.classification.deployed import Preparation, save_for
 from kdarena.tracks.classification.models import create
 from kdarena.tracks.classification.robustness import robustness_metrics
 from kdarena.tracks.classification.selected import Images, on_disk
+from kdarena.tracks.deployed import Deployed, FromPixels, images_of
 from kdarena.tracks.evaluation import Scores, detection
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import rows_in_train
@@ -91,7 +94,7 @@ class ClassificationTask(Task):
     def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
         """See :meth:`Task.batches`; several epochs of a small set are drawn at once."""
         passes = self._passes(self.training_rows(split), split.seed, data == "augmented", self._views)
-        return self._batches(self._train, passes, self.card.recipe.batch_size)
+        return self._batches(self._train, passes, self.card.recipe.batch_size, self.mixing(split, data))
 
     def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
         """See :meth:`Task.batch`."""
@@ -106,7 +109,7 @@ class ClassificationTask(Task):
     @property
     def views(self) -> int | None:
         """See :meth:`Task.views`."""
-        return self._views.count
+        return None if self.card.recipe.mixes else self._views.count
 
     def one_batch(self) -> Batch:
         """One image of zeros."""
@@ -126,8 +129,8 @@ class ClassificationTask(Task):
     def _at_once(self, source: Source, samples: Pass) -> Batch:
         return next(self._batches(source, [samples], len(samples.rows)))
 
-    def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int) -> Iterator[Batch]:
-        return batches(source, passes, batch_size, self._values, self._inputs, self.device)
+    def _batches(self, source: Source, passes: Iterable[Pass], batch_size: int, mix: Callable[[Batch], Batch] = lambda batch: batch) -> Iterator[Batch]:
+        return batches(source, passes, batch_size, self._values, self._inputs, self.device, mix)
 
     def targets(self, split: Split) -> Tensor:
         """See :meth:`Task.targets`."""
@@ -194,6 +197,22 @@ class ClassificationTask(Task):
         if not self.card.branches:
             raise ValueError(f"the stages of {self.card.student} can't be cut from one another")
         return cut(network, after, blocks)
+
+    def deployed(self, network: nn.Module) -> Deployed:
+        """See :meth:`Task.deployed`: images with pixels from 0 to 1 in, scores [B, C] out."""
+        data, (channels, height, width) = self._data, self._image
+        preparation = {"size": [height, width], "channels": channels, "peak": data.peak, "mean": list(data.mean), "std": list(data.std)}
+        program = FromPixels(network, data.mean, data.std).eval()
+        return Deployed(program, images_of(self._image), {"images": {0: "batch"}}, {"preparation": preparation, "labels": self._labels}, "images")
+
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
+        """See :meth:`Task.save_for`: a network by reference, as its library keeps it."""
+        seen = Preparation(self._image, self._data.mean, self._data.std, tuple(self._labels))
+        return save_for(library, self.card.student, network, folder, seen) or super().save_for(library, network, folder)
+
+    @property
+    def _labels(self) -> list[str]:
+        return list(self._data.labels) or [str(label) for label in range(self.classes)]
 
     # evaluation
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:

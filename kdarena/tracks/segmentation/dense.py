@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.deployed import Deployed, FromPixels, images_of
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.segmentation import augment
 from kdarena.tracks.segmentation.data import Arrays, DenseSet
@@ -140,6 +141,14 @@ class DenseTask(Task):
             return Outputs(scores.float(), features, exits=tuple(one.float() for one in further))
         return Outputs(scores.float(), features, auxiliary=None if further is None else further.float())
 
+    def deployed(self, network: nn.Module) -> Deployed:
+        """See :meth:`Task.deployed`: images with pixels from 0 to 1 in, scores or distances of their pixels [B, C, H, W] out."""
+        (height, width), channels = self.data.test.size, len(self.data.mean)
+        preparation = {"size": [height, width], "channels": channels, "peak": 255.0, "mean": list(self.data.mean), "std": list(self.data.std)}
+        program = _ToPixels(network, self.data.mean, self.data.std).eval()
+        config = {"preparation": preparation, "labels": list(self.data.classes)}
+        return Deployed(program, images_of((channels, height, width)), {"images": {0: "batch"}}, config, "images")
+
     # losses and scores
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss at the targets' size of the scores, of 0.4 times the auxiliary head's, and of every exit's."""
@@ -184,3 +193,11 @@ class DenseTask(Task):
     @staticmethod
     def _size(targets: Tensor) -> tuple[int, int]:
         return targets.shape[-2], targets.shape[-1]
+
+
+class _ToPixels(FromPixels):
+    """Scores at the size of the images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C', H, W]."""
+        return upsampled(super().forward(images), (images.shape[2], images.shape[3]))

@@ -89,6 +89,8 @@ class SpeechData:
         validation: number of utterances in that part.
         test: the test split.
         digest: 16 hexadecimal digits of its audio and transcripts.
+        rate: samples a second.
+        bands: mel bands of a frame.
     """
 
     name: str
@@ -97,6 +99,8 @@ class SpeechData:
     validation: int
     test: Utterances
     digest: str
+    rate: int
+    bands: int
 
     def deviation(self) -> np.ndarray:
         """Standard deviation [F] of the close-talk features that are trained on, each from its utterance's mean."""

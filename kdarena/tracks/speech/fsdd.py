@@ -130,4 +130,4 @@ def _made(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> SpeechData:
     digest = hashlib.sha256()
     train = gather(chain(utterances(TRAIN, known, trained), utterances(VALIDATION, known, [validation])), RATE, BANDS, digest)
     tested = gather(utterances(TEST, known, [test]), RATE, BANDS, digest)
-    return SpeechData(NAME, DIGITS, train, VALIDATION.strings, tested, digest.hexdigest()[:16])
+    return SpeechData(NAME, DIGITS, train, VALIDATION.strings, tested, digest.hexdigest()[:16], RATE, BANDS)

@@ -52,7 +52,7 @@ def load(data_root: str | None) -> SpeechData:
     """All of it as features, about 60 MB an hour of audio; raises as :func:`rows` does."""
     train, validation, test = (_checked(data_root, subset) for subset in (TRAIN, VALIDATION, TEST))
     held = gather(chain(utterances(TRAIN, train), utterances(VALIDATION, validation)), RATE, BANDS)
-    return SpeechData(NAME, CHARACTERS, held, len(validation), gather(utterances(TEST, test), RATE, BANDS), digest(data_root))
+    return SpeechData(NAME, CHARACTERS, held, len(validation), gather(utterances(TEST, test), RATE, BANDS), digest(data_root), RATE, BANDS)
 
 
 def _checked(data_root: str | None, subset: str) -> list[Row]:

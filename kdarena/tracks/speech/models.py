@@ -5,17 +5,20 @@ two layers. There the context of a position enters the decoder at the next one, 
 first decoder layer reads the tokens alone, its states ask for contexts, and the second layer reads both (as the layers above the
 first do in Wu et al. 2016, arXiv 1609.08144). So all positions are one call of each layer, and a position still sees every context
 up to its own.
+
+An exported student takes this file along, so it imports torch alone.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kdarena.tracks.speech.architectures import Architecture
+if TYPE_CHECKING:
+    from kdarena.tracks.speech.architectures import Architecture
 
 
 class Recognition(NamedTuple):

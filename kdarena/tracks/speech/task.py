@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from kdarena.tracks.branch import Ensemble
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.evaluation import Measured, counted_rows, joined
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.overlap import in_train
@@ -20,6 +21,7 @@ from kdarena.tracks.samples import shares
 from kdarena.tracks.speech.architectures import architecture as architecture_of
 from kdarena.tracks.speech.data import Frames, SpeechData, Utterances
 from kdarena.tracks.speech.decoding import decode
+from kdarena.tracks.speech.deployed import deployed
 from kdarena.tracks.speech.metrics import token_metrics, word_errors
 from kdarena.tracks.speech.models import Recogniser, Recognition
 from kdarena.tracks.speech.tokens import PADDING
@@ -122,6 +124,10 @@ class SpeechTask(Task):
         maps = {f"stage{number}": states.transpose(1, 2).unsqueeze(3) for number, states in enumerate(answer.hidden[1:], 1)}
         hidden = tuple(states.float() for states in answer.hidden)
         return Outputs(answer.logits.float(), FeatureMaps(maps), hidden=hidden, tokens=answer.tokens, counted=counted)
+
+    def deployed(self, network: nn.Module) -> Deployed:
+        """See :meth:`Task.deployed`: features [B, T, 1 + F] and tokens [B, L] in, scores [B, L, C] out."""
+        return deployed(network, architecture_of(self.card.student), self._data, self._deviation)
 
     # sequences
     def decoder_inputs(self, targets: Tensor) -> Tensor:

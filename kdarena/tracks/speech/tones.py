@@ -104,4 +104,4 @@ def load() -> SpeechData:
     digest = hashlib.sha256()
     train = gather(chain(utterances(TRAIN), utterances(VALIDATION)), RATE, BANDS, digest)
     test = gather(utterances(TEST), RATE, BANDS, digest)
-    return SpeechData(NAME, DIGITS, train, VALIDATION.utterances, test, digest.hexdigest()[:16])
+    return SpeechData(NAME, DIGITS, train, VALIDATION.utterances, test, digest.hexdigest()[:16], RATE, BANDS)

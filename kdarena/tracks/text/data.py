@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdarena.tracks.overlap import texts_in_train
 from kdarena.tracks.text import checkpoint, glue, grammar
@@ -46,6 +46,9 @@ class TextData:
         fixed_validation: whether the last samples of ``train`` are the validation part.
         labels: names of the classes, by which a fine-tuned classifier's head is taken; None: heads are new.
         overlap: how many of the test split's texts are also in ``train``.
+        class_names: of the classes, for those who use a student elsewhere; empty: their numbers.
+        vocabulary_file: gives name and text of the file that makes ids of texts elsewhere.
+        tokenizer_padding: id of padding in that file, which changes places with 0 here.
     """
 
     train: Tokens
@@ -55,6 +58,9 @@ class TextData:
     fixed_validation: bool
     overlap: int | None = None
     labels: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    vocabulary_file: Callable[[], tuple[str, str]] | None = None
+    tokenizer_padding: int = 0
 
 
 @functools.cache
@@ -69,7 +75,8 @@ def load_grammar() -> TextData:
 
     trained = [sentence.morphemes for part in ("train", "validation") for sentence in sentences[part]]
     overlap = texts_in_train([sentence.morphemes for sentence in sentences["test"]], trained)
-    return TextData(tokens("train", "validation"), tokens("test"), vocabulary.size, vocabulary.separator, True, overlap)
+    train, test, names = tokens("train", "validation"), tokens("test"), ("unacceptable", "acceptable")
+    return TextData(train, test, vocabulary.size, vocabulary.separator, True, overlap, class_names=names, vocabulary_file=vocabulary.file)
 
 
 def grammar_digest() -> str:
@@ -90,7 +97,9 @@ def load_glue(name: str, data_root: str | None, checkpoints: Sequence[str] = ())
     train, test = (glue.read(name, split, data_root) for split in glue.FILES)
     vocabulary = shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(train.texts())
     splits = [_tokens(vocabulary.encode(rows.first, rows.second), rows.labels) for rows in (train, test)]
-    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, texts_in_train(test.samples(), train.samples()))
+    overlap, names = texts_in_train(test.samples(), train.samples()), glue.LAYOUTS[name].labels
+    elsewhere: dict[str, Any] = {"class_names": names, "vocabulary_file": vocabulary.file, "tokenizer_padding": vocabulary.padding}
+    return TextData(splits[0], splits[1], vocabulary.size, vocabulary.separator, False, overlap, **elsewhere)
 
 
 def glue_digest(name: str, data_root: str | None, checkpoints: Sequence[str] = ()) -> str:
@@ -109,7 +118,9 @@ def load_own(own: OwnTexts, checkpoints: Sequence[str] = ()) -> TextData:
     vocabulary = shared_vocabulary(checkpoints) if checkpoints else train_wordpieces(trained_on.texts())
     number = {name: place for place, name in enumerate(own.labels)}
     train, test = (_tokens(vocabulary.encode(part.first, part.second), [number[name] for name in part.labels]) for part in (own.train, own.test))
-    return TextData(train, test, vocabulary.size, vocabulary.separator, own.fixed, texts_in_train(own.test.rows(), own.train.rows()), own.labels)
+    overlap = texts_in_train(own.test.rows(), own.train.rows())
+    elsewhere: dict[str, Any] = {"class_names": own.labels, "vocabulary_file": vocabulary.file, "tokenizer_padding": vocabulary.padding}
+    return TextData(train, test, vocabulary.size, vocabulary.separator, own.fixed, overlap, own.labels, **elsewhere)
 
 
 def shared_vocabulary(checkpoints: Sequence[str]) -> WordPieces:

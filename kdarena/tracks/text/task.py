@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -9,17 +10,19 @@ from torch import Tensor, nn
 
 from kdarena.tracks.capture import plain_outputs
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.padding import shortened
 from kdarena.tracks.task import Task
 from kdarena.tracks.text import architectures, checkpoint
 from kdarena.tracks.text.data import TextData, Tokens
+from kdarena.tracks.text.deployed import SHORTEST, Elsewhere, deployed, save_pretrained
 from kdarena.tracks.text.metrics import all_metrics
 from kdarena.tracks.text.models import Encoding, load_encoder, new_encoder
 from kdarena.tracks.text.vocabulary import PADDING
 from kdarena.tracks.values import Batch, FeatureMaps, Half, Outputs, Setting, Split
 
-SHORTEST, MULTIPLE = 16, 8
-"""Of padded lengths: a softmax over fewer than 16 keys is not vectorised on CPUs (8 times slower at 14 than at 16), and tensor cores want multiples of 8."""
+MULTIPLE = 8
+"""Of padded lengths: tensor cores want multiples of 8; and see :data:`SHORTEST`."""
 
 
 class LayerMaps(FeatureMaps):
@@ -81,6 +84,7 @@ class TextTask(Task):
     def __init__(self, card: TaskCard, setting: Setting, data: TextData):
         super().__init__(card, setting, fixed_validation=data.fixed_validation)
         self._vocabulary, self._separator, self._overlap, self._labels = data.vocabulary, data.separator, data.overlap, data.labels
+        self._elsewhere = Elsewhere(data.class_names or tuple(map(str, range(card.classes))), data.vocabulary, data.vocabulary_file, data.tokenizer_padding)
         self._halves: dict[Half, Sentences] = {"train": Sentences(data.train, setting.device), "test": Sentences(data.test, setting.device)}
 
     def without_test(self) -> Self:
@@ -150,6 +154,17 @@ class TextTask(Task):
         hidden = tuple(states.float() for states in answer.hidden)
         attentions = tuple(probabilities.float() for probabilities in answer.attentions)
         return Outputs(answer.logits.float(), LayerMaps(hidden, tokens), embedding, attentions, hidden=hidden, tokens=tokens)
+
+    def deployed(self, network: nn.Module) -> Deployed:
+        """See :meth:`Task.deployed`: ids [B, L] in, scores [B, C] out."""
+        return deployed(network, self._elsewhere)
+
+    def save_for(self, library: str, network: nn.Module, folder: Path) -> str:
+        """See :meth:`Task.save_for`: a classifier of sequences of transformers, with its tokenizer."""
+        if library != "hf":
+            return super().save_for(library, network, folder)
+        save_pretrained(network, folder, self._elsewhere)
+        return "hf"
 
     # evaluation
     def metrics(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> dict[str, float]:

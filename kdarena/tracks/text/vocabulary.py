@@ -6,6 +6,7 @@ In both, id 0 is padding, a sentence (pair) begins with [CLS], and each sentence
 from __future__ import annotations
 
 import functools
+import json
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -39,6 +40,10 @@ class Morphemes:
         """Ids of sentences given as morphemes."""
         return [[BEGIN, *(self._id(morpheme) for morpheme in morphemes), SEPARATOR] for morphemes in sentences]
 
+    def file(self) -> tuple[str, str]:
+        """Name and text of a file from which ids are made elsewhere."""
+        return "vocabulary.json", json.dumps({"tokens": list(self._ids), "stems": STEM_TOKENS}, indent=1) + "\n"
+
     def _id(self, morpheme: str) -> int:
         known = self._ids.get(morpheme)
         return known if known is not None else len(self._ids) + zlib.crc32(morpheme.encode()) % STEM_TOKENS
@@ -68,6 +73,10 @@ class WordPieces:
         texts = list(first) if second is None else list(zip(first, second, strict=True))
         every = [encoded.ids for encoded in self._tokenizer.encode_batch(texts)]
         return every if self.padding == PADDING else [[self._swapped.get(one, one) for one in ids] for ids in every]
+
+    def file(self) -> tuple[str, str]:
+        """Name and text of a file from which ids are made elsewhere, as the ``tokenizers`` library keeps it."""
+        return "tokenizer.json", str(self._tokenizer.to_str(pretty=True)) + "\n"
 
     def tokens(self) -> dict[str, int]:
         """All tokens and their ids."""

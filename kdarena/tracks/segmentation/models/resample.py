@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def average_pooled(maps: Tensor, bins: tuple[int, ...]) -> Tensor:
     """Maps [B, C, h, w] to the means of b × b regions for each b of ``bins``, as ``adaptive_avg_pool2d`` in fp32, side by side [B, C, Σ b²]."""
-    with torch.autocast(maps.device.type, enabled=False):
+    with _in_fp32(maps.device):
         cells: Tensor = maps.float().flatten(2) @ pyramid(maps.shape[2], maps.shape[3], bins, maps.device)
     return cells
 
@@ -32,14 +34,19 @@ def average_pooled(maps: Tensor, bins: tuple[int, ...]) -> Tensor:
 def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """A grid's b × b cells [B, C, b²] to maps [B, C, H, W] in fp32, as :func:`upsampled` does."""
     bins = math.isqrt(cells.shape[2])
-    with torch.autocast(cells.device.type, enabled=False):
+    with _in_fp32(cells.device):
         maps: Tensor = (cells.float() @ spreading(bins, *size, cells.device)).unflatten(2, size)
     return maps
 
 
+def _in_fp32(device: torch.device) -> AbstractContextManager[Any]:
+    """Without autocast; an exported program has none, and could not be loaded with its absence as a part of it."""
+    return nullcontext() if torch.compiler.is_exporting() else torch.autocast(device.type, enabled=False)
+
+
 def _product(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
     # fp32 throughout, since a mean or a weight rounded to bf16 would move scores
-    with torch.autocast(maps.device.type, enabled=False):
+    with _in_fp32(maps.device):
         return rows @ (maps.float() @ columns.T)
 
 
