@@ -79,7 +79,7 @@ class Probe:
         step.renew(self._batch, progress, progress)
         values: dict[str, float] = {}
         gradients: dict[str, dict[int, Tensor]] = {}
-        for update in run.bound or {"student": None}:
+        for update in list(run.bound) or ["student"]:
             step.update = update
             with run.hooks.guard("loss"):
                 terms = run.loss(step)

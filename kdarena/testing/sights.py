@@ -91,7 +91,7 @@ class _Labels(TorchDispatchMode):
     """Collects the labels that a cross-entropy is given where they are not those of the batch."""
 
     def __init__(self, true: Tensor | None):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._true = true
         self.made: list[Tensor] = []
 
