@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from kdarena.testing.finding import Finding
-from kdarena.testing.observed import Observed, equal, given, state_of
+from kdarena.testing.observed import Observed, equal, state_of
 
 FEW_LABELS = 8
 """Labels that a method made, from which on it counts that all of them are small."""
@@ -112,7 +112,7 @@ def labels(seen: Observed) -> Finding:
 
 def untouched(seen: Observed) -> Finding:
     """What the method is given is as it was."""
-    after = given(seen.run)
+    after = seen.after
     changed = [name for name, value in seen.before.items() if after[name] != value]
     if changed:
         return Finding(

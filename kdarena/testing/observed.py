@@ -15,7 +15,8 @@ from kdarena.errors import MethodError
 from kdarena.execute.execute import seed_everything
 from kdarena.execute.train import begin_phase
 from kdarena.method.contract import Phase
-from kdarena.params import Value
+from kdarena.method.declaration import Method
+from kdarena.params import Params, Value, make_params
 from kdarena.testing.run import ToyRun, make_run
 from kdarena.testing.sights import Sights
 from kdarena.tracks.task import Task
@@ -43,10 +44,11 @@ class Observed:
         self._steps = steps
         self.sights = Sights()
         self.history: History = {}
+        recipe = {"lr": task.card.recipe.lr, "weight_decay": task.card.recipe.weight_decay}
+        self.before = given(make_params(implementation.method.Params, params or {}), recipe, task, implementation.method)
         self.run: ToyRun = make_run(implementation, task, params, seed=seed, locked=True)
         self.start = state_of(self.run.learner.student)
         self.teachers = [state_of(teacher) for teacher in self.run.teachers]
-        self.before = given(self.run)
 
     def train(self) -> Observed:
         """Take the steps of all phases."""
@@ -83,6 +85,12 @@ class Observed:
         self.history[phase.name] = history
 
     @property
+    def after(self) -> dict[str, Any]:
+        """What the method is given, now."""
+        run = self.run
+        return given(run.params, run.recipe, run.task, run.method)
+
+    @property
     def states(self) -> list[dict[str, Tensor]]:
         """The weights of student and helpers, now."""
         return [state_of(network) for network in self.run.learner.modules()]
@@ -112,15 +120,14 @@ def same_training(first: Observed, second: Observed) -> str | None:
     return None if len(first.states) == len(second.states) and all(equal(one, other) for one, other in pairs) else "the trained weights"
 
 
-def given(run: ToyRun) -> dict[str, Any]:
+def given(params: Params, recipe: Mapping[str, float], task: Task, method: Method) -> dict[str, Any]:
     """What a method is given and only reads, by the name by which it would be changed."""
     return {
-        "its parameters (params)": copy.copy(vars(run.params)),
-        "run.recipe": dict(run.recipe),
-        "run.split": run.split,
-        "task.card": repr(run.task.card),
-        "task.setting": run.task.setting,
-        "its own declaration (method)": repr(run.method),
+        "its parameters (params)": copy.copy(vars(params)),
+        "run.recipe": dict(recipe),
+        "task.card": repr(task.card),
+        "task.setting": task.setting,
+        "its own declaration (method)": repr(method),
     }
 
 
