@@ -91,6 +91,8 @@ def teachers(seen: Observed) -> Finding:
         return Finding(
             "teachers", "failed", "the weights or buffers of a teacher changed; call it through step.teacher or step.forward, which keeps it as it is"
         )
+    if any(parameter.grad is not None for teacher in run.teachers for parameter in teacher.parameters()):
+        return Finding("teachers", "failed", "a gradient was accumulated in a teacher; detach what it says")
     return Finding("teachers", "ok", f"{len(run.teachers)} in eval mode and bit-identical after training" if run.teachers else "takes none")
 
 

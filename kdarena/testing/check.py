@@ -25,20 +25,21 @@ from kdarena.tracks.values import Setting
 LARGER_BATCH = 64
 
 
-def check_plugin(plugin: Any, task: Task | None = None) -> list[Finding]:
+def check_plugin(plugin: Any, task: Task | None = None, *, brief: bool = False) -> list[Finding]:
     """Check a method against the contract, by short trainings.
 
     Args:
         plugin: the method's class, or its module.
         task: to train on; None: the toy task, or where the method does not run on it the first embedded task on which it does.
+        brief: leave out what trains the method many times: other budgets, other parameters, captures.
 
     Returns:
         one finding a check, in order. :func:`assert_good` raises where one failed.
     """
-    return list(findings(plugin, task))
+    return list(findings(plugin, task, brief=brief))
 
 
-def findings(plugin: Any, task: Task | None = None) -> Iterator[Finding]:
+def findings(plugin: Any, task: Task | None = None, *, brief: bool = False) -> Iterator[Finding]:
     """As :func:`check_plugin`, one after the other."""
     problem = next((one.error for one in plugins_of(plugin, Origin("plugin", "", False)) if one.error), None)
     if problem is not None:
@@ -56,7 +57,7 @@ def findings(plugin: Any, task: Task | None = None) -> Iterator[Finding]:
         if task is None:
             yield Finding("task", "not checked", "it runs on no embedded task; give one: check_plugin(plugin, task)")
             return
-        yield from _trained(plugin, task)
+        yield from _trained(plugin, task, brief)
 
 
 def search_space(plugin: Any) -> Iterator[Finding]:
@@ -92,7 +93,7 @@ def task_for(plugin: Any) -> Task | None:
     return None if card is None else load_task(card, Setting())
 
 
-def _trained(plugin: Any, task: Task) -> Iterator[Finding]:
+def _trained(plugin: Any, task: Task, brief: bool) -> Iterator[Finding]:
     """All that is seen by training."""
     state = State()
     try:
@@ -115,7 +116,12 @@ def _trained(plugin: Any, task: Task) -> Iterator[Finding]:
         ("labels", partial(behaviour.labels, seen)),
         ("configuration", partial(behaviour.untouched, seen)),
         ("export", partial(behaviour.exported, seen)),
-        ("seed", partial(repeated.seeded, plugin, task, seen, drawn)),
+        ("seed", partial(repeated.again, plugin, task, seen)),
+    )
+    if brief:
+        return
+    yield from _each(
+        ("global seed", partial(repeated.seeded, plugin, task, drawn)),
         ("side by side", partial(repeated.in_turns, plugin, task, seen)),
         ("captured", partial(repeated.captured, plugin, task)),
         ("budgets", partial(repeated.budgets, plugin, task)),

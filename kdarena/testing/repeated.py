@@ -31,34 +31,34 @@ BUDGETS = (1, 3, 8)
 TOLERANCE = 1e-6
 
 
-def seeded(implementation: Any, task: Task, first: Observed, drawn: dict[str, Any]) -> Iterator[Finding]:
-    """One seed gives one result, and no global generator is seeded.
+def again(implementation: Any, task: Task, first: Observed) -> Finding:
+    """One seed gives one result."""
+    where = same_training(first, Observed(implementation, task).train())
+    if where is None:
+        return Finding("seed", "ok", "one seed gives one result, bit by bit")
+    return Finding(
+        "seed",
+        "failed",
+        f"two runs of one seed differ in {where}; draw from run.generator, and keep state in the instance (self.…), not in the module or the class",
+    )
+
+
+def seeded(implementation: Any, task: Task, drawn: dict[str, Any]) -> Finding:
+    """No global generator is seeded.
 
     Args:
-        first: a training of seed 0.
-        drawn: where the global generators were after it.
+        drawn: where the global generators were after a training of seed 0.
     """
-    again = Observed(implementation, task).train()
-    where = same_training(first, again)
-    if where is None:
-        yield Finding("seed", "ok", "one seed gives one result, bit by bit")
-    else:
-        yield Finding(
-            "seed",
-            "failed",
-            f"two runs of one seed differ in {where}; draw from run.generator, and keep state in the instance (self.…), not in the module or the class",
-        )
     Observed(implementation, task, seed=1).train()
     now = generators()
     seeds = [name for name, where in drawn.items() if now[name] == where]
     if seeds:
-        yield Finding(
+        return Finding(
             "global seed",
             "failed",
             f"it calls {seeds[0]}, or sets that generator's state: the same for every seed and for what runs next; draw from run.generator",
         )
-    else:
-        yield Finding("global seed", "ok")
+    return Finding("global seed", "ok")
 
 
 def in_turns(implementation: Any, task: Task, first: Observed) -> Finding:
