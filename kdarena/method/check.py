@@ -7,8 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pluggy
+
 from kdarena.method.contract import HOOKS
 from kdarena.method.declaration import Method
+from kdarena.method.further import FURTHER, further_of, unmarked
 from kdarena.method.instance import manager_for, new_instance
 from kdarena.method.origin import Origin
 from kdarena.method.plugin import Plugin
@@ -25,7 +28,13 @@ def plugins_of(loaded: Any, origin: Origin, source: str = "") -> list[Plugin]:
     Args:
         source: digest of the code that ``loaded`` comes from.
     """
+    try:
+        further = further_of(loaded) if inspect.ismodule(loaded) else {}
+    except pluggy.PluginValidationError as error:
+        return [broken(origin, reason(error))]
     implementations = getattr(loaded, "variants", None)
+    if implementations is None and further and not hasattr(loaded, "method"):
+        return []  # it brings tasks or observers alone
     if implementations is None:
         implementations = (loaded,)
     try:
@@ -60,7 +69,10 @@ def first_of_each_name(plugins: Sequence[Plugin]) -> list[Plugin]:
 def _plugin(implementation: Any, origin: Origin, source: str) -> Plugin:
     method = getattr(implementation, "method", None)
     if not isinstance(method, Method):
-        return broken(origin, "has no attribute 'method' of type kdarena.Method")
+        function = unmarked(implementation) if inspect.ismodule(implementation) and method is None else None
+        if function is not None:
+            return broken(origin, f"{function!r} is not marked with @hookimpl, so that it would never be called; mark it")
+        return broken(origin, f"has no attribute 'method' of type kdarena.Method, and none of the hooks {', '.join(FURTHER)}")
     if not NAME.fullmatch(method.name):
         return broken(origin, f"method name {method.name!r} has to be of lower-case letters, digits and single hyphens")
     if not (inspect.isclass(implementation) or inspect.ismodule(implementation)):
