@@ -7,10 +7,7 @@ import sys
 from collections.abc import Mapping
 from string import Template
 
-from kdarena.method.check import NAME
-
-LONGEST = 60
-"""Letters of a method's name."""
+from kdarena.method.check_declaration import LONGEST, is_name
 
 MODULE = Template('''"""$title: say here what the method does.
 
@@ -108,7 +105,7 @@ def module_name(name: str) -> str:
     Raises:
         ValueError: in one line: a method can't have this name.
     """
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
+    if not is_name(name):
         raise ValueError(f"{name[:80]!r} can't be the name of a method; use lower-case letters, digits and single hyphens, at most {LONGEST}, as my-loss")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names:

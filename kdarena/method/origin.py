@@ -47,7 +47,7 @@ def origins(paths: Iterable[str | Path]) -> list[Origin]:
     named: dict[Any, tuple[str, str]] = {None: ("", "")}
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         if point.dist not in named:  # each look parses a file
-            named[point.dist] = (point.dist.name, point.dist.version) if point.dist else ("", "")
+            named[point.dist] = (point.dist.name or "", point.dist.version or "") if point.dist else ("", "")
         known.append(Origin(point.name, point.value, False, *named[point.dist]))
     files: dict[Path, Origin] = {}
     for path in map(Path, paths):
