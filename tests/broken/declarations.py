@@ -44,7 +44,10 @@ BROKEN = {
     "no parameters class": (declared(Params="None"), "Params has to be a subclass of kdarena.Params"),
     "parameters of another class": (declared(Params="dict"), "Params has to be a subclass of kdarena.Params"),
     "parameters not decorated": (with_params("w: float = Float(1.0, 0.5, 2.0, source='ours')", ""), "has to be decorated with @dataclass(frozen=True)"),
-    "parameters not frozen": (with_params("w: float = Float(1.0, 0.5, 2.0, source='ours')", "@dataclass"), "cannot inherit non-frozen dataclass from a frozen one"),
+    "parameters not frozen": (
+        with_params("w: float = Float(1.0, 0.5, 2.0, source='ours')", "@dataclass"),
+        "cannot inherit non-frozen dataclass from a frozen one",
+    ),
     "a mutable default": (with_params("w: list = []"), "mutable default"),
     "a default that nobody declared": (with_params("w: float = 1.0"), "parameter 'w' has to be declared with Float, Int, Choice or Flag"),
     "a parameter without a default": (with_params("w: float"), "parameter 'w' has to be declared with Float, Int, Choice or Flag"),
@@ -61,5 +64,8 @@ BROKEN = {
     "an unknown argument": (declared() + "@hookimpl\ndef schedule(batches): return []\n", "Argument(s) {'batches'}"),
     "an async hook": (declared() + "@hookimpl\nasync def loss(step): return {}\n", "hook 'loss' is async"),
     "a generator": (declared() + "@hookimpl\ndef loss(step):\n    yield {}\n", "hook 'loss' is a generator"),
-    "a class that can't be made": ("class Mine:\n    " + declared().strip() + "\n    def __init__(self, size): pass\n    loss = loss\nvariants = (Mine,)\n", "missing 1 required positional argument: 'size'"),
+    "a class that can't be made": (
+        "class Mine:\n    " + declared().strip() + "\n    def __init__(self, size): pass\n    loss = loss\nvariants = (Mine,)\n",
+        "missing 1 required positional argument: 'size'",
+    ),
 }
