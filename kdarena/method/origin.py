@@ -88,7 +88,7 @@ def module_of_file(origin: Origin) -> str:
 @contextlib.contextmanager
 def printing_to_stderr() -> Iterator[None]:
     """Whatever is printed in the block goes to standard error: by Python, by C code and by processes that are started."""
-    if sys.stdout is not None:
+    with contextlib.suppress(AttributeError, ValueError):  # there is none, or a plugin has closed it
         sys.stdout.flush()
     try:
         kept = os.dup(1)
