@@ -28,16 +28,19 @@ if TYPE_CHECKING:
         reference_teacher,
         teacher_pool,
     )
+    from kdarena.method.further import ResultFacts, RunFacts
     from kdarena.method.learner import Learner
     from kdarena.method.run import Run
     from kdarena.method.step import Step
     from kdarena.params import Choice, Flag, Float, Int, Params
     from kdarena.tracks.branch import Branch, Ensemble
+    from kdarena.tracks.capture import plain_outputs
     from kdarena.tracks.card import Offer, TaskCard
     from kdarena.tracks.evaluation import Evaluation
     from kdarena.tracks.padding import masked_layer
+    from kdarena.tracks.recipe import Recipe
     from kdarena.tracks.task import Task
-    from kdarena.tracks.values import Outputs, Shapes
+    from kdarena.tracks.values import Batch, Outputs, Setting, Shapes
 
 _COMMANDS = {
     "api.boards": ("leaderboard",),
@@ -49,22 +52,26 @@ _HOME = {
     "errors": ("NotApplicable",),
     "method.contract": ("Curve", "Phase", "Terms", "Update", "hookimpl"),
     "method.declaration": ("NO_TEACHER", "REFERENCE", "ROWS", "Method", "Paper", "TeacherSpec", "no_teachers", "reference_teacher", "teacher_pool"),
+    "method.further": ("ResultFacts", "RunFacts"),
     "method.learner": ("Learner",),
     "method.run": ("Run",),
     "method.step": ("Step",),
     "params": ("Choice", "Flag", "Float", "Int", "Params"),
     "tracks.branch": ("Branch", "Ensemble"),
+    "tracks.capture": ("plain_outputs",),
     "tracks.card": ("Offer", "TaskCard"),
     "tracks.padding": ("masked_layer",),
+    "tracks.recipe": ("Recipe",),
     "tracks.evaluation": ("Evaluation",),
     "tracks.task": ("Task",),
-    "tracks.values": ("Outputs", "Shapes"),
+    "tracks.values": ("Batch", "Outputs", "Setting", "Shapes"),
 }
 _MODULE_OF = {name: module for module, names in (_COMMANDS | _HOME).items() for name in names}
 FOR_PLUGINS = tuple(name for names in _HOME.values() for name in names)
 """What a plugin may import."""
 
 __all__ = [  # noqa: RUF022 - the names above
+    "Batch",
     "Branch",
     "Choice",
     "Curve",
@@ -84,7 +91,11 @@ __all__ = [  # noqa: RUF022 - the names above
     "Phase",
     "REFERENCE",
     "ROWS",
+    "Recipe",
+    "ResultFacts",
     "Run",
+    "RunFacts",
+    "Setting",
     "Shapes",
     "Step",
     "Task",
@@ -97,6 +108,7 @@ __all__ = [  # noqa: RUF022 - the names above
     "leaderboard",
     "masked_layer",
     "no_teachers",
+    "plain_outputs",
     "recommend",
     "reference_teacher",
     "run",

@@ -8,6 +8,8 @@ from typing import Any
 
 from kdarena.api.arguments import Typed, absolute, names
 from kdarena.errors import UserError
+from kdarena.method.discovery import listing
+from kdarena.tracks import cards
 from kdarena.tracks.classification.models.references import is_reference, parse
 from kdarena.tracks.own import OwnTask
 from kdarena.tracks.text import checkpoint
@@ -31,7 +33,7 @@ def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
         raise UserError("--columns names the columns of --text, which is not given")
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]
     _check_images(typed)
-    tasks = tuple(OwnTask(kind, {**_settings(kind, typed), **_encoders(kind, typed)}) for kind in brought)
+    tasks = (*(OwnTask(kind, {**_settings(kind, typed), **_encoders(kind, typed)}) for kind in brought), *_of_plugins(typed))
     networks = [name for name in ("teacher", "student") if name in typed]
     if "taps" in typed and not networks:
         raise UserError(f"--taps {typed['taps']}: names stages of networks by reference; name one by --teacher or --student, as timm:resnet18")
@@ -51,6 +53,15 @@ def _check_images(typed: Typed) -> None:
         raise UserError(f"--{option.replace('_', '-')} is of a folder of pictures: name it by --images")
 
 
+def _of_plugins(typed: Typed) -> list[OwnTask]:
+    """The tasks that ``--tasks`` names and that a plugin brings (hook ``tasks``)."""
+    unknown = set(names(typed["tasks"])) - {"all", *(card.name for card in cards())}
+    if not unknown:
+        return []
+    brought = [task for known in listing(typed.get("plugin_paths", ())) if known.finding is not None for task in known.finding.tasks]
+    return [OwnTask("function", {"task_from": function, "task": name}) for name, function in brought if name in unknown]
+
+
 def _settings(kind: str, typed: Typed) -> dict[str, object]:
     """What a kind of task is made of, with absolute paths."""
     return {name: _READ.get(name, str)(typed[name]) for name in SETTINGS[kind] if name in typed}
@@ -59,6 +70,12 @@ def _settings(kind: str, typed: Typed) -> dict[str, object]:
 def _encoders(kind: str, typed: Typed) -> dict[str, str]:
     """The networks of a task of texts, whose folders are named with or without ``hf:``."""
     return {role: checkpoint.absolute(typed[role]) for role in ("teacher", "student") if role in typed} if kind == "text" else {}
+
+
+def _function(text: str) -> str:
+    """``MODULE:FUNCTION``, with an absolute path where the module is a file."""
+    module, separator, function = text.rpartition(":")
+    return f"{_absolute(module)}{separator}{function}" if module.endswith(".py") else text
 
 
 def _absolute(path: str) -> str:
@@ -79,6 +96,7 @@ _READ: Mapping[str, Callable[[Any], object]] = {
     "skip_unreadable": bool,
     "image_size": int,
     "text": _absolute,
+    "task_from": _function,
     "teacher": _network,
     "student": _network,
 }

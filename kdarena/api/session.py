@@ -168,6 +168,7 @@ class Session:
 def open_session(request: Request) -> Iterator[Session]:
     """A session of a request's output directory, device and workers; closed at the end, also where the command is interrupted."""
     from kdarena.arena.display import display
+    from kdarena.arena.observers import find_observers
     from kdarena.arena.recorder import Recorder
     from kdarena.arena.side_by_side import SideBySide
     from kdarena.engines.local import LocalEngine
@@ -191,7 +192,9 @@ def open_session(request: Request) -> Iterator[Session]:
         shown = display()
         try:
             side_by_side = SideBySide(request.side_by_side, machine.kind)
-            yield Session(record, Recorder(record, Store(request.out), engine, shown, request.out / "teachers", side_by_side), machine, shown)
+            observers = find_observers(request.plugin_paths, shown.say)
+            recorder = Recorder(record, Store(request.out), engine, shown, request.out / "teachers", side_by_side, observers)
+            yield Session(record, recorder, machine, shown)
         finally:
             shown.close()
             engine.close()

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from kdarena.arena import scheduler
 from kdarena.arena.device_share import DeviceShare
+from kdarena.arena.observers import Observers
 from kdarena.arena.parts import in_parts
 from kdarena.arena.scheduler import Job, Work
 from kdarena.arena.seed_clock import SeedClock
@@ -58,12 +59,23 @@ class Recorder:
         device_share: what the device time of this command went into.
     """
 
-    def __init__(self, record: Record, store: Store, engine: Engine, display: Display, teachers: Path, side_by_side: SideBySide | None = None):
+    def __init__(
+        self,
+        record: Record,
+        store: Store,
+        engine: Engine,
+        display: Display,
+        teachers: Path,
+        side_by_side: SideBySide | None = None,
+        observers: Observers | None = None,
+    ):
         """
         Args:
             teachers: folder of the teachers' checkpoints.
             side_by_side: chooses runs that train side by side; None: none do.
+            observers: hear of the runs; None: nobody does.
         """
+        self._observers = observers
         self._side_by_side = side_by_side or SideBySide(1)
         self.record, self.store, self.engine, self.display, self.teachers = record, store, engine, display, teachers
         self.recorded: dict[str, RunResult] = {}
@@ -101,10 +113,15 @@ class Recorder:
             keep=self._keep,
             admits=clock.admits if clock is not None else lambda job: True,
             companions=partial(self._companions, clock is not None) if self._side_by_side.several else None,
-            started=self.display.started,
+            started=self._started,
             progress=self.display.progress,
             again=self._again,
         )
+
+    def _started(self, job: Job) -> None:
+        self.display.started(job)
+        if self._observers is not None and isinstance(job.spec, RunSpec):
+            self._observers.started(job.spec)
 
     def _again(self, job: Job, why: str) -> None:
         self._side_by_side.set_apart(job.spec)
@@ -170,6 +187,8 @@ class Recorder:
         else:
             self._keep_run(job, result)
         self.display.finished(job, result)
+        if self._observers is not None and isinstance(job.spec, RunSpec) and isinstance(result, RunResult):
+            self._observers.finished(job.spec, result)
 
     def _keep_run(self, job: Job, result: RunResult) -> None:
         spec = job.spec

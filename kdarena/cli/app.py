@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-plugins_app = typer.Typer(help="List the methods; show one, measure step costs, print the matrix of methods and tracks.", no_args_is_help=False)
+plugins_app = typer.Typer(help="List the methods; show, check or begin one, measure step costs, print the matrix of methods and tracks.", no_args_is_help=False)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(record_app, name="record")
 app.add_typer(data_app, name="data")
@@ -168,6 +168,29 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME")], plugin_paths: Plu
     from kdarena.cli import plugin_pages
 
     plugin_pages.show(name, tuple(plugin_paths or ()))
+
+
+@plugins_app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="NAME|FILE.py", help="A method, or the file of a plugin.")],
+    json: Json = False,
+    plugin_paths: PluginPaths = None,
+) -> None:
+    """Check a method against the contract, in seconds; 1 where a check failed."""
+    from kdarena.cli import check_command
+
+    raise typer.Exit(check_command.run(target, tuple(plugin_paths or ()), json))
+
+
+@plugins_app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the method: lower-case letters, digits and hyphens.")],
+    package: Annotated[bool, typer.Option("--package", help="A package with pyproject.toml, README and a test, in the place of a file.")] = False,
+) -> None:
+    """Write a method to begin with, which passes its own check."""
+    from kdarena.cli import new_command
+
+    new_command.new(name, package)
 
 
 @plugins_app.command()

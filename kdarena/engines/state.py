@@ -146,6 +146,7 @@ def _of_process() -> dict[str, Callable[[], Any]]:
     """What Python and the system keep for the process."""
     readings: dict[str, Callable[[], Any]] = {
         "the current directory": os.getcwd,
+        "standard output": _open_output,
         "sys.path": lambda: list(sys.path),
         "the recursion limit": sys.getrecursionlimit,
         "the garbage collector": gc.isenabled,
@@ -160,6 +161,15 @@ def _of_process() -> dict[str, Callable[[], Any]]:
         if hasattr(resource, limit):
             readings[f"the limit {limit}"] = partial(resource.getrlimit, getattr(resource, limit))
     return readings
+
+
+def _open_output() -> str:
+    """Whether what is printed has somewhere to go."""
+    try:
+        os.fstat(1)
+    except OSError:
+        return "closed"
+    return "closed" if sys.stdout is None or sys.stdout.closed else "open"
 
 
 def _missing() -> Any:

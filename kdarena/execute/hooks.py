@@ -6,12 +6,12 @@ import errno
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from kdarena.errors import Diverged, Locked, MethodError, NotApplicable, described
+from kdarena.errors import Diverged, Locked, MethodError, NotApplicable
 from kdarena.execute.average import Average
 from kdarena.execute.capture import Capture
 from kdarena.execute.left_running import LeftRunning
@@ -21,11 +21,14 @@ from kdarena.method.declaration import NO_TEACHER
 from kdarena.method.instance import manager_for, new_instance
 from kdarena.method.learner import Learner
 from kdarena.method.plugin import Plugin
+from kdarena.method.reasons import reason
 from kdarena.method.run import Run, TeacherChanged
 from kdarena.method.step import Step
 from kdarena.params import Params
 from kdarena.tracks.at_work import at_work
 
+DATA = get_args(get_type_hints(Phase)["data"])
+"""What a phase's batches can be."""
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "defaultcpuallocator", "out of memory", "status_alloc_failed")
 """What torch and the libraries beneath it say in a ``RuntimeError`` when memory has run out, in lower case."""
 
@@ -106,6 +109,9 @@ class Hooks:
         if self._student is None:
             self._student = _shapes(run.new_student())
         student = run.learner.student
+        networks = {"student": student, **run.learner.helpers, **run.learner.deploy}
+        for name, network in networks.items():
+            self._expect(isinstance(network, nn.Module), "build_student", f"a torch.nn.Module as {name!r} of the Learner", network)
         own = {id(parameter) for parameter in student.parameters()}
         for name, helper in run.learner.helpers.items():
             if any(id(parameter) in own for parameter in helper.parameters()):
@@ -135,6 +141,8 @@ class Hooks:
         good = isinstance(terms, Mapping) and len(terms) > 0
         self._expect(good, "loss", f"named terms for update {update!r}, as {{'ce': tensor}}", terms)
         for name, term in terms.items():
+            if not isinstance(name, str):
+                raise MethodError(self.name, "loss", f"the name of a term has to be text, as in {{'ce': tensor}}, not {name!r:.60}")
             if not (isinstance(term, Tensor) and term.dim() == 0 and term.is_floating_point()):
                 given = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
                 raise MethodError(self.name, "loss", f"expected a scalar tensor for term {name!r}, found {given}")
@@ -153,10 +161,10 @@ class Hooks:
             raise
         except (TeacherChanged, Locked) as error:
             raise MethodError(self.name, hook, str(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 raise
-            raise MethodError(self.name, hook, described(error)) from error
+            raise MethodError(self.name, hook, reason(error)) from error
         running = self._running.new()
         if running:
             raise MethodError(self.name, hook, f"it left {running[0]} running; whatever works for a method has to end within its hook")
@@ -177,6 +185,11 @@ class Hooks:
         return lambda step: function(**given)
 
     def _check_phases(self, phases: Sequence[Phase], run: Run) -> None:
+        for phase in phases:
+            self._expect(isinstance(phase.name, str), "schedule", "text as the name of a phase", phase.name)
+            self._expect(phase.steps is None or type(phase.steps) is int, "schedule", f"a whole number as Phase.steps of phase {phase.name!r}", phase.steps)
+            self._expect(isinstance(phase.share, (int, float)), "schedule", f"a number as Phase.share of phase {phase.name!r}", phase.share)
+            self._expect(phase.data in DATA, "schedule", f"Phase.data of phase {phase.name!r} to be one of {', '.join(DATA)}", phase.data)
         names = [phase.name for phase in phases]
         if len(set(names)) < len(names):
             raise MethodError(self.name, "schedule", f"phases share a name: {', '.join(names)}")
@@ -200,7 +213,10 @@ class Hooks:
 
     def _expect(self, good: bool, hook: str, expected: str, given: Any) -> None:
         if not good:
-            text = repr(given)
+            try:
+                text = repr(given)
+            except Exception:
+                text = type(given).__name__
             raise MethodError(self.name, hook, f"expected {expected}, found {text if len(text) < 60 else type(given).__name__}")
 
 

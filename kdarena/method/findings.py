@@ -52,12 +52,16 @@ class Finding:
         error: why it can't be imported, in one line, or None.
         modules: name and file of the modules that it loaded in ways that its text does not show.
         raised: whether the error is an exception, and not the end of the process or of the time.
+        observes: whether it hears of the runs of a command (:mod:`kdarena.method.further`).
+        tasks: names of the tasks that it brings, each with the function that gives its card.
     """
 
     methods: tuple[str, ...] = ()
     error: str | None = None
     modules: tuple[tuple[str, str], ...] = ()
     raised: bool = False
+    observes: bool = False
+    tasks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def _kept(origin: Origin, source: Source, modules: Modules, believed: float) -> 
     try:
         values = entry["finding"]
         methods, loaded = tuple(values["methods"]), tuple((name, file) for name, file in values["modules"])
-        finding = Finding(methods, values["error"], loaded)
+        tasks = tuple((name, function) for name, function in values.get("tasks", ()))
+        finding = Finding(methods, values["error"], loaded, observes=bool(values.get("observes")), tasks=tasks)
         if finding.error is not None and not 0 <= time.time() - entry["time"] < believed:
             return None
         whole = source_of(origin, modules, loaded) if loaded else source
@@ -175,7 +180,8 @@ def _probed(origins: Sequence[Origin]) -> Iterator[Finding]:
             ready = next(answers, None) is not None
             for answer in answers:
                 values = json.loads(answer)
-                yield Finding(tuple(values["methods"]), values["error"], tuple((name, file) for name, file in values["modules"]), values["raised"])
+                loaded, tasks = (tuple((name, of) for name, of in values[field]) for field in ("modules", "tasks"))
+                yield Finding(tuple(values["methods"]), values["error"], loaded, values["raised"], values["observes"], tasks)
                 waiting.pop(0)
         if not ready:
             raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 import pluggy
 
 from kdarena.method.contract import PROJECT, MethodHooks
+from kdarena.method.further import FurtherHooks
 from kdarena.method.student import Student
 from kdarena.params import Params
 
@@ -29,6 +30,7 @@ def manager_for(instance: Any) -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(MethodHooks)
+    manager.add_hookspecs(FurtherHooks)
     manager.register(Student(), name="kdarena defaults")
     if not isinstance(instance, Student):
         manager.register(instance, name="method")

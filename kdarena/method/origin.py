@@ -47,7 +47,7 @@ def origins(paths: Iterable[str | Path]) -> list[Origin]:
     named: dict[Any, tuple[str, str]] = {None: ("", "")}
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         if point.dist not in named:  # each look parses a file
-            named[point.dist] = (point.dist.name, point.dist.version) if point.dist else ("", "")
+            named[point.dist] = (point.dist.name or "", point.dist.version or "") if point.dist else ("", "")
         known.append(Origin(point.name, point.value, False, *named[point.dist]))
     files: dict[Path, Origin] = {}
     for path in map(Path, paths):
@@ -88,7 +88,7 @@ def module_of_file(origin: Origin) -> str:
 @contextlib.contextmanager
 def printing_to_stderr() -> Iterator[None]:
     """Whatever is printed in the block goes to standard error: by Python, by C code and by processes that are started."""
-    if sys.stdout is not None:
+    with contextlib.suppress(AttributeError, ValueError):  # there is none, or a plugin has closed it
         sys.stdout.flush()
     try:
         kept = os.dup(1)

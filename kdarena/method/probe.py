@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import select
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 import kdarena
 from kdarena.method.check import plugins_of
+from kdarena.method.further import OBSERVERS, further_of, tasks_of
 from kdarena.method.modules import ELSEWHERE, HARNESS, Modules
 from kdarena.method.origin import Origin, load
 from kdarena.method.reasons import reason
@@ -59,12 +61,16 @@ def _answer(origin: Origin, to: int) -> NoReturn:
     """In the fork: import the plugin, say what came of it, and end."""
     own = os.getpid()
     os.setpgid(0, 0)
-    answer: dict[str, Any] = {"methods": [], "error": None, "modules": [], "raised": False}
+    answer: dict[str, Any] = {"methods": [], "error": None, "modules": [], "raised": False, "observes": False, "tasks": []}
     try:
         static = source_of(origin, Modules())
         before = set(sys.modules)
-        plugins = plugins_of(load(origin), origin)
+        loaded = load(origin)
+        plugins = plugins_of(loaded, origin)
         answer["methods"] = [plugin.name for plugin in plugins if plugin.error is None]
+        if inspect.ismodule(loaded) and all(plugin.error is None for plugin in plugins):
+            answer["observes"] = not further_of(loaded).keys().isdisjoint(OBSERVERS)
+            answer["tasks"] = tasks_of(loaded, origin)
         answer["modules"] = _loaded(before, static.files, static.distributions)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: whatever a plugin raises is said of the plugin
         answer |= {"error": reason(error, origin.target if origin.is_file else ""), "raised": True}
@@ -130,7 +136,7 @@ def _watch(origin: Origin, child: int, answers: int, parent: int, limit: float, 
 
 
 def _death(error: str) -> dict[str, Any]:
-    return {"methods": [], "error": error, "modules": [], "raised": False}
+    return {"methods": [], "error": error, "modules": [], "raised": False, "observes": False, "tasks": []}
 
 
 def _end(child: int, *, reaped: bool = False) -> None:

@@ -10,6 +10,7 @@ import pluggy
 
 from kdarena.errors import described
 from kdarena.method.contract import HOOKS
+from kdarena.method.further import FURTHER
 
 NEW_FORM = (
     "register the class itself (variants = (MyMethod,)) or a module of functions: kdarena makes an instance for each run, whose "
@@ -27,7 +28,7 @@ def reason(error: BaseException, file: str = "") -> str:
         return f"{type(error).__name__}: {' '.join(str(error.msg).split())} ({error.filename}, line {error.lineno or 1})"
     text = described(error)
     if isinstance(error, pluggy.PluginValidationError):
-        return f"{text} (hooks are {', '.join(HOOKS)})"
+        return f"{text} (hooks are {', '.join((*HOOKS, *FURTHER))})"
     place = _place(error) or file
     if place and place not in text:
         text = f"{text} ({place})"

@@ -19,6 +19,7 @@ from kdarena.method.run import Run
 from kdarena.method.step import Step
 from kdarena.params import Value, make_params
 from kdarena.seeds import derive
+from kdarena.tracks.lock import training_view
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Split
 
@@ -60,12 +61,14 @@ def make_run(
     teachers: Sequence[nn.Module] | None = None,
     seed: int = 0,
     recipe: Mapping[str, float] | None = None,
+    locked: bool = False,
 ) -> ToyRun:
     """Build a method's run as the harness does: an instance, teachers, student, schedule.
 
     Args:
         plugin: the method's class, or its module.
         teachers: in the place of those that the method declares, which are untrained toy teachers.
+        locked: give the hooks a training view of the task, as a real run does: without validation and test.
     """
     method = plugin.method
     values = make_params(method.Params, params or {})
@@ -73,6 +76,8 @@ def make_run(
         teachers = [toy_teacher(task, spec) for spec in method.teachers(task.card, values)]
     torch.manual_seed(derive(seed, "global"))
     start = toy_teacher(task) if task.card.start else None
+    if locked:
+        task = training_view(task, Split(seed), auxiliary=method.auxiliary)
     run = ToyRun(task, method, values, seed=seed, recipe=recipe, teachers=teachers, start=start)
     run.hooks = Hooks(Plugin(method.name, plugin, method), values)
     run.instance, run.loss = run.hooks.instance, run.hooks.loss

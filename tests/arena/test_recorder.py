@@ -142,3 +142,17 @@ def test_what_each_test_sample_got_is_a_file_next_to_the_student_and_not_in_the_
     ((_, result, *_),) = made.logged
     assert result.test_samples is None
     assert reader(tmp_path)(run).counts.tolist() == [[1, 1], [0, 1]]
+
+
+def test_an_observer_hears_of_a_run_after_it_is_recorded(recorder, synthetic):
+    one = recorder()
+    heard = []
+    observers = SimpleNamespace(
+        started=lambda spec: heard.append(("started", spec.key, len(one.logged))),
+        finished=lambda spec, result: heard.append((result.status, spec.key, len(one.logged))),
+    )
+    one._observers = observers
+    spec = synthetic.spec()
+    do(one, Job(spec, "default", {}))
+    do(one, Job(spec, "default", {}))
+    assert heard == [("started", spec.key, 0), ("done", spec.key, 1)]

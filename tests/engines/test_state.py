@@ -15,6 +15,7 @@ from torch.nn import functional
 import kdarena.losses
 from kdarena.engines.state import State, note_of
 from kdarena.execute.left_running import running_children
+from kdarena.method.origin import printing_to_stderr
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +205,12 @@ worker.main({"threads": 1, "teachers": "", "output": "", "data_root": None, "plu
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr.read().strip() == b"['kdarena.losses', 'kdarena.schedules']"
+
+
+def test_a_standard_output_that_was_closed_is_named_and_a_plugin_is_loaded_all_the_same(state, monkeypatch):
+    closed = open(os.devnull, "w")  # noqa: SIM115
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    assert changes(state) == ["standard output closed (before: open)"]
+    with printing_to_stderr():
+        pass
