@@ -88,7 +88,8 @@ def minimal_step(task):
     teacher = task.new_network(task.card.teacher).eval().requires_grad_(False)
     student = task.new_network(task.card.student).train()
     recipe = task.card.recipe
-    optimizer = task.optimizer(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    parameters = list(student.parameters())
+    optimizer = task.optimizer(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     batches = task.batches(Split(0), "augmented")
     temperature, weight = 4.0, 0.9
 
@@ -103,6 +104,8 @@ def minimal_step(task):
         loss = (1 - weight) * functional.cross_entropy(logits, batch.targets) + weight * temperature**2 * soft
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
 
     return step
