@@ -92,6 +92,8 @@ class Arena:
         """
         self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
+        if self.request.budget is None and self.request.total is not None:
+            check_declared(self.request, entered, cards, self.recorder.capacity)
         conditions = conditions_in_faster_precision(self.recorder, self.request, cards, self.machine)
         paces = self._foresee(entered, conditions)
         for task, pace in paces.items():
@@ -119,8 +121,6 @@ class Arena:
                 recorder.display.say(*allocation.notes)
         if request.budget is None and (request.total is None or all(planned)):
             return dict.fromkeys(tasks)
-        if request.budget is None:
-            check_declared(request, entered, conditions, recorder.capacity)
         works = measure(self.teachers, [entered[task] for task in tasks], [conditions[task] for task in tasks])
         if request.budget is not None:
             recorder.display.say(check_stated(request, works, recorder.capacity))

@@ -16,6 +16,7 @@ from kdarena.plan.estimate import Pace, Work, declared_work, measured_again, nee
 from kdarena.plan.profile_rule import rule_of
 from kdarena.plan.request import Request
 from kdarena.plan.specs import profile_spec
+from kdarena.tracks.card import TaskCard
 
 A_DAY = 86400.0
 """Seconds above which a command with a stated budget starts only with ``--yes``."""
@@ -23,14 +24,14 @@ CERTAINLY = 3.0
 """A total time is refused by declared costs alone where they are so many times as long: machines differ."""
 
 
-def check_declared(request: Request, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions], workers: int) -> None:
+def check_declared(request: Request, entered: Sequence[Sequence[Entrant]], cards: Sequence[TaskCard], workers: int) -> None:
     """Refuse a total time that is far too short for any task, before anything is measured.
 
     Raises:
         UserError: with the total that all tasks need, by declared costs.
     """
     assert request.total is not None
-    works = [declared_work(request, entrants, given.card) for entrants, given in zip(entered, conditions, strict=True)]
+    works = [declared_work(request, entrants, card) for entrants, card in zip(entered, cards, strict=True)]
     if min(needed_total(request, [work], workers) for work in works) > CERTAINLY * request.total:
         raise UserError(too_short(request.total, needed_total(request, works, workers), number_of_methods(entered), len(works)))
 

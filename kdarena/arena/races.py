@@ -72,6 +72,8 @@ class Races:
         """
         self.teachers.adopt(cards)
         entered = [entrants_of(plugins, card, self.request) for card in cards]
+        if self.request.total is not None:
+            self._check_declared(entered, cards)
         conditions = conditions_in_faster_precision(self.recorder, self.request, cards, self.machine)
         keys = [self._key(given, entrants) for given, entrants in zip(conditions, entered, strict=True)]
         if not all(self.recorder.store.race_plan(key) for key in keys):
@@ -99,8 +101,6 @@ class Races:
         request, workers = self.request, self.recorder.capacity
         if request.budget is None and request.total is None:
             return
-        if request.total is not None:
-            self._check_declared(entered, conditions)
         works = measure(self.teachers, entered, conditions)
         if request.budget is not None:
             seconds = stated_race_seconds(works, request.budget, self.levels[0], workers)
@@ -115,10 +115,10 @@ class Races:
         teachers = spoken(set_up_seconds(works, workers))
         self.recorder.display.say(f"--total {Amount(request.total, 's')} holds everything: training the teachers takes about {teachers} of it")
 
-    def _check_declared(self, entered: Sequence[Sequence[Entrant]], conditions: Sequence[Conditions]) -> None:
+    def _check_declared(self, entered: Sequence[Sequence[Entrant]], cards: Sequence[TaskCard]) -> None:
         """Refuse a total time that is far too short before anything is measured."""
         assert self.request.total is not None
-        works = [declared_work(self.request, entrants, given.card) for entrants, given in zip(entered, conditions, strict=True)]
+        works = [declared_work(self.request, entrants, card) for entrants, card in zip(entered, cards, strict=True)]
         needed = needed_seconds(works, self.levels[-1], self.recorder.capacity)
         if needed > CERTAINLY * self.request.total:
             raise UserError(too_short(self.request.total, needed, number_of_methods(entered), len(works)))

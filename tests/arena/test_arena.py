@@ -410,6 +410,7 @@ def carried_out(monkeypatch):
 
     monkeypatch.setattr(arena, "conditions_in_faster_precision", lambda recorder, request, cards, machine: [SimpleNamespace(card=card) for card in cards])
     monkeypatch.setattr(arena, "profile_tasks", measured)
+    monkeypatch.setattr(arena, "check_declared", lambda *given: None)
     monkeypatch.setattr(arena.Arena, "_foresee", lambda self, entered, conditions: dict.fromkeys(range(len(conditions))))
     monkeypatch.setattr(arena.Arena, "_key", lambda self, ready: ready.name)
     monkeypatch.setattr(

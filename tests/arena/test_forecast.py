@@ -8,10 +8,8 @@ from kdarena.arena.forecast import check_declared, check_profiled, check_stated,
 from kdarena.errors import UserError
 from kdarena.method.discovery import discover
 from kdarena.plan.amounts import Amount, parse_amount
-from kdarena.plan.conditions import Conditions
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.estimate import Pace, Work
-from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
 from kdarena.tracks import find_card
 
@@ -22,10 +20,9 @@ NO_TUNING = {"tuning_budget": Amount(0.0, "s"), "seeds": 2}
 def test_a_total_far_too_short_is_refused_by_declared_costs():
     card, request = find_card("digits"), Request(total=1.0, tasks=("digits",))
     entered = [entrants_of([plugin for plugin in discover() if plugin.error is None], card, request)]
-    conditions = [Conditions(card, Machine("cpu", ("cpu", "cpu"), 1, False), "fp32", "", "validated")]
     with pytest.raises(UserError, match=r"--total 1s is too short for \d+ methods on 1 task: about \S+ are needed"):
-        check_declared(request, entered, conditions, 2)
-    check_declared(Request(total=120.0, tasks=("digits",)), entered, conditions, 2)
+        check_declared(request, entered, [card], 2)
+    check_declared(Request(total=120.0, tasks=("digits",)), entered, [card], 2)
 
 
 def test_a_total_too_short_for_the_measured_steps_is_refused_and_an_ample_one_says_what_its_teachers_take():

@@ -27,7 +27,7 @@ def test_a_row_without_a_rank_is_a_failure_of_the_command(synthetic, monkeypatch
         yield SimpleNamespace(
             arena=lambda request, started: arena,
             record=SimpleNamespace(runs=lambda: runs, curves=lambda run_id: {}),
-            recorder=SimpleNamespace(asked={}),
+            recorder=SimpleNamespace(asked={}, trained=0),
             display=SimpleNamespace(close=lambda: print(CLOSED)),
         )
 

@@ -212,7 +212,7 @@ from kdarena.cli import listings
 out = pathlib.Path({str(tmp_path / "out")!r})
 listings.runs(out, True, False)
 listings.leaderboard(out, "json", None, ())
-listings.export(out, {run_id!r}, pathlib.Path({str(tmp_path / "s.safetensors")!r}))
+listings.export(out, {run_id!r}, pathlib.Path({str(tmp_path / "s.safetensors")!r}), "torch.export", None, False)
 assert "mlflow" not in sys.modules
 if len(sys.argv) > 1:
     assert "torch" not in sys.modules
