@@ -182,6 +182,7 @@ def test_the_board_does_not_depend_on_the_number_of_workers_nor_on_that_of_runs_
     assert board(tmp_path / "out") == board(undisturbed[0])
 
 
+@pytest.mark.slow  # the walk of tests/torture kills commands in CI
 def test_a_command_killed_in_the_middle_goes_on_to_the_same_board(undisturbed, tmp_path):
     out = tmp_path / "out"
     arguments = [sys.executable, "-m", "kdarena", "run", *COMMON, "--workers", "2", "--side-by-side", "2", "--out", str(out)]
