@@ -19,6 +19,7 @@ from kdarena.plan.amounts import Amount
 from kdarena.plan.levels import FEWEST_SEEDS
 from kdarena.plan.request import Request
 from kdarena.tracks.card import TaskCard
+from kdarena.tracks.recipes import without_recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,5 +246,7 @@ def _export(planned: Plan, record: Record, choice: Recommendation, answer: Seque
     if not is_file(planned.to):
         return best.run_id, [export_folder(record, best, choice.row, answer, planned.to, data_root=planned.request.data_root)]
     export_student(record, best.run_id, planned.to)
-    card = card_of(best, choice.row, task, answer, loading_code(task.name, planned.to.name))
+    brought = any(own.card().name == without_recipe(task.name)[0] for own in planned.request.own)
+    code = loading_code(task.name, planned.to.name, planned.request.out.resolve() if brought else None)
+    card = card_of(best, choice.row, task, answer, code)
     return best.run_id, [planned.to, *write_card(card, planned.to)]

@@ -116,18 +116,25 @@ def card_of(run: RecordedRun, row: Row, task: TaskCard, answer: Sequence[str], l
     )
 
 
-def loading_code(task: str, file: str) -> str:
-    """Python code that loads a student: its weights with safetensors and torch alone, then as a network with kdarena."""
+def loading_code(task: str, file: str, out: Path | None = None) -> str:
+    """Python code that loads a student: its weights with safetensors and torch alone, then as a network with kdarena.
+
+    Args:
+        out: the output directory that knows the task, where the user brought it; None: kdarena lists it.
+    """
+    known = "" if out is None else "from pathlib import Path\n\n"
+    where = "" if out is None else f", own=kept(Path({str(out)!r}))"
+    imported = "" if out is None else "from kdarena.tracks.own import kept\n"
     return f"""\
 from safetensors.torch import load_file
 
 weights = load_file({file!r})  # a state dict: names and tensors
 
 # as a network, where kdarena is installed
-from kdarena.tracks import find_card, load_task
-from kdarena.tracks.values import Setting
+{known}from kdarena.tracks import find_card, load_task
+{imported}from kdarena.tracks.values import Setting
 
-task = load_task(find_card({task!r}), Setting())  # Setting(data_root=...) where the data are not embedded
+task = load_task(find_card({task!r}{where}), Setting())  # Setting(data_root=...) where the data are not embedded
 network = task.new_network(task.card.student)
 network.load_state_dict(weights)
 network.eval()

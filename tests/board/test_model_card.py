@@ -9,8 +9,10 @@ from torch import nn
 from kdarena.board.leaderboard import leaderboard_frame
 from kdarena.board.model_card import card_of, loading_code, markdown, write_card
 from kdarena.board.recommendation import rows_of_task
-from kdarena.tracks import find_card
+from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import save
+from kdarena.tracks.own import OwnTask, keep
+from kdarena.tracks.values import Setting
 
 
 @pytest.fixture
@@ -42,9 +44,6 @@ def test_names_are_no_markup_in_a_card(card):
 
 def test_the_code_of_a_card_loads_the_student(tmp_path):
     """Word for word, in a process of its own."""
-    from kdarena.tracks import load_task
-    from kdarena.tracks.values import Setting
-
     network = load_task(find_card("digits"), Setting()).new_network("digits-student")
     with torch.no_grad():
         next(network.parameters()).fill_(0.5)
@@ -52,6 +51,17 @@ def test_the_code_of_a_card_loads_the_student(tmp_path):
     code = loading_code("digits", "s.safetensors") + "print(float(next(network.parameters()).mean()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0.5"
+
+
+def test_the_code_of_a_card_finds_a_task_that_the_user_brought(tmp_path):
+    (tmp_path / "wavy.py").write_text(
+        "from dataclasses import replace\nfrom kdarena.tracks import find_card\n\ndef card():\n    return replace(find_card('digits'), name='wavy')\n"
+    )
+    keep([OwnTask("function", {"task_from": f"{tmp_path}/wavy.py:card"})], tmp_path)
+    save(load_task(find_card("digits"), Setting()).new_network("digits-student"), tmp_path / "s.safetensors")
+    code = loading_code("wavy", "s.safetensors", tmp_path) + "print(task.card.name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "wavy", done.stderr
 
 
 def test_the_weights_load_with_safetensors_and_torch_alone(tmp_path):
