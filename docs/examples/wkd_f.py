@@ -29,7 +29,8 @@ class WkdF:
 
     @hookimpl
     def loss(self, step: Step, params: WkdfParams) -> Terms:
-        f_s, f_t = step.apply(step.learner.helpers["project"], step.student.feature_map).flatten(2), step.teacher.feature_map.flatten(2)
+        f_s = step.apply(step.learner.helpers["project"], step.student.feature_map).flatten(2)
+        f_t = step.teacher.feature_map.float().flatten(2)  # in bf16 runs its maps are in bf16
         mean = (f_t.mean(2) - f_s.mean(2)).square().sum(1).mean()
         std = ((f_t.var(2) + 1e-5).sqrt() - (f_s.var(2) + 1e-5).sqrt()).square().sum(1).mean()
         return {"ce": step.task.loss(step.student, step.targets), "gaussians": params.w * (params.g * mean + std)}
