@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+
 
 def described(error: BaseException) -> str:
     """An exception of somebody else's code as one line: its type and what it says."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()) + _meant(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _meant(error: BaseException) -> str:
+    """The attribute that a misspelt one is nearest to: Python adds it only to a traceback, which a user does not see."""
+    if not isinstance(error, AttributeError) or error.obj is None or not isinstance(error.name, str) or error.name.startswith("__"):
+        return ""
+    with contextlib.suppress(Exception):  # an object of somebody else's code says what it has
+        near = difflib.get_close_matches(error.name, [name for name in dir(error.obj) if not name.startswith("_")], n=1, cutoff=0.75)
+        return f"; did you mean {near[0]!r}?" if near and "did you mean" not in str(error).lower() else ""
+    return ""
 
 
 class Notice(UserWarning):

@@ -25,14 +25,15 @@ class _Clock:
 
     def summary(self) -> str:
         """How many are done, and how many are to come where that is known."""
-        if not self.jobs:
+        if self.jobs < max(self.done, 1):
             return f"{self.done} done"
-        return f"{self.done} of about {self.jobs} runs, {self.left()} left"
+        left = self.left()
+        return f"{self.done} of about {self.jobs} runs" + (f", {left} left" if left else "")
 
     def left(self) -> str:
-        """About how long it will take, from what it has taken."""
+        """About how long it will take, from what it has taken; empty where that is not known."""
         if self.done < 2 or self.jobs <= self.done:
-            return "?"
+            return ""
         seconds = (time.monotonic() - self.started) / self.done * (self.jobs - self.done)
         return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 

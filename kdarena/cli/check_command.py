@@ -13,9 +13,10 @@ from kdarena.cli.output import paragraph, print_json
 
 def run(target: str, paths: Sequence[str], as_json: bool) -> int:
     """One line a check as it is done; returns 1 where one failed."""
-    rows, failed, method = [], 0, ""
+    rows, failed, odd, method = [], 0, 0, ""
     for name, finding in check(target, paths):
         failed += finding.status == "failed"
+        odd += finding.status == "warning"
         if as_json:
             rows.append({"method": name, **asdict(finding)})
             continue
@@ -25,6 +26,8 @@ def run(target: str, paths: Sequence[str], as_json: bool) -> int:
         print(paragraph(f"  {clean(finding.line)}"), flush=True)
     if as_json:
         print_json(rows)
+    if odd and not as_json:
+        print(f"{odd} {'check looks' if odd == 1 else 'checks look'} odd, which a method may do on purpose")
     if failed:
         print(f"{failed} {'check has' if failed == 1 else 'checks have'} failed", file=sys.stderr)
     return 1 if failed else 0

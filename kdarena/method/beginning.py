@@ -76,6 +76,8 @@ pip install -e .
 kdarena plugins check $name
 kdarena run --plugins $name --tasks digits
 ```
+
+`pip install pytest && pytest` runs its test, `test_$module.py`.
 """)
 
 TEST = Template('''"""The method keeps kdarena's contract, and its loss is what its equations say."""

@@ -80,7 +80,8 @@ def search_space(plugin: Any) -> Iterator[Finding]:
                 bad = True
                 yield Finding("search space", "warning", f"{name}={end:g} is in the search range and not possible with the other defaults: {error}")
     if not bad:
-        yield Finding("search space", "ok", f"{len(known)} parameters, defaults within their ranges" if known else "no parameters of its own")
+        counted = "1 parameter, its default within its range" if len(known) == 1 else f"{len(known)} parameters, defaults within their ranges"
+        yield Finding("search space", "ok", counted if known else "no parameters of its own")
 
 
 def task_for(plugin: Any) -> Task | None:

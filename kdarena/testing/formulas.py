@@ -31,13 +31,12 @@ def formulas(implementation: Any, task: Task) -> Iterator[Finding]:
     """What is said of the terms of the loss; nothing where the loss can't be asked so."""
     if task.card.output != "classes":
         return
-    yield from temperatures(implementation, task)
+    said = list(temperatures(implementation, task))
     probe = _probe(implementation, task, {})
-    if probe is None:
-        return
-    dim = -1 if task.decodes else 1
-    said = [*divergences(probe, dim), *peers(probe)]
-    yield from said or [Finding("formulas", "ok", "nothing that a known mistake looks like")]
+    if probe is not None:
+        said += [*divergences(probe, -1 if task.decodes else 1), *peers(probe)]
+        said = said or [Finding("formulas", "ok", "nothing that a known mistake looks like")]
+    yield from said
 
 
 def temperatures(implementation: Any, task: Task) -> Iterator[Finding]:

@@ -102,7 +102,7 @@ def captured(implementation: Any, task: Task) -> Finding:
             batch = next(other for other in batches if key_of(other) == shape)
         run.bound = {bound.name: bound for bound in stepper.bound}
     eager = [f"phase {phase!r} is not: {reason}" for phase, reason in run.hooks.eager.items()]
-    return Finding("captured", "ok", "; ".join([f"{replays.replayed} steps were replayed" if replays.replayed else "no step was", *eager]))
+    return Finding("captured", "ok", "; ".join([f"replayed: {replays.replayed} of the steps" if replays.replayed else "no step was", *eager]))
 
 
 def budgets(implementation: Any, task: Task) -> Finding:
@@ -158,7 +158,8 @@ def parameters(implementation: Any, task: Task, larger: Callable[[], Task | None
         yield Finding("parameters", "warning", f"{', '.join(idle)}: none changes anything in the first steps; use it in a hook (params.{idle[0]})")
     elif known:
         without = f"; without effect in the first steps: {', '.join(idle)}" if idle else ""
-        yield Finding("parameters", "ok", f"{', '.join(name for name in known if name not in idle)} change the training{without}")
+        used = [name for name in known if name not in idle]
+        yield Finding("parameters", "ok", f"{', '.join(used)} {'changes' if len(used) == 1 else 'change'} the training{without}")
 
 
 def _changes(implementation: Any, task: Task, name: str, value: Value) -> bool:

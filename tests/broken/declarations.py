@@ -60,8 +60,16 @@ BROKEN = {
     "an unknown need": (declared(requires="('a miracle',)"), "unknown need 'a miracle'"),
     "teachers that are no function": (declared(teachers="(TeacherSpec(),)"), "Method.teachers has to be a function of (card, params)"),
     "no paper": ("method = Method(name='mine', title='t', paper=None)\n", "Method.paper a kdarena.Paper"),
-    "a hook misspelt": (declared() + "@hookimpl\ndef losss(step): return {}\n", "unknown hook 'losss'"),
-    "an unknown argument": (declared() + "@hookimpl\ndef schedule(batches): return []\n", "Argument(s) {'batches'}"),
+    "a hook misspelt": (declared() + "@hookimpl\ndef losss(step): return {}\n", "unknown hook 'losss', did you mean 'loss'? ("),
+    "a hook of a class misspelt": (
+        "class Mine:\n    " + declared().strip() + "\n    @hookimpl\n    def build_studnet(self, run): pass\nvariants = (Mine,)\n",
+        "unknown hook 'build_studnet', did you mean 'build_student'? (",
+    ),
+    "an unknown argument": (
+        declared() + "@hookimpl\ndef schedule(batches): return []\n",
+        "hook 'schedule' has no argument 'batches' (",
+    ),
+    "an argument misspelt": (declared() + "@hookimpl\ndef loss(step, parms): return {}\n", "hook 'loss' has no argument 'parms', did you mean 'params'? ("),
     "an async hook": (declared() + "@hookimpl\nasync def loss(step): return {}\n", "hook 'loss' is async"),
     "a generator": (declared() + "@hookimpl\ndef loss(step):\n    yield {}\n", "hook 'loss' is a generator"),
     "a class that can't be made": (

@@ -11,6 +11,7 @@ from kdarena.cli import check_command, new_command
 from kdarena.errors import UserError
 from kdarena.method.beginning import package_of
 from kdarena.method.origin import Origin, load
+from kdarena.testing.finding import Finding
 
 GOOD = """
 from kdarena import Method, Paper, hookimpl
@@ -88,6 +89,13 @@ def test_a_plugin_that_can_not_be_imported_fails_the_check_with_the_line(folder,
     assert "declaration: failed: ZeroDivisionError: division by zero" in printed.out
     assert "broken.py, line 1" in printed.out
     assert printed.err == "1 check has failed\n"
+
+
+def test_what_looks_odd_is_counted_below_the_checks(monkeypatch, capsys):
+    odd, good = Finding("temperature", "warning", "as if T² were missing"), Finding("labels", "ok")
+    monkeypatch.setattr(check_command, "check", lambda target, paths: iter([("mine", odd), ("mine", good)]))
+    assert check_command.run("mine", (), False) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 check looks odd, which a method may do on purpose"
 
 
 def test_a_name_that_is_taken_is_said_of_the_file_that_takes_it(folder):

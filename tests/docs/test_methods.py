@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import get_args
 
 import pytest
 from docs.examples import DOCS, examples
@@ -12,6 +13,8 @@ from kdarena.method.further import FURTHER, FurtherHooks
 from kdarena.method.origin import Origin, load
 from kdarena.method.step import Step
 from kdarena.testing import assert_good, check_plugin
+from kdarena.tracks.card import Offer
+from kdarena.tracks.values import Shapes
 
 PAGE = (DOCS / "methods.md").read_text("utf-8")
 NAMED = set(re.findall(r"`([A-Za-z_.]+)", PAGE))
@@ -51,6 +54,19 @@ def test_every_argument_of_an_observers_hook_is_in_its_row(hook):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Method)])
 def test_every_field_of_a_method_has_a_row(field):
     assert f"| `{field}` |" in PAGE
+
+
+@pytest.mark.parametrize("need", get_args(Offer))
+def test_every_need_is_in_the_row_of_requires(need):
+    (row,) = [line for line in PAGE.splitlines() if line.startswith("| `requires` |")]
+    assert f'"{need}"' in row.split("Known:")[1]
+
+
+@pytest.mark.parametrize("name", ["logits", "features", "embedding", "feature_map"])
+def test_what_shapes_has_is_documented(name):
+    (said,) = [line for line in PAGE.splitlines() if "`task.shapes(network)` has" in line]
+    assert name in said
+    assert hasattr(Shapes, name) or name in {field.name for field in dataclasses.fields(Shapes)}
 
 
 @pytest.mark.parametrize("field", [f"{kind.__name__}.{field.name}" for kind in (Learner, Phase, Update) for field in dataclasses.fields(kind)])

@@ -6,6 +6,8 @@ from testing.known_bugs import BUGS
 
 from kdarena.testing.check import findings
 from kdarena.testing.finding import BrokenMethod, assert_good
+from kdarena.testing.formulas import formulas
+from kdarena.testing.task import toy_task
 
 
 @pytest.mark.parametrize("name", BUGS)
@@ -22,6 +24,12 @@ def test_a_known_mistake_is_caught_with_what_to_change(name):
     if status == "failed":
         with pytest.raises(BrokenMethod, match=check):
             assert_good([finding])
+
+
+@pytest.mark.parametrize("name", [name for name, (_, status, check, _) in BUGS.items() if (status, check) == ("warning", "temperature")])
+def test_a_formula_that_looks_odd_is_not_said_to_be_without_mistakes_too(name):
+    said = formulas(BUGS[name][0], toy_task())
+    assert {finding.status for finding in said} == {"warning"}
 
 
 def test_what_a_method_changes_for_the_process_is_put_back():
