@@ -51,9 +51,7 @@ def _check_teacher(request: Request, card: TaskCard) -> None:
     from kdarena.arena.teachers import adopt_checkpoint
 
     with TemporaryDirectory() as folder:
-        adopt_checkpoint(
-            Path(request.teacher_checkpoint), card, Path(folder), request.data_root, request.teacher_weights, lambda line: print(paragraph(line))
-        )
+        adopt_checkpoint(Path(request.teacher_checkpoint), card, Path(folder), request.data_root, request.teacher_weights, lambda line: print(paragraph(line)))
 
 
 def _methods(entrants: Sequence[Entrant]) -> list[str]:
