@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kdarena.cli.output import paragraph
 from kdarena.method.plugin import Plugin
@@ -18,7 +20,13 @@ from kdarena.tracks.card import TaskCard
 
 
 def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCard]) -> None:
-    """Print the plan of every task, and what is known of the time that it takes."""
+    """Print the plan of every task, and what is known of the time that it takes.
+
+    Raises:
+        UserError: the user's own teacher has weights that can't be used.
+    """
+    for card in cards:
+        _check_teacher(request, card)
     entered = [entrants_of(chosen, card, request) for card in cards]
     for card, entrants in zip(cards, entered, strict=True):
         print(paragraph(f"{card.name}: {card.teacher} to {card.student}, {card.train} training, {card.validation} validation and {card.test} test samples"))
@@ -34,6 +42,16 @@ def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCar
     else:
         workers = len(machine.devices)
         print(paragraph(_time(request, [declared_work(request, entrants, card) for card, entrants in zip(cards, entered, strict=True)], workers)))
+
+
+def _check_teacher(request: Request, card: TaskCard) -> None:
+    """Read the weights of the user's own teacher, as the command itself does first: a plan that it refuses is none."""
+    if request.teacher_checkpoint is None or not card.teacher_trainable:
+        return
+    from kdarena.arena.teachers import adopt_checkpoint
+
+    with TemporaryDirectory() as folder:
+        adopt_checkpoint(Path(request.teacher_checkpoint), card, Path(folder), request.data_root, request.teacher_weights, lambda line: print(paragraph(line)))
 
 
 def _methods(entrants: Sequence[Entrant]) -> list[str]:
@@ -55,7 +73,7 @@ def _runs(request: Request, card: TaskCard, runnable: Sequence[Entrant]) -> list
     which = "with default settings" if not request.tunes else "with default and tuned settings" if request.both else "with the setting that wins its trials"
     lines = [
         f"scope: {'each method on the tracks of its paper, the controls everywhere (--scope own)' if request.scope == 'own' else 'methods run wherever their equations hold (--scope all)'}",
-        f"teachers: {len(teachers_of(runnable))}, each for {card.recipe.teacher_epochs:g} epochs by the recipe",
+        f"teachers: {_teachers(request, card, len(teachers_of(runnable)))}",
         f"tuning: {_tuning(request)}",
         f"final runs: {len(runnable)} methods x {seeds} seeds {which}",
         f"controls: the student alone at {shares} of the budget with each setting that it has final runs of, {seeds} seeds each",
@@ -87,6 +105,14 @@ def _climbers(request: Request, methods: int) -> str:
     if request.ladder.most is None:
         return f"all {methods} methods"
     return f"the controls and at most {request.ladder.most - len(CONTROLS)} methods of the leading group"
+
+
+def _teachers(request: Request, card: TaskCard, count: int) -> str:
+    """How many there are, and how long those are trained that the user does not give."""
+    length = f"{request.teacher_budget} (--teacher-budget)" if request.teacher_budget is not None else f"{card.recipe.teacher_epochs:g} epochs by the recipe"
+    if count and request.gives_teacher(card):
+        return f"{count}, of which yours is not trained{f', each other for {length}' if count > 1 else ''}"
+    return f"{count}, each for {length}"
 
 
 def _tuning(request: Request) -> str:

@@ -11,6 +11,9 @@ MINIMUM_STEPS = 50
 """A method that would get fewer steps is refused: it would be judged on nothing."""
 
 
+TOO_SMALL = "raise --budget or leave the method out"
+"""What to do about a method that is refused."""
+
 UNDERSPEND = 0.03
 """Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
 
@@ -36,8 +39,7 @@ def commit(costs: Sequence[PhaseCost], amount: float, least: int = MINIMUM_STEPS
     needed = minimum_amount(costs, least)
     if total < least or amount < fixed_amount(costs):
         raise BudgetTooSmall(
-            f"the budget allows {max(total, 0)} steps, {least} are the least "
-            f"(it needs {needed:.4g} for them, the budget is {amount:.4g}); raise --budget or leave the method out"
+            f"the budget allows {max(total, 0)} steps, {least} are the least (it needs {needed:.4g} for them, the budget is {amount:.4g}); {TOO_SMALL}"
         )
     return steps
 

@@ -132,9 +132,12 @@ def _refused(path: Path, error: Exception) -> str:
     if not refused:
         return _first_line(error)
     named = f"{', '.join(refused[:3])}{' and more' if len(refused) > 3 else ''}"
+    whole = any(name.startswith("torch.nn.modules.") for name in refused)  # a network, or a dictionary that keeps a loss next to its weights
+    taken = ".state_dict()" if whole else "['state_dict']"
+    other = "; of a dictionary take ['state_dict']" if whole else ""
     return (
         f"it holds objects of {named}, which could run code; where you trust it, save the weights alone: "
-        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth'), or the key that it keeps them under"
+        f"torch.save(torch.load(FILE, weights_only=False){taken}, 'weights.pth'){other}, or the key that it keeps them under"
     )
 
 

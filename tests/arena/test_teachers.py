@@ -10,7 +10,8 @@ import torch
 from kdarena.arena.teachers import Teachers, adopt_checkpoint, doubt_about, said_of
 from kdarena.errors import UserError
 from kdarena.files import digest_of
-from kdarena.method.declaration import TeacherSpec
+from kdarena.method.declaration import REFERENCE, TeacherSpec
+from kdarena.plan.budget import TOO_SMALL
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
@@ -128,3 +129,12 @@ def test_what_a_killed_command_left_of_a_given_teacher_is_removed_by_the_next_th
     assert len(list((tmp_path / "out" / "teachers").iterdir())) == 1
     Record.open(tmp_path / "out").close()
     assert list((tmp_path / "out" / "teachers").iterdir()) == []
+
+
+def test_a_teacher_that_gets_too_few_steps_is_told_of_its_own_budget():
+    spec, result = SimpleNamespace(task="toy", purpose="teacher"), RunResult("key", "error", error=f"18 steps, 50 are the least; {TOO_SMALL}")
+    teachers = Teachers.__new__(Teachers)
+    work = teachers._train(REFERENCE, spec, DIGITS, {})
+    next(work)
+    with pytest.raises(UserError, match="could not be trained: error: 18 steps, 50 are the least; raise --teacher-budget$"):
+        work.send((result,))

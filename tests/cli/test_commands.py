@@ -7,8 +7,10 @@ import sys
 import time
 
 import pytest
+from safetensors.torch import save_file
 
 from kdarena.plan.levels import Level
+from kdarena.tracks.classification.models import create
 
 TINY = ["--tasks", "digits", "--budget", "1e9flop", "--tuning-budget", "0", "--seeds", "1"]
 
@@ -223,6 +225,22 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(kdarena, tmp_path):
     assert done.returncode == 0
     assert "quest" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_reads_the_given_teacher_and_says_that_it_is_not_trained(kdarena, tmp_path):
+    arguments = ["run", "--plugins", "kd", "--tasks", "digits", "--dry-run", "--teacher-checkpoint"]
+    (tmp_path / "notes.ckpt").write_text("hello")
+    refused = kdarena(*arguments, "notes.ckpt", cwd=tmp_path)
+    assert refused.returncode == 2 and "--teacher-checkpoint notes.ckpt: unknown kind of checkpoint" in refused.stderr
+    save_file(create("digits-teacher", 10, in_channels=1).state_dict(), tmp_path / "teacher.safetensors")
+    done = kdarena(*arguments, "teacher.safetensors", cwd=tmp_path)
+    assert done.returncode == 0 and "teachers: 1, of which yours is not trained" in done.stdout
+    assert not (tmp_path / "kdarena-out").exists()
+
+
+def test_a_dry_run_says_for_how_long_teachers_are_trained(kdarena):
+    printed = kdarena("run", "--plugins", "kd", "--tasks", "digits", "--dry-run", "--teacher-budget", "8epochs", "--budget", "8epochs").stdout
+    assert "teachers: 1, each for 8epochs (--teacher-budget)" in printed
 
 
 @pytest.mark.parametrize(

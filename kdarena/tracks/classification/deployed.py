@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -77,8 +78,13 @@ def save_for(library: str, student: str, network: nn.Module, folder: Path, prepa
     if student.partition(":")[0] != library or library not in SAVED:
         return None
     save, loader = SAVED[library]
-    save(network, folder, preparation)
+    save(_contiguous(network), folder, preparation)
     return loader
+
+
+def _contiguous(network: nn.Module) -> nn.Module:
+    """A copy with its weights in the usual order: training leaves those of convolutions channels last, which safetensors refuses."""
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
 def _compare(network: nn.Module, again: nn.Module, shape: Sequence[int]) -> None:

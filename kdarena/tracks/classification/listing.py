@@ -106,6 +106,9 @@ def listed(root: Path) -> Listing:
 
 def listed_without_classes(root: Path) -> Listing:
     """All files of a folder, which have no class; raises ``ValueError`` in one line where it is no folder."""
+    if not os.path.isdir(root):
+        why = os.strerror(errno.ENOTDIR if os.path.exists(root) else errno.ENOENT)
+        raise ValueError(f"{shown(root)}: {why}: give --unlabelled a folder of pictures")
     _tops(root)
     found = _Found(root)
     found.add_files("", "", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _survey(said: FolderSettings, listing: Listing, further: Listing | None) -> 
     notes = [*_notes(listing, others, pictures), *division.notes]
     if further is not None and unlabelled is not None:
         further_problems, further_others = _problems(further, unlabelled[0])
-        problems += further_problems
+        problems += [Problem(os.path.join(further.root, problem.path), problem.why) for problem in further_problems]  # the others are below the first folder
         notes += _notes(further, further_others, unlabelled[0])
         seen = {sample.digest for sample in division.test} & set(unlabelled[1])
         notes += [f"{shown(further.root)}: {len(seen):,} unlabelled pictures are also test pictures, and methods learn from them"] if seen else []
@@ -226,9 +227,10 @@ def check(found: Survey) -> list[str]:
         ValueError: in one line: files that can't be used, where the user did not say to go on without them; or nothing is left to train on.
     """
     where, problems, division = shown(found.said.folder), found.problems, found.division
+    both = where if found.said.unlabelled is None else f"{where} and {shown(found.said.unlabelled)}"
     count, named = f"{len(problems):,} of {_files(found.files)} can't be used", _named(problems, found.decoded.place.with_name(PROBLEMS))
     if problems and not found.said.skip_unreadable:
-        raise ValueError(f"{where}: {count}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
-    skipped = [f"{where}: {count} and are left out: {named}"] if problems else []
+        raise ValueError(f"{both}: {count}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
+    skipped = [f"{both}: {count} and are left out: {named}"] if problems else []
     train, test = ([sample.label for sample in part] for part in (division.train, division.test))
     return [*skipped, *found.notes, *check_labels(train, test, division.classes, where, validation=division.validation)]

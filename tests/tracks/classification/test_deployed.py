@@ -22,6 +22,17 @@ def test_a_network_of_timm_is_read_back_with_its_preparation_and_labels(tmp_path
     assert tuple(again.pretrained_cfg["mean"]) == SEEN.mean and tuple(again.pretrained_cfg["input_size"]) == SEEN.shape
 
 
+def test_a_network_that_was_trained_channels_last_is_saved(tmp_path):
+    import_torchvision()
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("resnet10t", num_classes=3).eval().to(memory_format=torch.channels_last)
+    assert save_for("timm", "timm:resnet10t", network, tmp_path, SEEN) == "timm"
+    again, images = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(again(images), network(images), atol=1e-5)
+    assert network.conv1[0].weight.is_contiguous(memory_format=torch.channels_last)  # the caller's is as it was
+
+
 def test_a_network_of_transformers_is_read_back_with_its_preparation_and_labels(tmp_path):
     import_torchvision()
     from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTForImageClassification

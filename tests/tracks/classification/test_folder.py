@@ -108,7 +108,7 @@ def test_every_kind_of_odd_file_is_used_or_named(pets: Path):
         ({"images": "/absent/folder"}, "/absent/folder: No such file or directory"),
         ({"image_size": 5}, "--image-size 5: use a number of pixels from 8 to 1,024"),
         ({"teacher": "resnet21"}, "unknown architecture 'resnet21'"),
-        ({"unlabelled": "/absent"}, "/absent: No such file or directory"),
+        ({"unlabelled": "/absent"}, "/absent: No such file or directory: give --unlabelled a folder of pictures"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(pets: Path, change: dict[str, Any], problem: str):
@@ -233,7 +233,7 @@ def test_unlabelled_pictures_that_are_test_pictures_are_named(pets: Path):
 def test_problems_among_unlabelled_files_are_named_too(pets: Path, tmp_path: Path):
     write(tmp_path / "more", (90, 90, 90), 2)
     (tmp_path / "more" / "bad.png").write_text("x")
-    with pytest.raises(ValueError, match="1 of 93 files can't be used: bad.png is a text file"):
+    with pytest.raises(ValueError, match="Pets and .*more: 1 of 93 files can't be used: .*/more/bad.png is a text file"):
         card(pets, unlabelled=str(tmp_path / "more")).check(None)
 
 
