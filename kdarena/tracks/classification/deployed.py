@@ -84,7 +84,9 @@ def save_for(library: str, student: str, network: nn.Module, folder: Path, prepa
 
 def _contiguous(network: nn.Module) -> nn.Module:
     """A copy with its weights in the usual order: training leaves those of convolutions channels last, which safetensors refuses."""
-    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    copied = copy.deepcopy(network)
+    copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return copied
 
 
 def _compare(network: nn.Module, again: nn.Module, shape: Sequence[int]) -> None:
