@@ -184,13 +184,13 @@ class Teachers:
         return max(float(f"{min(recipe, epochs):.3g}"), least)
 
 
-CAUSES = (
-    "the usual causes are weights of other classes or of another training, classes in another order, "
-    "and images that it was trained on in another size or with another mean and standard deviation"
-)
+CAUSES = "the usual causes are weights of other classes or of another training, classes in another order"
 """Of a bad score of a teacher that the user gave."""
+CAUSES_OF_PIXELS = ", and images that it was trained on in another size or with another mean and standard deviation"
 FAR_ABOVE_CHANCE = 2.0
 """Guesses' score times this: a given teacher below it is doubted."""
+WAY_TO_PERFECT = 0.25
+"""Part of the way from guesses' score to 100 at which no teacher is doubted: of two classes, no score is twice that of a guess."""
 
 
 def _score(result: RunResult, card: TaskCard) -> tuple[float | None, str]:
@@ -218,10 +218,15 @@ def doubt_about(result: RunResult, conditions: Conditions) -> str | None:
     given, notes = not result.steps, "".join(f"; {note}" for note in result.notes)
     if score is None or math.isnan(score):
         return f"has no {card.metric} on {part}: what it answers is not finite; methods that learn from it can't be judged"
-    if score <= card.chance or (given and score < FAR_ABOVE_CHANCE * card.chance):
-        causes = f"; {CAUSES}" if given and not notes else ""
+    if score <= card.chance or (given and score < _doubted_below(card.chance)):
+        causes = f"; {CAUSES}{CAUSES_OF_PIXELS if card.pixels else ''}" if given and not notes else ""
         return f"has {card.metric} {score:.4g} on {part}, and a guess has {card.chance:.4g}: methods that learn from it can't be judged{notes}{causes}"
     return f"has {card.metric} {score:.4g} on {part}{notes}" if given and notes else None
+
+
+def _doubted_below(chance: float) -> float:
+    """The score from which on a given teacher is believed."""
+    return min(FAR_ABOVE_CHANCE * chance, chance + WAY_TO_PERFECT * (100 - chance))
 
 
 def adopt_checkpoint(

@@ -94,6 +94,12 @@ def test_a_given_teacher_that_is_bad_is_named_with_the_usual_causes(steps, score
     assert (doubt is None) if says is None else (says in doubt)
 
 
+@pytest.mark.parametrize(("score", "says"), [(87.5, None), (62.0, "has accuracy 62 on validation, and a guess has 50")])
+def test_of_two_classes_a_given_teacher_is_believed_without_twice_the_score_of_a_guess(score, says):
+    doubt = doubt_about(RunResult("key", "done", metrics={"validation/accuracy": score}), replace(DIGITS, card=find_card("grammar")))
+    assert (doubt is None) if says is None else (says in doubt and "images" not in doubt)
+
+
 def test_what_every_teacher_is_worth_is_said_in_a_line():
     results = {TeacherSpec(): 98.25, TeacherSpec(member=1): 97.0, TeacherSpec("resnet8"): 90.0}
     said = said_of({teacher: RunResult("key", "done", metrics={"validation/top1": score}, steps=9) for teacher, score in results.items()}, DIGITS)
