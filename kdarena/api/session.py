@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdarena.api.arguments import Typed, names
@@ -127,7 +128,18 @@ def _check(request: Request, cards: Sequence[TaskCard]) -> None:
             raise UserError(f"--metrics {unknown[0]!r}: task {card.name} knows {', '.join(card.metric_groups) or 'none'}")
     if request.capture == "on":
         find_machine(request.device, request.workers).captures("on")
+    _check_teacher(request)
     _check_tuning(request)
+
+
+def _check_teacher(request: Request) -> None:
+    """Raises ``UserError`` where the file of the teacher's weights is not there, or where one is said to be of a file that is not given."""
+    if request.teacher_weights is not None and request.teacher_checkpoint is None:
+        raise UserError(
+            f"--teacher-weights {request.teacher_weights}: names weights of a file that is not given; add --teacher-checkpoint FILE, or leave it out"
+        )
+    if request.teacher_checkpoint is not None and not Path(request.teacher_checkpoint).exists():
+        raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: no such file")
 
 
 def _check_tuning(request: Request) -> None:

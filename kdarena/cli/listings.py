@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -153,4 +154,4 @@ def export(out: Path, run: str, to: Path, wanted: str, data_root: str | None, fo
     for path in sorted(written.iterdir()) if written.is_dir() else ():
         print(f"    {path.name} ({path.stat().st_size:,} bytes)", file=sys.stderr)
     if written.is_dir():
-        print(f"try it where kdarena is not installed: python {written / 'load.py'}", file=sys.stderr)
+        print(f"try it where kdarena is not installed: python {shlex.quote(str(written / 'load.py'))}", file=sys.stderr)

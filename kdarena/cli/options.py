@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from kdarena.api.arguments import Typed, absolute, amount, choice, count, ladder, names, side_by_side
+from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
 
@@ -54,7 +55,16 @@ def _optional_choice(option: str, choices: Sequence[str], help: str) -> Any:
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, nothing else.")]
 PluginPaths = Annotated[list[str] | None, typer.Option("--plugin-path", metavar="FILE.py", help="A plugin of your own; repeatable.")]
-DataRoot = Annotated[str | None, typer.Option("--data-root", parser=absolute, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
+
+
+def _data_root(text: str) -> str:
+    """The folder's absolute path; that of nothing would be the current folder's."""
+    if not text.strip():
+        raise UserError("--data-root is empty: give it a value, or leave it out")
+    return absolute(text)
+
+
+DataRoot = Annotated[str | None, typer.Option("--data-root", parser=_data_root, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output directory.")]
 OUT = Request.out
 Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table and what they mean, whatever the width of the terminal.")]
@@ -160,6 +170,9 @@ REQUEST: Mapping[str, Any] = {
 """The options of a request, by the names of its fields."""
 
 
+NOT_EMPTY = frozenset(("teacher_checkpoint", "teacher_weights", "images", "unlabelled", "text", "columns", "task_from", "teacher", "student", "taps"))
+"""Options whose empty value means nothing."""
+
 PREFER = _choice("--prefer", ("accuracy", "latency", "params"), "What decides between the students of several tasks.")
 
 
@@ -175,6 +188,7 @@ def request_options(*, only: Collection[str] = tuple(REQUEST), tasks: str = "all
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def called(**values: Any) -> None:
             typed = {name: values.pop(name) for name in options}
+            _refuse_empty(typed)
             command(typed=_without_gaps(typed), **values)
 
         parameters: list[inspect.Parameter] = []
@@ -195,6 +209,13 @@ def _parameter(name: str, annotation: Any, tasks: str) -> inspect.Parameter:
     if not isinstance(default, (str, bool, Path)):
         default = None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _refuse_empty(typed: Typed) -> None:
+    """Raises ``UserError`` for an option without a value: an empty variable of a shell would else be the current folder, or nothing."""
+    for name, value in typed.items():
+        if isinstance(value, str) and name in NOT_EMPTY and not value.strip():
+            raise UserError(f"--{name.replace('_', '-')} is empty: give it a value, or leave it out")
 
 
 def _without_gaps(typed: Typed) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def test_a_dry_run_plans_a_file(kdarena, reviews):
         (["--text", "reviews.csv"], "reviews.csv: the text's or the label's column has no name that is known; name the text's"),
         (["--text", "nowhere.csv"], "nowhere.csv: no such file or folder"),
         (["--columns", "a,b"], "--columns names the columns of --text, which is not given"),
-        (["--text", "reviews.csv", "--columns", "words,sort", "--teacher", "hf:nowhere"], "nowhere/config.json: can't be read"),
+        (
+            ["--text", "reviews.csv", "--columns", "words,sort", "--teacher", "hf:nowhere"],
+            "nowhere: no such folder: name a folder that save_pretrained() wrote",
+        ),
         (["--text", "reviews.csv", "--columns", "words,sort", "--student", "gpt-2"], "unknown architecture 'gpt-2'"),
     ],
 )

@@ -76,6 +76,9 @@ def missing(folder: str) -> str | None:
 
 def _read(folder: str) -> dict[str, Any]:
     path = place_of(folder) / CONFIG
+    if not path.is_file():
+        wrong = f"{CONFIG} is missing" if path.parent.is_dir() else "no such folder"
+        raise ValueError(f"{path.parent}: {wrong}: name a folder that save_pretrained() wrote, with model and tokenizer")
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

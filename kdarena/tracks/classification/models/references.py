@@ -139,6 +139,7 @@ def with_taps(name: str, taps: str | None, role: Literal["teacher", "student"]) 
         ValueError: in one line: they can't be read, or are of a listed network, whose stages are declared.
     """
     named: dict[str, str] = {}
+    seen: set[str] = set()
     for each in (taps or "").split(","):
         stage, equals, path = (part.strip() for part in each.partition("="))
         whose, _, own = stage.rpartition(".")
@@ -146,6 +147,9 @@ def with_taps(name: str, taps: str | None, role: Literal["teacher", "student"]) 
             break
         if not (equals and re.fullmatch(r"\w+", own) and path and whose in ("", "teacher", "student")):
             raise ValueError(f"--taps {each!r}: write STAGE=PATH, as stage1=layer1, or student.stage1=layer1 for one of the two networks")
+        if stage in seen:
+            raise ValueError(f"--taps {taps}: {stage} is named twice; name it once")
+        seen.add(stage)
         if whose == role and not is_reference(name):
             raise ValueError(f"--taps {each}: the stages of the listed network {name} are declared; only those of a network by reference can be named")
         if whose in ("", role):
