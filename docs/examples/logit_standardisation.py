@@ -12,7 +12,7 @@ from kdarena import Float, Method, Paper, Params, Step, Terms, hookimpl, losses
 
 @dataclass(frozen=True)
 class StandardisedParams(Params):
-    a: float = Float(0.1, 0.1, 1.0, source="code", least=0, help="weight of the labels")
+    a: float = Float(0.1, 0.1, 1.0, source="recalled", least=0, help="weight of the labels")
     b: float = Float(9.0, 1.0, 20.0, source="code", least=0, log=True, help="weight of the teacher's term")
     temperature: float = Float(2.0, 1.0, 8.0, source="code", above=0, log=True, help="T, the base temperature")
 
