@@ -41,7 +41,7 @@ def test_a_name_says_data_set_teacher_and_student(name: str, full: str, teacher:
         ("cola:bert-6:bert-3:bert-1", "expected TEACHER:STUDENT"),
         ("cola:bert-6:gpt-2", "unknown architecture 'gpt-2'"),
         ("cola:gpt-2:bert-6", "unknown architecture 'gpt-2'"),
-        ("cola:bert-6:/nowhere/at/all", "/nowhere/at/all/config.json: can't be read"),
+        ("cola:bert-6:/nowhere/at/all", "/nowhere/at/all: no such folder"),
     ],
 )
 def test_an_unknown_name_is_refused_in_one_line(name: str, problem: str):

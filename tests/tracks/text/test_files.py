@@ -316,7 +316,7 @@ def test_a_class_without_test_rows_is_said(tmp_path: Path):
     assert any("no row of class 'c' is in the test part" in note for note in check_data(card, None))
 
 
-@pytest.mark.parametrize(("network", "problem"), [("gpt-2", "unknown architecture 'gpt-2'"), ("hf:/nowhere", "/nowhere/config.json")])
+@pytest.mark.parametrize(("network", "problem"), [("gpt-2", "unknown architecture 'gpt-2'"), ("hf:/nowhere", "/nowhere: no such folder")])
 def test_an_unknown_network_is_refused(tmp_path: Path, network: str, problem: str):
     with pytest.raises(ValueError, match=problem):
         files.own_card({"text": str(put(tmp_path, "a.csv", written())), "teacher": network})
