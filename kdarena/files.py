@@ -1,15 +1,18 @@
-"""Files that are replaced whole: whoever looks sees the old one or the new one, never a part of it."""
+"""Files that are replaced whole: whoever looks sees the old one or the new one, never a part of it; and Python files that are imported whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
@@ -88,3 +91,22 @@ def sha256_of(path: Path) -> str:
 def digest_of(path: Path) -> str:
     """16 hexadecimal digits of a file's content; raises ``OSError`` where it can't be read."""
     return sha256_of(path)[:16]
+
+
+def import_file(path: str | Path, name: str) -> ModuleType:
+    """Import a Python file as a module of this name, which no other has; raises whatever its code raises, and leaves no part of a module then.
+
+    Raises:
+        ImportError: its name does not end as a Python file's does.
+    """
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise ImportError(f"{path} is no Python file: its name does not end in .py")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module

@@ -30,13 +30,8 @@ Format = Literal["torch.export", "onnx", "timm", "hf"]
 WEIGHTS = "model.safetensors"
 FILES = (".pt", ".pth", ".pt2", ".bin", ".ckpt", ".onnx")
 """Endings of files of weights and programs, which nobody gives a folder."""
-LOAD = {
-    "torch.export": "# with torch alone: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
-    "onnx": "# with onnxruntime and numpy: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
-    "hf": "# with transformers: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
-    "timm": "# with timm: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n",
-}
-"""What the card says of loading, by format."""
+NEEDED = {"torch.export": "torch alone", "onnx": "onnxruntime and numpy", "hf": "transformers", "timm": "timm"}
+"""What a student is loaded with, by format."""
 
 
 def export(
@@ -126,12 +121,17 @@ def export_folder(
     try:
         with folder_at_once(to) as folder:
             _fill(folder, record, run, task, format, data_root)
-            _write_card(folder, card_of(run, row, task, answer, LOAD[format]))
+            _write_card(folder, card_of(run, row, task, answer, _loading(format)))
     except OSError as error:
         raise UserError(f"--to {to}: can't be written ({error.strerror or error}); choose another place") from error
     except ValueError as error:
         raise UserError(f"run {run.run_id} can't be exported with --format {format}: {' '.join(str(error).split())}") from error
     return to
+
+
+def _loading(format: Format) -> str:
+    """What the card says of loading."""
+    return f"# with {NEEDED[format]}: `python load.py`, or in Python with this folder on the path\nimport load\n\nhelp(load)\n"
 
 
 def _check_data(run: RecordedRun, task: TaskCard, data_root: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from kdarena.arena.recorder import Recorder
@@ -27,9 +28,10 @@ def conditions_in_faster_precision(recorder: Recorder, request: Request, cards: 
     Raises:
         UserError: a task's data can't be read.
     """
+    plain = [conditions_of(request, card, machine) for card in cards]
     if machine.precision(request.precision, request.protocol) is not None:
-        return [conditions_of(request, card, machine) for card in cards]
-    plain, short = ([conditions_of(request, card, machine, precision) for card in cards] for precision in ("fp32", "bf16"))
+        return plain
+    short = [replace(conditions, precision="bf16") for conditions in plain]
     seconds: dict[str, float] = {}
 
     def work(spec: ProfileSpec) -> Work:

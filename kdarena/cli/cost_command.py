@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from kdarena.board.screen import Column, numbers
@@ -42,14 +43,14 @@ def _in_faster_precision(request: Request, card: TaskCard) -> Conditions:
     from kdarena.arena.untrained import untrained_profiles
 
     machine = find_machine(request.device, 1)
-    plain, short = (conditions_of(request, card, machine, precision) for precision in ("fp32", "bf16"))
-    if plain.precision == short.precision:
+    plain = conditions_of(request, card, machine)
+    if machine.precision(request.precision, request.protocol) is not None:
         return plain
 
     def seconds(conditions: Conditions) -> float | None:
         return untrained_profiles([Entrant(STUDENT, {}, {}, ())], conditions, request, timed=True)[STUDENT.name].student_s
 
-    return faster([plain], [short], seconds)[0]
+    return faster([plain], [replace(plain, precision="bf16")], seconds)[0]
 
 
 def _measure(entrants: Sequence[Entrant], conditions: Conditions, request: Request) -> list[dict[str, Any]]:

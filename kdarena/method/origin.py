@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdarena.errors import UserError
+from kdarena.files import import_file
 
 GROUP = "kdarena"
 
@@ -66,18 +66,7 @@ def load(origin: Origin) -> Any:
     """
     if not origin.is_file:
         return importlib.metadata.EntryPoint(origin.name, origin.target, GROUP).load()
-    module_name = module_of_file(origin)
-    specification = importlib.util.spec_from_file_location(module_name, origin.target)
-    if specification is None or specification.loader is None:
-        raise ImportError(f"{origin.target} is no Python file: its name does not end in .py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[module_name] = module
-    try:
-        specification.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(module_name, None)
-        raise
-    return module
+    return import_file(origin.target, module_of_file(origin))
 
 
 def module_of_file(origin: Origin) -> str:

@@ -63,16 +63,13 @@ class Conditions:
         return facts
 
 
-def conditions_of(request: Request, card: TaskCard, machine: Machine, measured: Literal["fp32", "bf16"] = "fp32") -> Conditions:
-    """The conditions of a command's runs on a task.
-
-    Args:
-        measured: the precision where the request and the machine leave it open.
+def conditions_of(request: Request, card: TaskCard, machine: Machine) -> Conditions:
+    """The conditions of a command's runs on a task, in fp32 where the request and the machine leave the precision open.
 
     Raises:
         UserError: its data can't be read.
     """
-    precision = machine.precision(request.precision, request.protocol) or measured
+    precision = machine.precision(request.precision, request.protocol) or "fp32"
     try:
         data = card.digest(request.data_root)
     except (OSError, ValueError) as error:

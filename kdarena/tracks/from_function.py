@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -17,11 +16,12 @@ from types import ModuleType
 from typing import Any, cast
 
 from kdarena.errors import described
+from kdarena.files import import_file
+from kdarena.tracks import TRACKS
 from kdarena.tracks.card import TaskCard
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,79}")
 """Of a task: part of file names and of pages."""
-TRACKS = ("classification", "segmentation", "text", "speech")
 
 
 def own_card(settings: Mapping[str, Any]) -> TaskCard:
@@ -74,18 +74,9 @@ def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
         return importlib.import_module(name)
     path = Path(name).resolve()
-    known = f"kdarena task file {hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-    specification = importlib.util.spec_from_file_location(known, path)
-    if specification is None or specification.loader is None or not path.is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[known] = module
-    try:
-        specification.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(known, None)
-        raise
-    return module
+    return import_file(path, f"kdarena task file {hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}")
 
 
 def _digest_of_code(module: ModuleType) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from kdarena.errors import described
+from kdarena.files import import_file
 
 
 @functools.cache
@@ -23,22 +23,14 @@ def module_of(file: str) -> ModuleType:
     """
     if not Path(file).is_file():
         raise ValueError(f"{file}: no such file")
-    specification = importlib.util.spec_from_file_location(f"kdarena network file {hashlib.sha256(file.encode()).hexdigest()[:12]}", file)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
     folder = str(Path(file).parent)
     sys.path.insert(0, folder)
     try:
-        specification.loader.exec_module(module)
-    except BaseException as error:
-        sys.modules.pop(specification.name, None)
-        if isinstance(error, (Exception, SystemExit)):
-            raise ValueError(f"{file} can't be imported: {described(error)}") from None
-        raise
+        return import_file(file, f"kdarena network file {hashlib.sha256(file.encode()).hexdigest()[:12]}")
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{file} can't be imported: {described(error)}") from None
     finally:
         sys.path.remove(folder)
-    return module
 
 
 def digest_of_code(file: str) -> str:
