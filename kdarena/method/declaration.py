@@ -70,6 +70,7 @@ ROWS: Mapping[str, str] = {
     "segmentation": "each pixel of the score map is a row of logits",
     "text": "each sequence is a row of logits",
     "speech": "each token up to the end of the sentence is a row of logits",
+    "detection": "each class at each place of the pyramid is a Bernoulli distribution, a row of two logits (0, z)",
 }
 """``Method.extended`` of a method that was stated for the images of a batch and takes rows of logits (:meth:`kdarena.Task.rows`)."""
 

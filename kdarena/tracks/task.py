@@ -308,6 +308,16 @@ class Task(abc.ABC):
         """Labels of those rows [P], −100 where a row has none."""
         return targets
 
+    def score_maps(self, outputs: Outputs) -> list[Tensor]:
+        """The maps of scores that a network made of its inputs, fine to coarse, each [B, C, h, w]: of segmentation and depth one, of a detector one a level.
+
+        Raises:
+            ValueError: outputs are no maps.
+        """
+        if outputs.logits.dim() != 4:
+            raise ValueError(f"networks of task {self.card.name} make no score maps")
+        return [outputs.logits]
+
     # the recipe
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
         """The recipe's optimiser."""

@@ -29,7 +29,7 @@ from kdarena import Choice, Method, Outputs, Params, Phase, Run, Step, Terms, ho
 from kdarena_adaptive_ts.paper import PAPER
 from kdarena_adaptive_ts.transcripts import PADDING, Transcripts
 
-TRACKS_WITHOUT_DECODERS = ("classification", "text", "segmentation")
+TRACKS_WITHOUT_DECODERS = ("classification", "text", "segmentation", "detection")
 
 
 @dataclass(frozen=True)

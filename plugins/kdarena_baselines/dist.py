@@ -36,6 +36,7 @@ method = Method(
     "correlation with a stronger teacher, among classes and among samples",
     Paper("Knowledge Distillation from A Stronger Teacher", "NeurIPS", 2022, "https://arxiv.org/abs/2205.10536"),
     tracks=("classification", "segmentation"),
+    excluded={"detection": "a detector's scores are sigmoids: no distribution over classes whose entries could be correlated"},
     Params=DISTParams,
 )
 

@@ -46,7 +46,14 @@ class FitNet:
     """One map of the student regresses the teacher's hint."""
 
     params: FitNetParams
-    method = Method("fitnet", "hint regression of one middle feature map", PAPER, Params=FitNetParams, requires=("feature maps",))
+    method = Method(
+        "fitnet",
+        "hint regression of one middle feature map",
+        PAPER,
+        extended={"detection": "the maps are the backbone's and those of the feature pyramid"},
+        Params=FitNetParams,
+        requires=("feature maps",),
+    )
 
     @hookimpl
     def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:

@@ -87,7 +87,14 @@ class BAN(Generations):
 class DKPP(BAN):
     """All of the teacher's probabilities but the largest are permuted at random."""
 
-    method = dataclasses.replace(BAN.method, name="ban-dkpp", title="born-again networks whose teacher's dark knowledge is permuted", Params=DKPPParams)
+    method = dataclasses.replace(
+        BAN.method,
+        name="ban-dkpp",
+        title="born-again networks whose teacher's dark knowledge is permuted",
+        extended={track: mapping for track, mapping in ROWS.items() if track != "detection"},
+        excluded={"detection": "a detector's rows have two probabilities, and no dark knowledge to permute"},
+        Params=DKPPParams,
+    )
     params: DKPPParams
 
     def target(self, step: Step) -> Tensor:
@@ -103,7 +110,7 @@ class CWTM(Generations):
         name="ban-cwtm",
         title="born-again networks that take their teacher's confidence alone, as weights of the labels",
         extended={},
-        excluded=dict.fromkeys(("segmentation", "text", "speech"), "it is defined for batches of images alone"),
+        excluded=dict.fromkeys(("segmentation", "text", "speech", "detection"), "it is defined for batches of images alone"),
         Params=GenerationParams,
     )
 

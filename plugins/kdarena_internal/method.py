@@ -39,6 +39,7 @@ PAPER = Paper("Knowledge Distillation from Internal Representations", "AAAI", 20
 EXCLUDED = {
     "classification": "the task's networks have no attention layers",
     "segmentation": "the task's networks have no attention layers",
+    "detection": "the task's networks have no attention layers",
     "speech": "the task's networks have no position as [CLS] that represents the whole input",
 }
 CLS = 0

@@ -72,7 +72,7 @@ class MSD:
         "msd",
         "self-distillation among all exits of one network",
         Paper("MSD: Multi-Self-Distillation Learning via Multi-classifiers within Deep Neural Networks", "arXiv", 2019, "https://arxiv.org/abs/1911.09418"),
-        excluded=dict.fromkeys(("segmentation", "text", "speech"), "its students have one exit, and can't be cut behind a stage"),
+        excluded=dict.fromkeys(("segmentation", "text", "speech", "detection"), "its students have one exit, and can't be cut behind a stage"),
         Params=MSDParams,
         teachers=no_teachers,
         applies=applies,

@@ -34,7 +34,7 @@ method = Method(
     "soft-randomization",
     "distillation with Gaussian noise on the student's input",
     PAPER,
-    extended={"segmentation": ROWS["segmentation"]},
+    extended={track: ROWS[track] for track in ("segmentation", "detection")},
     excluded={"text": "its noise is in units of pixels, and tokens have none", "speech": "its noise is in units of pixels, and spectra have none"},
     Params=SoftRandomizationParams,
     requires=("class scores", "images"),

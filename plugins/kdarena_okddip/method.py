@@ -86,7 +86,10 @@ class OKDDip:
             "segmentation": "each pixel of the score map is a row of logits; alpha is one an image",
             "text": "each sequence is a row of logits",
         },
-        excluded={"speech": "a token has no embedding, and all students start from the teacher's weights"},
+        excluded={
+            "speech": "a token has no embedding, and all students start from the teacher's weights",
+            "detection": "a place of a detector's pyramid has no embedding, and its classes no common distribution",
+        },
         Params=OKDDipParams,
         requires=("class scores", "students that start afresh"),
         teachers=no_teachers,
@@ -158,7 +161,7 @@ class OKDDipBranch(OKDDip):
         name="okddip-branch",
         title="online distillation with diverse peers and a group leader, branches on one stem",
         extended={},
-        excluded=dict.fromkeys(("segmentation", "text", "speech"), "its students can't be cut into a stem and last stages"),
+        excluded=dict.fromkeys(("segmentation", "text", "speech", "detection"), "its students can't be cut into a stem and last stages"),
         requires=(*OKDDip.method.requires, "a student that can be cut behind a stage"),
     )
     peers: Sequence[Branch]

@@ -1,6 +1,6 @@
 """The holistic loss: score maps of the student that a critic can't tell from the teacher's, given the image (symbols: ``method.py``)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,13 @@ def seen_scores(logits: Tensor, scores: str) -> Tensor:
     return logits.softmax(dim=1) if scores == "softmax" else logits
 
 
+def whole(maps: Sequence[Tensor]) -> Tensor:
+    """Q of score maps [B, C, h_k, w_k], fine to coarse: all at the size of the first, one behind the other [B, Σ C, h_1, w_1]."""
+    first, *coarser = maps
+    size = (first.shape[2], first.shape[3])
+    return torch.cat([first, *(scaled(level, size) for level in coarser)], dim=1) if coarser else first
+
+
 def scaled(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """I [B, 3, H, W] scaled to the score map's h × w, corners on corners."""
+    """A picture or a map [B, C, H, W] scaled to h × w, corners on corners."""
     return functional.interpolate(image, size, mode="bilinear", align_corners=True)

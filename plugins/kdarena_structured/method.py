@@ -7,6 +7,9 @@ Q: score map [B, C, H', W'], q_i: distribution over classes of its pixel i [C]; 
 pooled [C']; R': its n nodes; N(i): the α nodes nearest to i on the grid, i itself among them; I: the image, scaled to the score map
 [B, 3, H', W']; D: the critic [B], high for the teacher's; s student, t teacher; ℓ_mc: the task's loss. All means also over the batch.
 
+Of a detector: q_i is the Bernoulli distribution of one class at one place of the pyramid's score maps (its scores are sigmoids); ℓ_pa is the
+mean over the pyramid's maps; Q is the score maps of all levels scaled to the finest and concatenated, so that one critic sees all of them.
+
     ℓ_pi = mean over pixels of −Σ_c q_ic^t ln q_ic^s  (KL(q_i^t ‖ q_i^s) and the teacher's entropy)
     a_ij = f_iᵀ f_j / (‖f_i‖ ‖f_j‖);  ℓ_pa = 1 / (n α) Σ_{i∈R'} Σ_{j∈N(i)} (a_ij^s − a_ij^t)²
     ℓ_ho = E D(Q^s | I) − E D(Q^t | I)
@@ -21,6 +24,7 @@ pooled [C']; R': its n nodes; N(i): the α nodes nearest to i on the grid, i its
 student, each against the other as it was before the step. Where the task predicts values (depth), ℓ_pi is dropped.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -49,11 +53,14 @@ from kdarena import (
     losses,
 )
 from kdarena_structured.critic import NARROWEST, Critic, fitted_width
-from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores
+from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores, whole
 from kdarena_structured.pair_wise import grid, neighbours, nodes, pair_wise, same_grid
 
 PAPER = Paper("Structured Knowledge Distillation for Dense Prediction", "TPAMI", 2020, "https://arxiv.org/abs/1903.04197")
-PYRAMID = "psp"
+POOLED = "psp"
+"""The map behind a pyramid of pooled maps."""
+LEVEL = re.compile(r"p[1-9]")
+"""A map of a feature pyramid, by its level."""
 NO_MAP = "it distils score maps, and the task has one prediction a sample"
 EXCLUDED = dict.fromkeys(("classification", "text", "speech"), NO_MAP)
 
@@ -115,10 +122,10 @@ def pixel_wise(q_s: Tensor, q_t: Tensor, target: str = "teacher", mask: Tensor |
     return losses.soft_cross_entropy(q_t.float().softmax(dim=1), q_s, mask)
 
 
-def compared(maps: Iterable[str]) -> str:
-    """The map whose places are compared, of those by name: behind the pyramid where there is one, else the last."""
+def compared(maps: Iterable[str]) -> list[str]:
+    """The maps whose places are compared, of those by name: every level of a feature pyramid, else behind the pooled maps, else the last."""
     names = list(maps)
-    return PYRAMID if PYRAMID in names else names[-1]
+    return [name for name in names if LEVEL.fullmatch(name)] or [POOLED if POOLED in names else names[-1]]
 
 
 def _crop(run: Run) -> Tensor:
@@ -129,6 +136,8 @@ def _crop(run: Run) -> Tensor:
 def _applies_with_critic(card: TaskCard, params: StructuredParams) -> str | None:
     if params.scores == "softmax" and card.output == "values":
         return "scores=softmax: the task predicts values, of which there is no distribution; leave scores=logits"
+    if params.scores == "softmax" and card.track == "detection":
+        return "scores=softmax: a detector's scores are no distribution over classes; leave scores=logits"
     return None
 
 
@@ -140,7 +149,7 @@ class PixelWise:
         "structured-pi",
         "pixel-wise distillation of the score map",
         PAPER,
-        tracks=("segmentation",),
+        tracks=("segmentation", "detection"),
         excluded=EXCLUDED,
         Params=PixelParams,
     )
@@ -169,6 +178,7 @@ class PixelPairWise(PixelWise):
 
     Attributes:
         neighbours: N of a grid of nodes by its height and width, made once a run.
+        compared: names of the teacher's maps whose places are compared.
     """
 
     params: PairParams
@@ -176,7 +186,7 @@ class PixelPairWise(PixelWise):
         "structured-pi-pa",
         "pixel-wise distillation, and pair-wise similarities of a feature map's places",
         PAPER,
-        tracks=("segmentation",),
+        tracks=("segmentation", "detection"),
         excluded=EXCLUDED,
         Params=PairParams,
         requires=("feature maps",),
@@ -184,6 +194,7 @@ class PixelPairWise(PixelWise):
 
     def __init__(self) -> None:
         self.neighbours: dict[tuple[int, int], Tensor] = {}
+        self.compared: list[str] = []
 
     @hookimpl
     def build_student(self, task: Task, teacher: nn.Module, run: Run) -> Learner:
@@ -191,19 +202,28 @@ class PixelPairWise(PixelWise):
         learner: Learner = super().build_student(task, teacher, run)
         with torch.no_grad():
             features = task.forward(teacher, _crop(run)).features
-        height, width = features[compared(features)].shape[2:]
-        if grid((height, width), self.params.patch) == (1, 1):
+        sizes = {name: (features[name].shape[2], features[name].shape[3]) for name in compared(features)}
+        # a map of one node says nothing
+        self.compared = [name for name, size in sizes.items() if grid(size, self.params.patch) != (1, 1)]
+        if not self.compared:
+            height, width = max(sizes.values())
             raise NotApplicable(f"patch={self.params.patch} makes one node of a map of {height} x {width}; take a smaller patch")
         return learner
 
     @hookimpl
     def loss(self, step: Step) -> Terms:
         """ℓ_mc, ℓ_pi and ℓ_pa."""
-        of_student, of_teacher = step.student.features, step.teacher.features
-        maps = same_grid(of_student[compared(of_student)], of_teacher[compared(of_teacher)])
-        f_s, f_t = (nodes(feature_map, self.params.patch, self.params.pool) for feature_map in maps)
-        l_pa = pair_wise(f_s, f_t, self._connected(f_s), self.params.norm)
+        l_pa = torch.stack([self._l_pa(step.student.features[ours], step.teacher.features[theirs]) for ours, theirs in self._pairs(step)]).mean()
         return {**super().loss(step), "pa": self.params.lambda_pa * l_pa}
+
+    def _pairs(self, step: Step) -> list[tuple[str, str]]:
+        """Names of the maps of student and teacher that are compared."""
+        ours = compared(step.student.features)
+        return [(name if name in ours else ours[-1], name) for name in self.compared]
+
+    def _l_pa(self, of_student: Tensor, of_teacher: Tensor) -> Tensor:
+        f_s, f_t = (nodes(feature_map, self.params.patch, self.params.pool) for feature_map in same_grid(of_student, of_teacher))
+        return pair_wise(f_s, f_t, self._connected(f_s), self.params.norm)
 
     def _connected(self, f: Tensor) -> Tensor | None:
         """N of the nodes' grid; None where all are connected."""
@@ -228,7 +248,7 @@ class Structured(PixelPairWise):
         "structured",
         "pixel-wise, pair-wise and holistic distillation, the last by a conditional WGAN-GP critic",
         PAPER,
-        tracks=("segmentation",),
+        tracks=("segmentation", "detection"),
         excluded=EXCLUDED,
         Params=StructuredParams,
         requires=("feature maps",),
@@ -241,7 +261,7 @@ class Structured(PixelPairWise):
         learner: Learner = super().build_student(task, teacher, run)
         image = _crop(run)
         with torch.no_grad():
-            _, channels, height, width = task.forward(teacher, image).logits.shape
+            channels, height, width = whole(task.score_maps(task.forward(teacher, image))).shape[1:]
         if self.params.condition:
             channels += image.shape[1]
         self.critic = Critic(channels, (height, width), fitted_width(self.params.width, (height, width))).to(task.device)
@@ -267,11 +287,13 @@ class Structured(PixelPairWise):
         return self._critics_loss(step) if step.update == "critic" else self._students_loss(step)
 
     def _students_loss(self, step: Step) -> Terms:
-        d_s = step.call_frozen(self.critic, self._scores(step.student), *self._image(step))
+        q_s = self._scores(step, step.student)
+        d_s = step.call_frozen(self.critic, q_s, *self._image(step, q_s))
         return {**super().loss(step), "ho": -self.params.lambda_d * d_s.mean()}
 
     def _critics_loss(self, step: Step) -> Terms:
-        q_s, q_t, image = self._scores(step.student).detach(), self._scores(step.teacher), self._image(step)
+        q_s, q_t = self._scores(step, step.student).detach(), self._scores(step, step.teacher)
+        image = self._image(step, q_s)
         d_t, d_s = step.apply(self.critic, q_t, *image), step.apply(self.critic, q_s, *image)
         if self.params.adversarial == "hinge":
             return {"hinge": self.params.lambda_d * hinge(d_s, d_t)}
@@ -279,12 +301,12 @@ class Structured(PixelPairWise):
         penalty = gradient_penalty(lambda x_hat: step.apply(self.critic, x_hat, *image), q_s, q_t, u)
         return {"ho": self.params.lambda_d * l_ho(d_s, d_t), "gp": self.params.lambda_d * self.params.lambda_gp * penalty}
 
-    def _scores(self, outputs: Outputs) -> Tensor:
-        return seen_scores(outputs.logits, self.params.scores)
+    def _scores(self, step: Step, outputs: Outputs) -> Tensor:
+        return seen_scores(whole(step.task.score_maps(outputs)), self.params.scores)
 
-    def _image(self, step: Step) -> tuple[Tensor, ...]:
-        """I at the score map's size, or nothing where the critic is unconditional."""
+    def _image(self, step: Step, q: Tensor) -> tuple[Tensor, ...]:
+        """I at the size of Q, or nothing where the critic is unconditional."""
         if not self.params.condition:
             return ()
-        height, width = step.student.logits.shape[2:]
+        height, width = q.shape[2:]
         return (scaled(step.inputs, (height, width)),)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from kdarena_structured.critic import Critic
-from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores
+from kdarena_structured.holistic import gradient_penalty, hinge, l_ho, scaled, seen_scores, whole
 
 
 def drawn(*shape, seed=0):
@@ -96,3 +96,22 @@ class TestWhatTheCriticSees:
         for y, x in ((0, 0), (-1, 0), (0, -1), (-1, -1)):
             assert torch.allclose(small[:, :, y, x], image[:, :, y, x], atol=1e-5)
         assert torch.equal(scaled(image, (16, 24)), image)
+
+
+class TestWholeScores:
+    def test_one_map_is_what_the_critic_sees(self):
+        assert whole([Q_S]) is Q_S
+
+    def test_maps_of_a_pyramid_are_scaled_to_the_finest_and_lie_one_behind_the_other(self):
+        fine, coarse = drawn(2, 3, 5, 5), drawn(2, 3, 3, 3, seed=1)
+        q = whole([fine, coarse])
+        assert q.shape == (2, 6, 5, 5)
+        assert torch.equal(q[:, :3], fine)
+        # corners on corners: of 3 places on 5, every second is a place of the coarse map, and those between are means
+        torch.testing.assert_close(q[:, 3:, ::2, ::2], coarse)
+        torch.testing.assert_close(q[:, 3:, 0, 1], (coarse[:, :, 0, 0] + coarse[:, :, 0, 1]) / 2)
+
+    def test_its_gradient_reaches_every_level(self):
+        levels = [drawn(1, 2, side, side).requires_grad_() for side in (6, 3, 2)]
+        whole(levels).square().sum().backward()
+        assert all(level.grad is not None and level.grad.abs().min() > 0 for level in levels)

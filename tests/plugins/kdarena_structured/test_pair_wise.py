@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kdarena_structured.method import compared
 from kdarena_structured.pair_wise import affinity, by_channels, directions, grid, neighbours, nodes, pair_wise, same_grid
 
 
@@ -208,3 +209,16 @@ class TestLoss:
         f_s, f_t = drawn(3, 4, 3, 4), drawn(3, 7, 3, 4, seed=1)
         each = [pair_wise(f_s[i : i + 1], f_t[i : i + 1]).item() for i in range(3)]
         assert pair_wise(f_s, f_t).item() == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("maps", "chosen"),
+    [
+        (("stage1", "stage2"), ["stage2"]),
+        (("psp", "stage1", "stage2"), ["psp"]),
+        (("stage1", "stage2", "p2", "p3", "p4"), ["p2", "p3", "p4"]),
+        (("pool", "p10x"), ["p10x"]),
+    ],
+)
+def test_the_maps_compared_are_the_feature_pyramids_else_the_one_behind_the_pooled_maps_else_the_last(maps, chosen):
+    assert compared(maps) == chosen
