@@ -308,6 +308,16 @@ class Task(abc.ABC):
         """Labels of those rows [P], −100 where a row has none."""
         return targets
 
+    def score_maps(self, outputs: Outputs) -> list[Tensor]:
+        """The maps of scores [B, C, h, w] in outputs, fine to coarse: of a detector one a level of its pyramid; views of the logits.
+
+        Raises:
+            ValueError: they have none.
+        """
+        if outputs.logits.dim() < 4:
+            raise ValueError(f"task {self.card.name} has no maps of scores: its logits are of shape {list(outputs.logits.shape)}")
+        return [outputs.logits]
+
     # the recipe
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
         """The recipe's optimiser."""
