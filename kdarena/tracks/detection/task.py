@@ -19,9 +19,9 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.detection import augment
 from kdarena.tracks.detection.data import Arrays, BoxSet, Samples
+from kdarena.tracks.detection.decode import decoded
 from kdarena.tracks.detection.deployed import deployed
 from kdarena.tracks.detection.losses import detection_loss
-from kdarena.tracks.detection.decode import decoded
 from kdarena.tracks.detection.measured import Answer, TeacherDistance, in_pictures
 from kdarena.tracks.detection.metrics import box_metrics
 from kdarena.tracks.detection.models import create, pyramid_of
