@@ -101,7 +101,7 @@ class Arrays:
     @property
     def most(self) -> int:
         """See :class:`Samples`."""
-        return self.boxes.shape[1]
+        return int(self.boxes.shape[1])
 
     def __len__(self) -> int:
         return len(self.images)
