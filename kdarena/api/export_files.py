@@ -45,7 +45,7 @@ def write(folder: Path, deployed: Deployed, format: Literal["torch.export", "onn
             (folder / name).write_text(content, "utf-8")
         else:
             torch.save(dict(content), folder / name)
-    write_loader(folder, "onnx" if format == "onnx" else deployed.loader)
+    write_loader(folder, deployed.onnx_loader if format == "onnx" else deployed.loader)
     config["files"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != LOADER}
     (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

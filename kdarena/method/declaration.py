@@ -68,9 +68,9 @@ def no_teachers(card: TaskCard, params: Any) -> tuple[TeacherSpec, ...]:
 
 ROWS: Mapping[str, str] = {
     "segmentation": "each pixel of the score map is a row of logits",
+    "detection": "each class of each place of the pyramid is a row of the logits (0, z), whose softmax is the score's sigmoid",
     "text": "each sequence is a row of logits",
     "speech": "each token up to the end of the sentence is a row of logits",
-    "detection": "each class at each place of the pyramid is a Bernoulli distribution, a row of two logits (0, z)",
 }
 """``Method.extended`` of a method that was stated for the images of a batch and takes rows of logits (:meth:`kdarena.Task.rows`)."""
 

@@ -25,7 +25,7 @@ class Student:
         name="student",
         title="the student trained alone, without distillation",
         paper=Paper("Deep Residual Learning for Image Recognition (the recipe of the plain student)", "CVPR", 2016, "https://arxiv.org/abs/1512.03385"),
-        tracks=("classification", "segmentation", "text", "speech", "detection"),
+        tracks=("classification", "segmentation", "detection", "text", "speech"),
         requires=(),
         teachers=no_teachers,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdarena.tracks.task import Task
     from kdarena.tracks.values import Setting
 
-TRACKS = ("classification", "segmentation", "text", "speech")
+TRACKS = ("classification", "segmentation", "detection", "text", "speech")
 
 
 def _listings() -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ class Deployed:
         varying: axes of each input that have no fixed length, with their names.
         config: what ``config.json`` says of inputs, preparation and labels; plain JSON values.
         loader: name of its program in :mod:`kdarena.tracks.elsewhere`.
+        onnx_loader: the same of the program that loads it as ONNX.
         files: further files by name, as text or as tensors by name.
         source: the module that defines the network, which torch alone can import; None: it is exported as a program.
         no_program: where there is a ``source``, why.
@@ -37,6 +38,7 @@ class Deployed:
     files: Mapping[str, str | Mapping[str, Tensor]] = field(default_factory=dict)
     source: Path | None = None
     no_program: str = ""
+    onnx_loader: str = "onnx"
 
     def scores(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the network makes of inputs."""

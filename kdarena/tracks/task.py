@@ -309,13 +309,13 @@ class Task(abc.ABC):
         return targets
 
     def score_maps(self, outputs: Outputs) -> list[Tensor]:
-        """The maps of scores that a network made of its inputs, fine to coarse, each [B, C, h, w]: of segmentation and depth one, of a detector one a level.
+        """The maps of scores [B, C, h, w] in outputs, fine to coarse: of a detector one a level of its pyramid; views of the logits.
 
         Raises:
-            ValueError: outputs are no maps.
+            ValueError: they have none.
         """
-        if outputs.logits.dim() != 4:
-            raise ValueError(f"networks of task {self.card.name} make no score maps")
+        if outputs.logits.dim() < 4:
+            raise ValueError(f"task {self.card.name} has no maps of scores: its logits are of shape {list(outputs.logits.shape)}")
         return [outputs.logits]
 
     # the recipe

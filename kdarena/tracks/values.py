@@ -52,7 +52,8 @@ class Batch:
 
     Attributes:
         inputs: augmented and normalised, [B, …].
-        targets: labels.
+        targets: labels; of detection boxes [B, M, 6]: x1, y1, x2, y2 in pixels of the input, class, and 1 where the box counts, 2 where it is a
+            crowd region, 0 where the line is padding.
         index: position of each sample in the run's training part [B], for banks and caches.
         teacher_inputs: what teachers see where it differs (parallel audio), else None.
         auxiliary: unlabelled auxiliary inputs [B', …], in phases that ask for them.
@@ -104,7 +105,8 @@ class Outputs:
     """What a network made of its inputs.
 
     Attributes:
-        logits: in fp32: [B, C]; of segmentation [B, C, h, w], before they are scaled to the image; of a decoder [B, L, C].
+        logits: in fp32: [B, C]; of segmentation [B, C, h, w], before they are scaled to the image; of a decoder [B, L, C]; of a detector
+            at the places of its levels [B, C, P], each the logit of a sigmoid.
         features: feature maps by stage, ``stage1`` … ``stageN``, [B, C_i, H_i, W_i]; of a sequence each layer's states as a map of one
             column [B, D, L, 1], zero at padding.
         embedding: what the last linear layer sees [B, D], in fp32, where a sample has one embedding.
@@ -115,6 +117,8 @@ class Outputs:
         tokens: where attentions and hidden states belong to real positions and not to padding [B, L].
         counted: positions of a decoder's logits up to the end of the sentence [B, L]; None where all logits count.
         auxiliary: logits of an auxiliary head, of the same kind as ``logits``.
+        boxes: of a detector, in fp32 [B, 5, P]: distances from each place to the left, top, right and bottom side of its box in strides of the
+            place's level, and the logit of the centre-ness.
     """
 
     logits: Tensor
@@ -127,6 +131,7 @@ class Outputs:
     tokens: Tensor | None = None
     counted: Tensor | None = None
     auxiliary: Tensor | None = None
+    boxes: Tensor | None = None
 
     @property
     def feature_map(self) -> Tensor:

@@ -59,16 +59,33 @@ NOISE = 12.0
 """Of the sensor, uniform up to so much in either direction."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scenes:
-    """One part's scenes.
+@dataclass(frozen=True)
+class Design:
+    """What differs from one set of scenes to another.
 
     Attributes:
-        images: [N, 48, 48, 3] of bytes.
-        masks: [N, 48, 48] of bytes: 0 background, 1 + digit, 255 at the borders.
-        distances: [N, 48, 48] of float32 in metres, not a number at the borders.
+        side: of a picture, in pixels.
+        crop: smallest and largest side of the patch of a photograph that becomes a ground.
+        count: fewest and most digits of a scene.
+    """
+
+    side: int = SIDE
+    crop: tuple[int, int] = CROP
+    count: tuple[int, int] = COUNT
+
+
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """One part's scenes of side S.
+
+    Attributes:
+        images: [N, S, S, 3] of bytes.
+        masks: [N, S, S] of bytes: 0 background, 1 + digit, 255 at the borders.
+        distances: [N, S, S] of float32 in metres, not a number at the borders.
         digits: rows of scikit-learn's digits that appear, ascending.
         windows: of each ground: photograph, first row, first column, side [N, 4].
+        boxes: of each digit's visible pixels, x1, y1, x2, y2, and its class from 0 to 9 [N, M, 5]; M is the most digits of a scene.
+        visible: the share of its pixels in the picture that no other digit hides [N, M]; 0 where there is no digit.
     """
 
     images: np.ndarray
@@ -76,11 +93,18 @@ class Scenes:
     distances: np.ndarray
     digits: np.ndarray
     windows: np.ndarray
+    boxes: np.ndarray
+    visible: np.ndarray
 
 
 @functools.cache
 def load_scenes() -> Mapping[str, Scenes]:
     """The scenes of ``train``, ``validation`` and ``test``; made once a process, in about a second."""
+    return scenes_of(Design(), SEED + 1)
+
+
+def scenes_of(design: Design, seed: int) -> Mapping[str, Scenes]:
+    """Scenes of ``train``, ``validation`` and ``test`` of a design; the parts' digits and columns are the same for every seed."""
     import numpy as np
     from sklearn.datasets import load_digits, load_sample_images
 
@@ -91,7 +115,7 @@ def load_scenes() -> Mapping[str, Scenes]:
     for number, part in enumerate(SIZES):
         rows = order[first : first + DIGITS[part]]
         first += DIGITS[part]
-        scenes[part] = _part(np.random.RandomState(SEED + 1 + number), part, photographs, bunch.images / 16, bunch.target, rows)
+        scenes[part] = _part(np.random.RandomState(seed + number), design, part, photographs, bunch.images / 16, bunch.target, rows)
     return scenes
 
 
@@ -105,39 +129,44 @@ def digest() -> str:
     return hashed.hexdigest()[:16]
 
 
-def _part(random: np.random.RandomState, part: str, photographs: np.ndarray, digits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Scenes:
+def _part(
+    random: np.random.RandomState, design: Design, part: str, photographs: np.ndarray, digits: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> Scenes:
     import numpy as np
 
-    size = SIZES[part]
-    images, masks = np.empty((size, SIDE, SIDE, 3), np.uint8), np.empty((size, SIDE, SIDE), np.uint8)
-    distances, windows = np.empty((size, SIDE, SIDE), np.float32), np.empty((size, 4), np.int64)
+    size, shape = SIZES[part], (SIZES[part], design.side, design.side)
+    images, masks, distances = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.float32)
+    windows = np.empty((size, 4), np.int64)
+    boxes, visible = np.zeros((size, design.count[1], 5), np.float32), np.zeros((size, design.count[1]), np.float32)
     used: list[int] = []
     for number in range(size):
-        windows[number] = _window(random, photographs.shape, COLUMNS[part])
-        scene = _Scene(random, _ground(random, photographs, windows[number]))
-        chosen = rows[random.randint(len(rows), size=random.randint(COUNT[0], COUNT[1] + 1))]
+        windows[number] = _window(random, photographs.shape, COLUMNS[part], design.crop)
+        scene = _Scene(random, _ground(random, photographs, windows[number], design.side))
+        chosen = rows[random.randint(len(rows), size=random.randint(design.count[0], design.count[1] + 1))]
         for row in chosen:
             scene.add(digits[row], int(labels[row]))
         used.extend(chosen)
         images[number], masks[number], distances[number] = scene.pixels(), scene.mask, scene.distance
-    return Scenes(images, masks, distances, np.unique(used), windows)
+        for place, (box, share) in enumerate(scene.boxes()):
+            boxes[number, place], visible[number, place] = box, share
+    return Scenes(images, masks, distances, np.unique(used), windows, boxes, visible)
 
 
-def _window(random: np.random.RandomState, shape: tuple[int, ...], columns: tuple[int, int]) -> tuple[int, int, int, int]:
+def _window(random: np.random.RandomState, shape: tuple[int, ...], columns: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
     """Photograph, first row, first column and side of a patch that is within the columns."""
-    side = random.randint(CROP[0], CROP[1] + 1)
+    side = random.randint(crop[0], crop[1] + 1)
     return random.randint(shape[0]), random.randint(shape[1] - side + 1), random.randint(columns[0], columns[1] - side + 1), side
 
 
-def _ground(random: np.random.RandomState, photographs: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """The patch, at half of all times mirrored, at the size of a scene [48, 48, 3]."""
+def _ground(random: np.random.RandomState, photographs: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
+    """The patch, at half of all times mirrored, at the size S of a scene [S, S, 3]."""
     import numpy as np
 
     photograph, row, column, side = window
     patch = photographs[photograph, row : row + side, column : column + side]
     if random.randint(2):
         patch = patch[:, ::-1]
-    steps = np.arange(SIDE) * ((side - 1) / (SIDE - 1))
+    steps = np.arange(size) * ((side - 1) / (size - 1))
     return bilinear(patch, steps[:, None], steps[None, :])
 
 
@@ -161,18 +190,21 @@ def bilinear(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
 
 
 class _Scene:
-    """A picture in the making: what is seen at each pixel, its label and its distance."""
+    """A picture in the making: what is seen at each pixel, its label, its distance and whose it is."""
 
     def __init__(self, random: np.random.RandomState, ground: np.ndarray):
         import numpy as np
 
         self._random = random
-        self._positions = np.arange(SIDE, dtype=np.float64)
-        across = self._positions * (2 / (SIDE - 1)) - 1
+        self._side = side = len(ground)
+        self._positions = np.arange(side, dtype=np.float64)
+        across = self._positions * (2 / (side - 1)) - 1
         slopes = random.uniform(-SLOPE, SLOPE, size=2)
         self._below = random.uniform(*GROUND) * (1 + slopes[0] * across[:, None] + slopes[1] * across[None, :])
         self._picture = _lit(ground, self._below)
-        self.mask = np.zeros((SIDE, SIDE), np.uint8)
+        self.mask = np.zeros((side, side), np.uint8)
+        self._topmost = np.full((side, side), -1)  # the digit that is seen at each pixel, by its number
+        self._digits: list[tuple[int, int]] = []  # of each digit: its class and its pixels
         self.distance = self._below.copy()
 
     def add(self, digit: np.ndarray, label: int) -> None:
@@ -180,7 +212,7 @@ class _Scene:
         import numpy as np
 
         random = self._random
-        centre = random.uniform(DIGIT_SIDE[0] / 2, SIDE - DIGIT_SIDE[0] / 2, size=2)
+        centre = random.uniform(DIGIT_SIDE[0] / 2, self._side - DIGIT_SIDE[0] / 2, size=2)
         below = self._below[int(centre[0]), int(centre[1])]
         distance = float(np.clip(below * random.uniform(*NEARNESS), FOCAL / DIGIT_SIDE[1], FOCAL / DIGIT_SIDE[0]))
         side = FOCAL / distance
@@ -198,6 +230,20 @@ class _Scene:
         mask, known = self.mask[window], self.distance[window]
         mask[inside], mask[border] = label + 1, IGNORED
         known[inside], known[border] = distance, np.nan
+        self._topmost[window][inside] = len(self._digits)
+        self._digits.append((label, int(inside.sum())))
+
+    def boxes(self) -> list[tuple[tuple[int, int, int, int, int], float]]:
+        """Of each digit that is seen at all: the box of its visible pixels with its class, and the visible share of its pixels."""
+        import numpy as np
+
+        seen = []
+        for number, (label, pixels) in enumerate(self._digits):
+            rows, columns = np.nonzero(self._topmost == number)
+            if len(rows):
+                box = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1, label
+                seen.append((box, len(rows) / pixels))
+        return seen
 
     def _places(self, window: tuple[slice, ...], centre: np.ndarray, side: float, tilt: float) -> tuple[np.ndarray, np.ndarray]:
         """Where in the digit each pixel of a window is, for a digit turned by an angle whose tangent is the tilt."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from kdarena.tracks.segmentation.data import Samples
+if TYPE_CHECKING:
+    import numpy as np
 
 PREFETCHED = 3
 """Batches that a background thread may be ahead."""
@@ -16,11 +18,26 @@ RESIDENT_BYTES = 2 * 2**30
 READ_AT_ONCE = 32
 
 
+class Samples(Protocol):
+    """A list of images with their targets, whatever those are."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Images [B, H, W, 3] of bytes, and targets [B, …]."""
+        ...
+
+
 class Source(Protocol):
     """Samples on a device."""
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, H, W] of bytes and targets [B, H, W]."""
+        """Images [B, 3, H, W] of bytes and targets [B, …]."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""The track of object detection: boxes and classes of what is in an image."""

@@ -1,0 +1,135 @@
+"""The track's tasks as cards: neither torch nor any data is touched before a card's functions are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdarena.tracks.card import TaskCard, split_pair
+from kdarena.tracks.detection import data, scenes_boxes
+from kdarena.tracks.detection.models import ARCHITECTURES, pyramid_of
+from kdarena.tracks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kdarena.tracks.detection.task import DetectionTask
+    from kdarena.tracks.values import Setting
+
+TRACK = "detection"
+METRIC_GROUPS = ("gap",)
+
+SCENES_RECIPE = Recipe(
+    lr=0.04,
+    weight_decay=1e-4,
+    momentum=0.9,
+    nesterov=True,
+    batch_size=8,
+    decay="cosine",
+    warmup=0.05,
+    clip=5.0,
+    teacher_epochs=14,
+    student_epochs=14,
+    source="ours",
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a card says of one data set.
+
+    Attributes:
+        pairs: teachers and students that are listed, the default first.
+        sizes: numbers of samples for training, validation and test.
+        recipe: how networks are trained.
+        missing, digest, read: of the data, given a data root.
+        classes: number of classes.
+        embedded: carried by scikit-learn.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    sizes: tuple[int, int, int]
+    recipe: Recipe
+    missing: Callable[[str | None], str | None]
+    digest: Callable[[str | None], str]
+    read: Callable[[str | None], data.BoxSet]
+    classes: int
+    embedded: bool = False
+
+
+LISTED: Mapping[str, Listed] = {
+    "scenes-boxes": Listed(
+        pairs=(("fcos-small", "fcos-tiny"),),
+        sizes=tuple(scenes_boxes.SIZES.values()),  # type: ignore[arg-type]
+        recipe=SCENES_RECIPE,
+        missing=scenes_boxes.missing,
+        digest=scenes_boxes.digest,
+        read=scenes_boxes.read,
+        classes=len(scenes_boxes.CLASSES),
+        embedded=True,
+    ),
+}
+DATA_SETS = tuple(LISTED)
+
+
+def cards(data_root: str | None = None) -> tuple[TaskCard, ...]:
+    """The tasks that are listed; :func:`card` knows every other pair of architectures too."""
+    return tuple(_card(name, teacher, student) for name, listed in LISTED.items() for teacher, student in listed.pairs)
+
+
+def card(name: str, data_root: str | None = None) -> TaskCard:
+    """The task of that name: ``scenes-boxes``, ``coco-boxes`` (its default pair) or ``coco-boxes:TEACHER-STUDENT``.
+
+    Raises:
+        ValueError: in one line: no such task, no such pair of architectures, or one of which the two look at different places.
+    """
+    data_set, _, pair = name.lower().replace("_", "-").partition(":")
+    if data_set not in LISTED:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(LISTED)}, and DATA_SET:TEACHER-STUDENT for other pairs")
+    teacher, student = split_pair(name, pair, tuple(ARCHITECTURES)) if pair else LISTED[data_set].pairs[0]
+    try:
+        pyramid_of(teacher, student)
+    except ValueError as error:
+        raise ValueError(f"task {name!r}: {error}") from None
+    return _card(data_set, teacher, student)
+
+
+def _card(data_set: str, teacher: str, student: str) -> TaskCard:
+    listed = LISTED[data_set]
+    train, validation, test = listed.sizes
+    return TaskCard(
+        # an embedded task goes by its data set's name alone
+        name=data_set if listed.embedded and (teacher, student) == listed.pairs[0] else f"{data_set}:{teacher}-{student}",
+        track=TRACK,
+        data_set=data_set,
+        teacher=teacher,
+        student=student,
+        classes=listed.classes,
+        train=train,
+        validation=validation,
+        test=test,
+        metric="map",
+        recipe=listed.recipe,
+        missing=listed.missing,
+        digest=listed.digest,
+        check=lambda data_root: () if listed.embedded else _check(listed, data_root),
+        load=_load,
+        embedded=listed.embedded,
+        pixels=True,
+        teacher_dropout=True,
+        metric_groups=METRIC_GROUPS,
+        one_row_a_sample=False,
+    )
+
+
+def _check(listed: Listed, data_root: str | None) -> tuple[str, ...]:
+    """Look at every image and its boxes; raises ``ValueError`` in one line that names the file of a wrong one."""
+    found = listed.read(data_root)
+    found.train.check_images()
+    found.test.check_images()
+    return ()
+
+
+def _load(card: TaskCard, setting: Setting) -> DetectionTask:
+    from kdarena.tracks.detection.task import DetectionTask
+
+    return DetectionTask(card, setting, LISTED[card.data_set].read(setting.data_root))

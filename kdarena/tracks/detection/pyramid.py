@@ -1,0 +1,37 @@
+"""The levels on which a detector looks at an image. Neither torch nor data are touched here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FACTOR = 8
+"""Boxes reach up to 8 strides from a place of their level, and those of the next finer level half as far (Tian et al. 2019, section 3.2: 64, 128, 256, 512 pixels)."""
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Levels of a feature pyramid, fine to coarse, each a grid of places; level k is that of stride 2^k.
+
+    Attributes:
+        strides: pixels between two places of each level.
+        bounds: largest distance from a place of each level to a side of its box, in pixels, of all levels but the last, which takes any.
+        offset: the first place's distance from the image's edge in strides: 1/2 in the paper, 0 in torchvision's weights.
+    """
+
+    strides: tuple[int, ...]
+    bounds: tuple[float, ...]
+    offset: float = 0.5
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``p3`` for stride 8 and so on."""
+        return tuple(f"p{stride.bit_length() - 1}" for stride in self.strides)
+
+    def grids(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of places of each level for an image of so many rows and columns of pixels."""
+        height, width = size
+        return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
+
+    def places(self, size: tuple[int, int]) -> int:
+        """Places P of all levels."""
+        return sum(rows * columns for rows, columns in self.grids(size))
