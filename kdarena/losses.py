@@ -29,7 +29,7 @@ def kl(target_logits: Tensor, logits: Tensor, temperature: Tensor | float = 1.0,
         target_logits: [P, C], the teacher's; detach them where no gradient may reach the teacher.
         logits: [P, C], the student's.
         temperature: T > 0, a number or a 0-dimensional tensor.
-        mask: [P] of booleans; rows that don't count are left out of the mean; None: all count.
+        mask: [P]: booleans, where rows that don't count are left out of the mean, or each row's weight in it; None: all count alike.
 
     Returns:
         a scalar in fp32.
@@ -54,7 +54,7 @@ def soft_cross_entropy(target_probabilities: Tensor, logits: Tensor, mask: Tenso
     Args:
         target_probabilities: [P, C], each row a distribution.
         logits: [P, C].
-        mask: [P] of booleans; rows that don't count are left out of the mean.
+        mask: [P]: booleans, where rows that don't count are left out of the mean, or each row's weight in it.
     """
     rows = -(target_probabilities * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
     return rows.mean() if mask is None else (rows * mask).sum() / mask.sum().clamp(min=1)

@@ -38,7 +38,7 @@ def counted_rows(outputs: Outputs, rows: Sequence[tuple[Tensor, Tensor | None]])
     (logits, mask), *earlier = rows
 
     def counted(exit_logits: Tensor) -> Tensor:
-        return (exit_logits if mask is None else exit_logits[mask]).cpu()
+        return (exit_logits if mask is None else exit_logits[mask > 0]).cpu()
 
     embedding = outputs.embedding
     return Outputs(

@@ -297,7 +297,14 @@ class Task(abc.ABC):
         return mixed.mean() if weights is None else mixed.sum() / torch.lerp(weights[both[1]], weights[both[0]], batch.share).sum()
 
     def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor | None]:
-        """Logits [P, C] of samples, pixels or tokens, and a mask [P] of those that count, or None where all do; raises ``ValueError`` where outputs are no scores."""
+        """Logits [P, C] of samples, pixels or tokens, and how much each counts in a mean [P], or None where all count alike.
+
+        That is booleans (the tokens up to the end of a sentence), or weights (the places of a detector, by how sure it is that something is there).
+        Where two networks are compared it is the target's that is meant.
+
+        Raises:
+            ValueError: outputs are no scores.
+        """
         return outputs.logits, None
 
     def exit_rows(self, outputs: Outputs) -> list[tuple[Tensor, Tensor | None]]:

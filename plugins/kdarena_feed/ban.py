@@ -73,15 +73,15 @@ class BAN(Generations):
         if step.run.teacher is NO_TEACHER:
             return {"ce": step.task.loss(step.student, step.targets)}
         temperature = self.params.temperature
-        p_t = self.target(step)
-        exits = [losses.soft_cross_entropy(p_t, z_s / temperature, mask) for z_s, mask in step.task.exit_rows(step.student)]
+        p_t, mask = self.target(step)
+        exits = [losses.soft_cross_entropy(p_t, z_s / temperature, mask) for z_s, _ in step.task.exit_rows(step.student)]
         ban = temperature**2 * torch.stack(exits).sum()
         return {"ban": ban, "ce": self.params.label_weight * step.task.loss(step.student, step.targets)}
 
-    def target(self, step: Step) -> Tensor:
-        """p^{k−1} [P, C]."""
-        z_t, _ = step.task.rows(self.predecessor(step))
-        return torch.softmax(z_t / self.params.temperature, dim=1)
+    def target(self, step: Step) -> tuple[Tensor, Tensor | None]:
+        """p^{k−1} [P, C], and how much each row counts."""
+        z_t, mask = step.task.rows(self.predecessor(step))
+        return torch.softmax(z_t / self.params.temperature, dim=1), mask
 
 
 class DKPP(BAN):
@@ -97,9 +97,10 @@ class DKPP(BAN):
     )
     params: DKPPParams
 
-    def target(self, step: Step) -> Tensor:
-        """p^{k−1} [P, C] with its dark knowledge permuted."""
-        return permuted_dark_knowledge(super().target(step), step.run.generator)
+    def target(self, step: Step) -> tuple[Tensor, Tensor | None]:
+        """p^{k−1} [P, C] with its dark knowledge permuted, and how much each row counts."""
+        p_t, mask = super().target(step)
+        return permuted_dark_knowledge(p_t, step.run.generator), mask
 
 
 class CWTM(Generations):

@@ -48,9 +48,9 @@ def loss(step: Step, params: DMLParams) -> Terms:
     outputs = [step.forward(network) for network in step.learner.modules()]
     rows = [step.task.rows(output) for output in outputs]
     terms: dict[str, Tensor] = {}
-    for k, (z_k, mask) in enumerate(rows):
+    for k, (z_k, _) in enumerate(rows):
         terms[f"ce{k}"] = step.task.loss(outputs[k], step.targets)
-        for j, (z_j, _) in enumerate(rows):
+        for j, (z_j, mask) in enumerate(rows):
             if j != k:
                 terms[f"kl{j}to{k}"] = params.w / (len(rows) - 1) * losses.kl(z_j.detach(), z_k, params.temperature, mask)
     return terms

@@ -33,6 +33,6 @@ method = Method("kd", "knowledge distillation from the teacher's softened logits
 @hookimpl
 def loss(step: Step, params: KDParams) -> Terms:
     """CE and KL, weighted."""
-    (z_s, mask), (z_t, _) = step.task.rows(step.student), step.task.rows(step.teacher)
+    (z_s, _), (z_t, mask) = step.task.rows(step.student), step.task.rows(step.teacher)
     kl = losses.kl(z_t, z_s, params.temperature, mask)
     return {"ce": (1 - params.a) * step.task.loss(step.student, step.targets), "kl": params.a * kl}

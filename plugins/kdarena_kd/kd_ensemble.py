@@ -11,6 +11,8 @@ z_n: logits of teacher n [P, C].
 
 from dataclasses import dataclass
 
+import torch
+
 from kdarena import ROWS, Int, Method, Step, Terms, hookimpl, losses, teacher_pool
 from kdarena_kd import kd
 
@@ -35,8 +37,10 @@ method = Method(
 @hookimpl
 def loss(step: Step, params: KDEnsembleParams) -> Terms:
     """CE and KL to the ensemble's mean, weighted."""
-    z_s, mask = step.task.rows(step.student)
-    log_mean = losses.log_mean_probability([step.task.rows(teacher)[0] / params.temperature for teacher in step.teachers], dim=1)
+    z_s, _ = step.task.rows(step.student)
+    z, masks = zip(*(step.task.rows(teacher) for teacher in step.teachers), strict=True)
+    log_mean = losses.log_mean_probability([z_n / params.temperature for z_n in z], dim=1)
+    mask = None if masks[0] is None else torch.stack(masks).float().mean(dim=0)
     # T · ln p̄ are logits whose softened probabilities are p̄
     kl = losses.kl(params.temperature * log_mean, z_s, params.temperature, mask)
     return {"ce": (1 - params.a) * step.task.loss(step.student, step.targets), "kl": params.a * kl}

@@ -34,8 +34,8 @@ def distillation(step: Step, student: Outputs, params: NoisyParams, *, labels: T
         labels: those of the cross-entropy, where they are not the step's.
         student_first: KL(S^τ ‖ T^τ) in the place of KL(T^τ ‖ S^τ).
     """
-    z_s, mask = step.task.rows(student)
-    z_t, _ = step.task.rows(step.teacher)
+    z_s, _ = step.task.rows(student)
+    z_t, mask = step.task.rows(step.teacher)
     ce = step.task.loss(student, step.targets if labels is None else labels)
     kl = losses.kl(z_s, z_t, params.tau, mask) if student_first else losses.kl(z_t, z_s, params.tau, mask)
     return {"ce": (1 - params.a) * ce, "kl": params.a * kl}

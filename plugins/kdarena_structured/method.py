@@ -168,7 +168,7 @@ class PixelWise:
         """ℓ_mc, and ℓ_pi where the task has classes."""
         terms = {"mc": step.task.loss(step.student, step.targets)}
         if step.task.card.output == "classes":
-            (q_s, mask), (q_t, _) = step.task.rows(step.student), step.task.rows(step.teacher)
+            (q_s, _), (q_t, mask) = step.task.rows(step.student), step.task.rows(step.teacher)
             terms["pi"] = self.params.lambda_pi * pixel_wise(q_s, q_t, self.params.target, mask)
         return terms
 

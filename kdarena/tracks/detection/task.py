@@ -167,14 +167,17 @@ class DetectionTask(Task):
         levels = outputs.logits.split([rows * columns for rows, columns in grids], dim=2)
         return [level.unflatten(2, grid) for level, grid in zip(levels, grids, strict=True)]
 
-    def rows(self, outputs: Outputs) -> tuple[Tensor, None]:
-        """Each class of each place is a row [B·P·C, 2], image by image and place by place, and all count.
+    def rows(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
+        """Each class of each place is a row [B·P·C, 2], image by image and place by place, with its place's largest score as its weight.
 
         A score is a sigmoid, so each is a Bernoulli distribution of its own: a softmax over the two logits (0, z), whose second probability at a
-        temperature T is σ(z / T).
+        temperature T is σ(z / T). Without weights the few places where something is would be lost among hundreds where nothing is; the task's own
+        loss is divided by the number of those few for the same reason.
         """
-        score = outputs.logits.transpose(1, 2).reshape(-1)
-        return torch.stack([torch.zeros_like(score), score], dim=1), None
+        score = outputs.logits.transpose(1, 2)
+        weights = score.detach().amax(dim=2, keepdim=True).sigmoid().expand_as(score).reshape(-1)
+        flat = score.reshape(-1)
+        return torch.stack([torch.zeros_like(flat), flat], dim=1), weights
 
     def row_targets(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Labels of those rows: 1 for the class of the place's box, else 0, and −100 at the places that don't count."""
