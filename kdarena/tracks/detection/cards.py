@@ -19,7 +19,7 @@ TRACK = "detection"
 METRIC_GROUPS = ("gap",)
 
 SCENES_RECIPE = Recipe(
-    lr=0.04,
+    lr=0.08,
     weight_decay=1e-4,
     momentum=0.9,
     nesterov=True,
