@@ -25,10 +25,10 @@ SCENES_RECIPE = Recipe(
     nesterov=True,
     batch_size=8,
     decay="cosine",
-    warmup=0.05,
+    warmup=0.15,
     clip=5.0,
-    teacher_epochs=14,
-    student_epochs=14,
+    teacher_epochs=12,
+    student_epochs=6,
     source="ours",
 )
 
