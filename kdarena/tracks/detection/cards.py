@@ -19,16 +19,16 @@ TRACK = "detection"
 METRIC_GROUPS = ("gap",)
 
 SCENES_RECIPE = Recipe(
-    lr=0.04,
+    lr=0.08,
     weight_decay=1e-4,
     momentum=0.9,
     nesterov=True,
     batch_size=8,
     decay="cosine",
-    warmup=0.05,
+    warmup=0.15,
     clip=5.0,
-    teacher_epochs=14,
-    student_epochs=14,
+    teacher_epochs=12,
+    student_epochs=6,
     source="ours",
 )
 

@@ -19,7 +19,7 @@ class Decoding:
 
     Attributes:
         threshold: scores of detections are above it.
-        candidates: how many places and classes of an image are looked at, those with the highest scores.
+        candidates: how many pairs of a place and a class of an image are looked at, those with the highest scores; never more than there are places.
         overlap: of two boxes of a class that overlap by more, the one with the lower score is left out.
         most: detections of an image.
     """
@@ -71,7 +71,7 @@ def decoded(logits: Tensor, boxes: Tensor, places: Places, size: Tensor, how: De
     """
     how = how or Decoding()
     scores = scores_of_classes(logits, boxes[:, 4])
-    best, at = scores.flatten(1).topk(min(how.candidates, scores.shape[1] * scores.shape[2]), dim=1)
+    best, at = scores.flatten(1).topk(min(how.candidates, scores.shape[2]), dim=1)
     best = best.masked_fill(best <= how.threshold, 0)
     # no image has more
     candidates = max(1, int((best > 0).sum(dim=1).amax()))

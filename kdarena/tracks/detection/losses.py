@@ -29,11 +29,23 @@ def focal_loss(logits: Tensor, labels: Tensor, alpha: float = ALPHA, gamma: floa
 
 
 def giou_of_distances(distances: Tensor, wanted: Tensor) -> Tensor:
-    """GIoU [B, P] of two boxes around each place, by their distances [B, 4, P] to it, which are not negative: they have the place in common."""
-    first, last = torch.minimum(distances, wanted), torch.maximum(distances, wanted)
-    common, around, own, their = ((sides[:, 0] + sides[:, 2]) * (sides[:, 1] + sides[:, 3]) for sides in (first, last, distances, wanted))
-    union = own + their - common
-    return common / union.clamp(min=1e-6) - (around - union) / around.clamp(min=1e-6)
+    """GIoU [B, P] of two boxes around each place, by their distances [B, 4, P] to it, which are not negative: they have the place in common.
+
+    |C ∖ (A ∪ B)| / |C| is 1 − |A ∪ B| / |C|.
+
+    Args:
+        distances: l, t, r, b.
+        wanted: l*, t*, r*, b*, whose box has an area.
+    """
+    common, around, own = _areas(torch.stack([torch.minimum(distances, wanted), torch.maximum(distances, wanted), distances])).unbind(0)
+    union = own + _areas(wanted) - common
+    return common / union + union / around - 1
+
+
+def _areas(distances: Tensor) -> Tensor:
+    """(l + r) · (t + b) of distances [..., 4, P]."""
+    width, height = (distances[..., :2, :] + distances[..., 2:, :]).unbind(-2)
+    return width * height
 
 
 def detection_loss(scores: Tensor, boxes: Tensor, assigned: Assigned) -> Tensor:

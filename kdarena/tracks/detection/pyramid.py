@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FACTOR = 8
-"""Boxes reach up to 8 strides from a place of their level, and those of the next finer level half as far (Tian et al. 2019, section 3.2: 64, 128, 256, 512 pixels)."""
+REACH = 8
+"""The sides of a box are at most so many strides from a place of its level (Tian et al. 2019, section 3.2: 64 pixels at stride 8 and so on)."""
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,16 @@ class Pyramid:
 
     Attributes:
         strides: pixels between two places of each level.
-        bounds: largest distance from a place of each level to a side of its box, in pixels, of all levels but the last, which takes any.
         offset: the first place's distance from the image's edge in strides: 1/2 in the paper, 0 in torchvision's weights.
     """
 
     strides: tuple[int, ...]
-    bounds: tuple[float, ...]
     offset: float = 0.5
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Largest distance from a place to a side of its box in pixels of each level but the last, which takes any, and smallest of the next level."""
+        return tuple(float(REACH * stride) for stride in self.strides[:-1])
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ SIZES: Mapping[str, int] = scenes.SIZES
 """Scenes of each part."""
 CLASSES = scenes.CLASSES[1:]
 SIDE = 64
+CROP = (SIDE, 96)
 COUNT = (2, 5)
 SEED = 20260
 """Of the scenes, for ever."""
@@ -40,10 +41,14 @@ def missing(data_root: str | None) -> str | None:
 
 
 @functools.cache
-def load() -> Mapping[str, Arrays]:
+def made() -> Mapping[str, scenes.Scenes]:
     """The scenes of ``train``, ``validation`` and ``test``; made once a process, in a second or two."""
-    parts = scenes.scenes_of(scenes.Design(SIDE, (SIDE, 96), COUNT), SEED)
-    return {part: Arrays(found.images, _flagged(found.boxes, found.visible)) for part, found in parts.items()}
+    return scenes.scenes_of(scenes.Design(SIDE, CROP, COUNT), SEED)
+
+
+def load() -> Mapping[str, Arrays]:
+    """Pictures and boxes of ``train``, ``validation`` and ``test``."""
+    return {part: Arrays(found.images, _flagged(found.boxes, found.visible)) for part, found in made().items()}
 
 
 def _flagged(boxes: np.ndarray, visible: np.ndarray) -> np.ndarray:

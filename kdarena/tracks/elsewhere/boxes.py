@@ -28,7 +28,7 @@ def detect(images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
 def chosen(boxes: torch.Tensor, scores: torch.Tensor) -> dict[str, torch.Tensor]:
     """The detections among the boxes [P, 4] and the scores [P, C] of all places of an image: of boxes of a class that overlap, the one with the highest score."""
     height, width = CONFIG["preparation"]["size"]
-    best, at = scores.T.flatten().topk(min(HOW["candidates"], scores.numel()))
+    best, at = scores.T.flatten().topk(min(HOW["candidates"], len(scores)))
     best, at = best[best > HOW["threshold"]], at[best > HOW["threshold"]]
     classes, sides = at // len(scores), boxes[at % len(scores)].clamp(min=0).minimum(torch.tensor([width, height, width, height]))
     left = torch.ones(len(best), dtype=torch.bool)

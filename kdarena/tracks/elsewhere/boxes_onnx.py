@@ -34,7 +34,7 @@ def detect(images: np.ndarray) -> list[dict[str, np.ndarray]]:
 def chosen(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     """The detections among the boxes [P, 4] and the scores [P, C] of all places of an image: of boxes of a class that overlap, the one with the highest score."""
     height, width = CONFIG["preparation"]["size"]
-    at = (-scores.T.ravel()).argsort(kind="stable")[: HOW["candidates"]]
+    at = (-scores.T.ravel()).argsort(kind="stable")[: min(HOW["candidates"], len(scores))]
     at = at[scores.T.ravel()[at] > HOW["threshold"]]
     best, classes = scores.T.ravel()[at], at // len(scores)
     sides = boxes[at % len(scores)].clip(0, [width, height, width, height])

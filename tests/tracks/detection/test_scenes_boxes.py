@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -13,11 +12,6 @@ from kdarena.tracks.detection.data import COUNTED, CROWD
 from kdarena.tracks.segmentation import scenes
 
 PARTS = ("train", "validation", "test")
-
-
-@pytest.fixture(scope="module")
-def made() -> Mapping[str, scenes.Scenes]:
-    return scenes.scenes_of(scenes.Design(scenes_boxes.SIDE, (scenes_boxes.SIDE, 96), scenes_boxes.COUNT), scenes_boxes.SEED)
 
 
 def test_pixels_and_boxes_are_those_of_always():
@@ -51,9 +45,9 @@ def test_every_class_is_in_every_part_and_every_picture_has_a_box_that_counts():
         assert counted.any(axis=1).all()
 
 
-def test_a_box_of_a_digit_that_nothing_hides_is_that_of_its_pixels(made: Mapping[str, scenes.Scenes]):
+def test_a_box_of_a_digit_that_nothing_hides_is_that_of_its_pixels():
     checked = 0
-    for mask, boxes, visible in zip(made["test"].masks, made["test"].boxes, made["test"].visible, strict=True):
+    for mask, boxes, visible in zip(scenes_boxes.made()["test"].masks, scenes_boxes.made()["test"].boxes, scenes_boxes.made()["test"].visible, strict=True):
         labels = boxes[visible > 0, 4]
         for x1, y1, x2, y2, label in boxes[visible == 1]:
             if (labels == label).sum() == 1:
@@ -65,9 +59,9 @@ def test_a_box_of_a_digit_that_nothing_hides_is_that_of_its_pixels(made: Mapping
     assert checked > 200
 
 
-def test_a_digit_that_is_mostly_hidden_is_a_crowd_region_and_one_that_is_hidden_entirely_has_no_box(made: Mapping[str, scenes.Scenes]):
+def test_a_digit_that_is_mostly_hidden_is_a_crowd_region_and_one_that_is_hidden_entirely_has_no_box():
     for part, samples in scenes_boxes.load().items():
-        visible = made[part].visible
+        visible = scenes_boxes.made()[part].visible
         assert np.array_equal(samples.boxes[..., 5] == CROWD, (visible > 0) & (visible < scenes_boxes.VISIBLE))
         assert np.array_equal(samples.boxes[..., 5] == COUNTED, visible >= scenes_boxes.VISIBLE)
         assert not samples.boxes[visible == 0].any()
@@ -75,15 +69,15 @@ def test_a_digit_that_is_mostly_hidden_is_a_crowd_region_and_one_that_is_hidden_
 
 
 @pytest.mark.parametrize(("one", "other"), [*itertools.combinations(PARTS, 2)])
-def test_no_digit_and_no_pixel_of_a_photograph_is_in_two_parts(one: str, other: str, made: Mapping[str, scenes.Scenes]):
+def test_no_digit_and_no_pixel_of_a_photograph_is_in_two_parts(one: str, other: str):
     covered = []
     for part in (one, other):
         pixels = np.zeros((2, 427, 640), bool)
-        for photograph, row, column, side in made[part].windows:
+        for photograph, row, column, side in scenes_boxes.made()[part].windows:
             pixels[photograph, row : row + side, column : column + side] = True
         covered.append(pixels)
     assert not (covered[0] & covered[1]).any()
-    assert not set(made[one].digits) & set(made[other].digits)
+    assert not set(scenes_boxes.made()[one].digits) & set(scenes_boxes.made()[other].digits)
 
 
 def test_no_test_picture_is_in_train():

@@ -38,10 +38,10 @@ class Architecture:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-PAPER = Pyramid((8, 16, 32, 64, 128), (64, 128, 256, 512), offset=0)
+PAPER = Pyramid((8, 16, 32, 64, 128), offset=0)
 """Levels of the paper, at the places of torchvision's weights."""
-SMALL = Pyramid((4, 8, 16), (10, 16))
-"""Levels for images of some 50 pixels; the bounds are ours."""
+SMALL = Pyramid((4, 8, 16))
+"""Levels for images of some 50 pixels."""
 
 
 def _small(stem: int, widths: tuple[int, ...], blocks: tuple[int, ...], channels: int, tower: int) -> Architecture:
@@ -50,7 +50,7 @@ def _small(stem: int, widths: tuple[int, ...], blocks: tuple[int, ...], channels
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "fcos-tiny": _small(12, (16, 24, 32), (1, 1, 1), 16, 1),
-    "fcos-small": _small(24, (48, 64, 96), (2, 2, 2), 48, 2),
+    "fcos-small": _small(16, (32, 48, 64), (2, 2, 2), 32, 2),
     "fcos-resnet50": Architecture("zoo", "FCOSResNet50", PAPER),
     "fcos-mobilenetv3": Architecture("zoo", "FCOSMobileNetV3", PAPER),
 }
