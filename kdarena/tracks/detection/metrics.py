@@ -76,7 +76,7 @@ def box_metrics(detections: Detections, truth: Truth, classes: Sequence[str]) ->
 
 
 def calibration(scores: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> dict[str, float]:
-    """How far scores are from the share of detections that are right (Küppers et al. 2020, arXiv 2004.13546, equation 4, by the score alone).
+    """How far scores are from the share of detections that are right (Küppers et al. 2020, arXiv 2004.13546, by the score alone).
 
     ``detection_ece`` = Σ_b |D_b| / |D| · |share of D_b that is right − mean score of D_b| in percent, over detections D in bins of equal width that are open
     on the left; ``detection_nll`` = −mean (r · ln p + (1 − r) · ln(1 − p)) in nats.
