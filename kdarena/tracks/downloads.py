@@ -1,6 +1,7 @@
 """Where the public data sets are, as their authors and the field's libraries publish it: URLs, sizes and checksums. Imports nothing heavy.
 
-The numbers are those of torchvision (CIFAR, MNIST, VOC), torchaudio (LibriSpeech) and Hugging Face's ``glue`` (GLUE).
+The numbers are those of torchvision (CIFAR, MNIST, VOC), torchaudio (LibriSpeech) and Hugging Face's ``glue`` (GLUE), and those by which many
+repositories check COCO.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ ROOT = Path("data")
 _GLUE = "https://dl.fbaipublicfiles.com/glue/data"
 _MSR = "https://dl.fbaipublicfiles.com/senteval/senteval_data"
 _LIBRISPEECH = "https://www.openslr.org/resources/12"
+_COCO = "https://s3.amazonaws.com/images.cocodataset.org"
+"""The bucket behind images.cocodataset.org, which has no certificate of its own."""
 _SEGNET = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 """Commit of the SegNet tutorial from which CamVid is taken."""
 _MRPC = "glue/MRPC"
@@ -103,6 +106,10 @@ def _librispeech(subset: str, sha256: str, size: int) -> File:
     return File(f"{_LIBRISPEECH}/{subset}.tar.gz", "", f"sha256:{sha256}", size)
 
 
+def _coco(path: str, md5: str, size: int) -> File:
+    return File(f"{_COCO}/{path}.zip", "coco", f"md5:{md5}", size)
+
+
 DOWNLOADS: Mapping[str, Download] = MappingProxyType(
     {
         "cifar10": Download(
@@ -133,7 +140,7 @@ DOWNLOADS: Mapping[str, Download] = MappingProxyType(
             "CamVid/valannot",
         ),
         "voc": Download(
-            "Pascal VOC 2012, 21 classes of pixels",
+            "Pascal VOC 2012, 21 classes of pixels, boxes of 20",
             (
                 File(
                     "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
@@ -143,6 +150,15 @@ DOWNLOADS: Mapping[str, Download] = MappingProxyType(
                 ),
             ),
             "VOCdevkit/VOC2012/JPEGImages",
+        ),
+        "coco": Download(
+            "COCO 2017, boxes of 80 classes",
+            (
+                _coco("annotations/annotations_trainval2017", "f4bbac642086de4f52a3fdda2de5fa2c", 252_907_541),
+                _coco("zips/val2017", "442b8da7639aecaf257c1dceb8ba8c80", 815_585_330),
+                _coco("zips/train2017", "cced6f7f71b7629ddf16f17bbcfab6b2", 19_336_861_798),
+            ),
+            "coco/train2017",
         ),
         "cola": _glue("CoLA", "CoLA.zip", "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff", 376_971, "sentences, acceptable or not"),
         "sst2": _glue("SST-2", "SST-2.zip", "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa", 7_439_277, "sentences, positive or not"),

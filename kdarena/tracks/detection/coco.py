@@ -13,6 +13,7 @@ from pathlib import Path
 from kdarena.tracks.detection.data import Augmentation, BoxSet
 from kdarena.tracks.detection.files import Part, box_set, checked, digest_of
 from kdarena.tracks.detection.instances import read_instances
+from kdarena.tracks.downloads import remedy
 from kdarena.tracks.segmentation.files import require
 
 FOLDER = "coco"
@@ -24,13 +25,13 @@ CLASSES = 80
 SIZE = (512, 512)
 """Rows and columns to which pictures are brought; none of COCO's is larger than 640 x 640."""
 SCALE = (0.8, 1.25)
-"""The standard scale jitter (Ghiasi et al. 2021, arXiv 2012.07177, section 3)."""
+"""The standard scale jitter (Ghiasi et al. 2021, arXiv 2012.07177)."""
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 
 
 def missing(data_root: str | None) -> str | None:
     """What of COCO is missing and how to get it, in one line; None where it is there."""
-    to_do = "give --data-root DIR with coco/annotations, coco/train2017 and coco/val2017 of https://cocodataset.org/#download, unpacked"
+    to_do = remedy("coco", data_root, "give --data-root DIR with coco/annotations, coco/train2017 and coco/val2017")
     if data_root is None:
         return f"no data root for {FOLDER}: {to_do}"
     folder = Path(data_root) / FOLDER

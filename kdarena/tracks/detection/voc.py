@@ -2,7 +2,7 @@
 
 The official validation part is the test here, and each seed holds out others of the official training part for validation. A box is annotated by its
 first and last pixel, counted from 1. Objects that are marked as difficult are crowd regions: neither a positive nor a negative of the loss,
-and neither right nor wrong to detect (Everingham et al. 2010, IJCV 88, section 4.1, where they don't count either).
+and neither right nor wrong to detect (Everingham et al. 2010, IJCV 88, where they don't count either).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLASSES = VOC_CLASSES[1:]
 SIZE = (512, 512)
 """Rows and columns to which pictures are brought; none is larger than 500 x 500."""
 SCALE = (0.8, 1.25)
-"""The standard scale jitter (Ghiasi et al. 2021, arXiv 2012.07177, section 3)."""
+"""The standard scale jitter (Ghiasi et al. 2021, arXiv 2012.07177)."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 

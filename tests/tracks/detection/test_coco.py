@@ -13,6 +13,7 @@ from PIL import Image
 from tracks.detection.layouts import CATEGORIES, Content, save_picture
 
 from kdarena.tracks.detection import coco
+from kdarena.tracks.downloads import DOWNLOADS
 from kdarena.tracks.segmentation.files import FILLING
 
 Change = Callable[[Callable[[Content], object]], Path]
@@ -129,8 +130,10 @@ def test_the_digest_sees_a_changed_annotation_but_not_the_place_of_the_folder(ch
 def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path, small_coco: Path):
     assert coco.missing(str(small_coco)) is None
     assert "give --data-root DIR" in str(coco.missing(None))
+    assert (small_coco / DOWNLOADS["coco"].gives).is_dir()
     shutil.rmtree(small_coco / coco.FOLDER / "val2017")
-    assert str(coco.missing(str(small_coco))).startswith(f"{small_coco}/coco/val2017 is missing: ")
+    message = str(coco.missing(str(small_coco)))
+    assert message.startswith(f"{small_coco}/coco/val2017 is missing: ") and "kdarena data fetch coco" in message
 
 
 def test_pycocotools_reads_the_same_boxes(small_coco: Path):
