@@ -18,7 +18,7 @@ from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import save
 from kdarena.tracks.values import Setting
 
-TASKS = ("digits", "scenes", "scenes-depth", "grammar", "tones")
+TASKS = ("digits", "scenes", "scenes-depth", "scenes-boxes", "grammar", "tones")
 A_FEW = ("digits", "tones")
 """A program, and the source of a network."""
 ELSEWHERE = """
@@ -87,6 +87,10 @@ def probe_of(task, network):
     if task.card.track == "classification":
         pixels = torch.from_numpy(task._data.test_images[:5]).permute(0, 3, 1, 2).float() / task._data.peak
         return (pixels,), scores
+    if task.card.track == "detection":
+        images, _ = task._sources["test"].take(rows)
+        pixels = images.float() / 255
+        return (pixels,), task.deployed(network).scores({"images": pixels})
     if task.card.track == "segmentation":
         from kdarena.tracks.segmentation.models.resample import upsampled
 

@@ -67,7 +67,14 @@ class Stored:
 
 
 CASES = [("kd", "toy", 2), ("at", "toy", 2), ("kd-ensemble", "toy", 2), ("quest", "toy", 2), ("internal", "grammar", None), ("kd", "tones", None)]
-LONG = [("kd", "digits", None), ("reviewkd", "digits", None), ("kd", "scenes", 2), ("dist", "scenes", 2), ("structured-pi-pa", "scenes-depth", 2)]
+LONG = [
+    ("kd", "digits", None),
+    ("reviewkd", "digits", None),
+    ("kd", "scenes", 2),
+    ("dist", "scenes", 2),
+    ("structured-pi-pa", "scenes-depth", 2),
+    ("kd", "scenes-boxes", 2),
+]
 LONG += [
     ("kd", "grammar", None),
     ("pid", "grammar", None),
@@ -106,6 +113,19 @@ def test_what_is_read_is_kept_and_no_more():
     assert Stored("kd", loaded("toy", 2)).store.kept["t0"].tables.keys() == {"logits"}
     maps = Stored("at", loaded("toy", 2)).store.kept["t0"].tables.keys()
     assert maps and all(name.startswith("features/") for name in maps)
+
+
+def test_boxes_of_a_detector_are_kept_as_its_scores_are():
+    task = loaded("scenes-boxes", 2)
+    teacher = task.new_network(task.card.student).eval()
+    store, asked = TeacherOutputs(free=lambda device: MUCH), Asked("t", teacher, ("logits", "boxes", "features/p2"))
+    store.fill(task, [asked])
+    batch = next(task.batches(Split(0), "augmented"))
+    with torch.no_grad():
+        live = task.answered(teacher, batch)
+    found = store.answers(task, asked)(batch, lambda: pytest.fail("the teacher is called"))
+    for part in asked.parts:
+        assert torch.allclose(part_of(found, part), part_of(live, part), rtol=1e-4, atol=1e-5), part
 
 
 @pytest.mark.parametrize("name", ["grammar", "tones"])

@@ -115,6 +115,14 @@ def test_outputs_on_teachers_inputs_are_of_what_teachers_see():
     torch.testing.assert_close(outputs.logits, network(seen).detach())
 
 
+def test_the_map_of_scores_is_that_of_the_logits_and_a_row_of_scores_is_none():
+    task = counted()
+    maps = torch.zeros(2, 3, 4, 5)
+    assert task.score_maps(Outputs(maps))[0] is maps
+    with pytest.raises(ValueError, match=r"has no maps of scores: its logits are of shape \[2, 3\]"):
+        task.score_maps(Outputs(torch.zeros(2, 3)))
+
+
 def test_an_ensemble_answers_with_the_log_of_its_members_mean_probability_along_the_classes():
     task = counted()
     members = [task.new_network("linear") for _ in range(3)]

@@ -129,24 +129,27 @@ def _evaluated(detections: Detections, truth: Truth, classes: int, sizes: dict[s
 def _annotated(truth: Truth) -> list[dict[str, Any]]:
     flags = truth.boxes[..., 5]
     pictures, places = np.nonzero(flags > 0)
-    boxes = truth.boxes[pictures, places].astype(np.float64)
-    return _rows(pictures, boxes[:, :4], boxes[:, 4], {"area": truth.areas[pictures, places].astype(np.float64), "iscrowd": (boxes[:, 5] == CROWD).astype(int)})
+    boxes = truth.boxes[pictures, places]
+    areas, crowd = truth.areas[pictures, places].tolist(), (boxes[:, 5] == CROWD).astype(int).tolist()
+    rows = zip(_rows(pictures, boxes, boxes[:, 4]), areas, crowd, strict=True)
+    return [{**row, "area": area, "iscrowd": is_crowd} for row, area, is_crowd in rows]
 
 
 def _detected(detections: Detections) -> list[dict[str, Any]]:
-    there = np.arange(detections.scores.shape[1]) < detections.count[:, None]
-    pictures, places = np.nonzero(there)
-    boxes = detections.boxes[pictures, places].astype(np.float64)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return _rows(pictures, boxes, detections.classes[pictures, places], {"area": area, "score": detections.scores[pictures, places].astype(np.float64)})
+    pictures, places = np.nonzero(np.arange(detections.scores.shape[1]) < detections.count[:, None])
+    rows = _rows(pictures, detections.boxes[pictures, places], detections.classes[pictures, places])
+    for row, score in zip(rows, detections.scores[pictures, places].astype(np.float64).tolist(), strict=True):
+        _, _, width, height = row["bbox"]
+        row["score"], row["area"] = score, width * height
+    return rows
 
 
-def _rows(pictures: np.ndarray, boxes: np.ndarray, classes: np.ndarray, further: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _rows(pictures: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> list[dict[str, Any]]:
     """Annotations as COCO writes them; numbers begin at 1, since pycocotools takes 0 for no match."""
-    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-    columns = zip(pictures.tolist(), classes.astype(int).tolist(), sides, *(values.tolist() for values in further.values()), strict=True)
-    names = ("image_id", "category_id", "bbox", *further)
-    return [{"id": number, **dict(zip(names, row, strict=True))} for number, row in enumerate(columns, 1)]
+    corners = boxes[:, :4].astype(np.float64)
+    sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
+    columns = zip(pictures.tolist(), classes.astype(int).tolist(), sides, strict=True)
+    return [{"id": number, "image_id": picture, "category_id": label, "bbox": box} for number, (picture, label, box) in enumerate(columns, 1)]
 
 
 def _matched(evaluation: Any) -> tuple[np.ndarray, np.ndarray]:

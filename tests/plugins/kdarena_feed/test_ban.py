@@ -157,7 +157,7 @@ class TestEarlierExits:
 
 def test_confidence_weighting_covers_no_track_whose_labels_are_not_one_a_sample():
     assert CWTM.method.covers("classification")
-    assert not any(CWTM.method.covers(track) for track in ("segmentation", "text", "speech"))
+    assert not any(CWTM.method.covers(track) for track in ("segmentation", "detection", "text", "speech"))
     assert "batches of images" in CWTM.method.exclusion("segmentation")
     assert BAN.method.covers("segmentation")
 

@@ -149,7 +149,7 @@ class TestRefusals:
     def test_they_are_of_text_and_of_nothing_else(self, text_task, plugin):
         assert plugin.method.tracks == ("text",)
         assert not plugin.method.extended
-        assert set(plugin.method.excluded) == {"classification", "segmentation", "speech"}
+        assert set(plugin.method.excluded) == {"classification", "segmentation", "detection", "speech"}
         assert plugin.method.reason_against(text_task().card, plugin.method.Params()) is None
 
     @pytest.mark.parametrize(

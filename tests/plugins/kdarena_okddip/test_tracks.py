@@ -79,6 +79,6 @@ def test_all_pixels_of_an_image_have_the_attention_of_its_mean_map(mix):
 
 def test_where_it_does_not_hold_there_is_a_reason():
     assert "embedding" in OKDDIP.method.exclusion("speech")
-    for track in ("segmentation", "text", "speech"):
+    for track in ("segmentation", "detection", "text", "speech"):
         assert not BRANCHES.method.covers(track)
         assert "cut" in BRANCHES.method.exclusion(track)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kdarena.method import student
+from kdarena.method.student import Student
 from kdarena.tracks import TRACKS, find_card
 from kdarena.tracks.detection import cards, coco, voc
 
@@ -45,7 +45,7 @@ def test_other_pairs_have_a_name_where_both_look_at_the_same_places():
 
 def test_detection_is_a_track_and_the_student_alone_runs_on_it():
     assert "detection" in TRACKS
-    assert student.method.reason_against(find_card("scenes-boxes"), student.method.Params()) is None
+    assert Student.method.reason_against(find_card("scenes-boxes"), Student.method.Params()) is None
 
 
 def test_cards_import_no_torch():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -56,15 +58,12 @@ def test_no_boxes_are_none():
 def test_an_operator_that_is_called_image_by_image_gives_the_same(monkeypatch: pytest.MonkeyPatch):
     """In the place of torchvision's, whose semantics are these: indices of the kept boxes of an image, the highest score first, classes unknown."""
 
-    class Torchvision:
-        class ops:
-            @staticmethod
-            def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-                kept = naive(boxes[None], scores[None] + 1, torch.zeros(1, len(boxes)), threshold)[0].nonzero()[:, 0]
-                return kept[scores[kept].argsort(descending=True)]
+    def operator(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+        kept = naive(boxes[None], scores[None] + 1, torch.zeros(1, len(boxes)), threshold)[0].nonzero()[:, 0]
+        return kept[scores[kept].argsort(descending=True)]
 
     monkeypatch.setattr(nms, "has_operator", lambda device: True)
-    monkeypatch.setattr(nms, "import_torchvision", lambda: Torchvision)
+    monkeypatch.setattr(nms, "import_torchvision", lambda: SimpleNamespace(ops=SimpleNamespace(nms=operator)))
     boxes, scores, classes = crowded(images=3, count=20, classes=3, seed=5)
     assert torch.equal(nms.batched_nms(boxes, scores, classes, 0.3), naive(boxes, scores, classes, 0.3))
 

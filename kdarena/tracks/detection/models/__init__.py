@@ -50,7 +50,7 @@ def _small(stem: int, widths: tuple[int, ...], blocks: tuple[int, ...], channels
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "fcos-tiny": _small(12, (16, 24, 32), (1, 1, 1), 16, 1),
-    "fcos-small": _small(16, (32, 48, 64), (2, 2, 2), 32, 2),
+    "fcos-small": _small(16, (32, 48, 64), (2, 2, 2), 32, 1),
     "fcos-resnet50": Architecture("zoo", "FCOSResNet50", PAPER),
     "fcos-mobilenetv3": Architecture("zoo", "FCOSMobileNetV3", PAPER),
 }
