@@ -78,8 +78,17 @@ def test_a_kl_of_rows_is_the_binary_kl_of_each_class_of_each_place(boxes_task: D
     p, q = (theirs / 4).sigmoid(), (own / 4).sigmoid()
     binary = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
     rows, other = (boxes_task.rows(Outputs(logits)) for logits in (own, theirs))
-    assert rows[1] is None and rows[0].shape == (2 * PLACES * 10, 2)
+    assert rows[0].shape == (2 * PLACES * 10, 2)
     assert float(losses.kl(other[0], rows[0], 4.0)) == pytest.approx(16 * float(binary.mean()), rel=1e-3)
+
+
+def test_a_row_counts_by_the_largest_score_of_its_place(boxes_task: DetectionTask):
+    logits = torch.randn(2, 10, PLACES, requires_grad=True)
+    _, weights = boxes_task.rows(Outputs(logits))
+    assert not weights.requires_grad
+    by_place = weights.view(2, PLACES, 10)
+    assert torch.equal(by_place, by_place[:, :, :1].expand(-1, -1, 10))
+    assert float(by_place[1, 7, 0]) == pytest.approx(max(1 / (1 + math.exp(-z)) for z in logits[1, :, 7].tolist()), rel=1e-5)
 
 
 def test_labels_of_rows_are_in_the_rows_order_and_crowd_regions_have_none(boxes_task: DetectionTask):
