@@ -123,9 +123,15 @@ def _matrix_columns(rows: Sequence[dict[str, Any]], tracks: Sequence[str]) -> li
     whole = [Column(track, texts(row[track] for row in rows), least=24) for track in tracks]
     if method.width + sum(2 + column.least_width for column in whole) <= screen_width():
         return [method, *whole]
-    words = {"not applicable": "no"}
-    # a long name of a track goes on in a second line, so that all tracks fit
-    return [method, *(Column("-\n".join(wrapped(track, 9)), [words.get(kind := row[track].partition(":")[0], kind) for row in rows]) for track in tracks)]
+    kinds = {track: [row[track].partition(":")[0] for row in rows] for track in tracks}
+
+    def in_words(letters: int, words: dict[str, str]) -> list[Column]:
+        # a long name of a track goes on in a second line, so that all tracks fit
+        return [method, *(Column("-\n".join(wrapped(track, letters)), [words.get(kind, kind) for kind in kinds[track]]) for track in tracks)]
+
+    columns = in_words(9, {"not applicable": "no"})
+    narrow = sum(column.least_width for column in columns) + 2 * len(tracks) > screen_width()
+    return in_words(6, {"not applicable": "no", "extended": "yes"}) if narrow else columns
 
 
 def _applies(method: Method, track: str) -> str:

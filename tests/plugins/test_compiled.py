@@ -24,7 +24,7 @@ def histories(plugin, task, compiles):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["digits", "grammar", "tones", "scenes", "scenes-depth"])
+@pytest.mark.parametrize("name", ["digits", "grammar", "tones", "scenes", "scenes-boxes", "scenes-depth"])
 def test_every_method_trains_compiled_as_it_trains_plainly(name, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     task = find_card(name).load(find_card(name), Setting())

@@ -37,7 +37,7 @@ def test_files_are_compared_by_their_bytes_and_read_only_where_sizes_agree(tmp_p
     assert sorted(opened) == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["digits", "grammar", "scenes", "scenes-depth", "tones"])
+@pytest.mark.parametrize("name", ["digits", "grammar", "scenes", "scenes-boxes", "scenes-depth", "tones"])
 def test_no_embedded_task_tests_on_what_it_trains_on(name: str):
     assert load_task(find_card(name), Setting()).overlap == 0
 

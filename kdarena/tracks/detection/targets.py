@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from kdarena.tracks.detection.boxes import area
+from kdarena.tracks.detection.data import COUNTED, CROWD
 from kdarena.tracks.detection.pyramid import Pyramid
 
 RADIUS = 1.5
 """A place belongs to a box where it is within so many strides of the box's centre (the improved version's centre sampling)."""
-COUNTED, CROWD = 1, 2
-"""Flags of the lines of ``Batch.targets``; 0 is padding."""
 NONE, LEFT_OUT = -1, -2
 """Classes of places that belong to no box, and of those that don't count."""
 ENDLESS = 1e8
@@ -75,7 +74,7 @@ def assign(places: Places, targets: Tensor) -> Assigned:
 
     Args:
         places: of the images.
-        targets: boxes [B, M, 6], see :attr:`kdarena.Batch.targets` of the track.
+        targets: boxes [B, M, 6], see :class:`kdarena.Batch`.
     """
     x1, y1, x2, y2, classes, flags = targets.unsqueeze(-1).unbind(2)
     left, top, right, bottom = places.x - x1, places.y - y1, x2 - places.x, y2 - places.y

@@ -62,7 +62,7 @@ def test_a_buffer_that_would_store_test_images_stays_empty(bench):
     assert (result.status, "hook 'build_student': asks for the test part" in result.error) == ("error", True)
 
 
-@pytest.mark.parametrize("name", ["digits", "scenes", "scenes-depth", "grammar", "tones"])
+@pytest.mark.parametrize("name", ["digits", "scenes", "scenes-boxes", "scenes-depth", "grammar", "tones"])
 def test_the_task_of_a_run_holds_no_tensor_or_array_of_test(name):
     card = find_card(name)
     task = card.load(card, Setting())

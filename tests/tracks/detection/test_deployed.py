@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from kdarena.api import export_files
-from kdarena.tracks.detection.boxes import clip
 from kdarena.tracks.detection.decode import corners, decoded, scores_of_classes
 from kdarena.tracks.detection.task import DetectionTask, boxes_of
 
@@ -69,9 +68,3 @@ def test_the_program_that_loads_it_finds_the_boxes_that_are_found_here(boxes_tas
     assert config["labels"] == list(boxes_task.data.classes)
     assert config["decoding"] == {"threshold": 0.05, "candidates": 1000, "overlap": 0.6, "most": 100}
     assert config["preparation"]["size"] == [64, 64]
-
-
-def test_boxes_elsewhere_are_within_the_image(boxes_task: DetectionTask, trained: torch.nn.Module, tmp_path: Path):
-    export_files.write(tmp_path, boxes_task.deployed(trained), "torch.export", {})
-    for detections in runpy.run_path(str(tmp_path / "load.py"))["detect"](pixels(boxes_task)):
-        assert torch.equal(detections["boxes"], clip(detections["boxes"], torch.tensor([64.0, 64.0])))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from kdarena import losses
+from kdarena.tracks import find_card, load_task
+from kdarena.tracks.detection.decode import Found
 from kdarena.tracks.detection.task import DetectionTask, boxes_of
 from kdarena.tracks.evaluation import Evaluation
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.values import Outputs, Split
+from kdarena.tracks.values import Outputs, Setting, Split
 
 PLACES, SIDE = 16 * 16 + 8 * 8 + 4 * 4, 64
 
@@ -178,3 +183,33 @@ def test_a_step_of_loss_asks_the_host_for_nothing(boxes_task: DetectionTask, stu
     assigned = assign(places, batch.targets.to("meta"))
     loss = detection_loss(outputs.logits.to("meta"), boxes_of(outputs).to("meta"), assigned)
     assert loss.shape == ()
+
+
+def test_a_step_in_bf16_has_a_finite_loss_and_boxes_in_fp32(boxes_task: DetectionTask, student: torch.nn.Module):
+    task = copy.copy(boxes_task)
+    task.setting = replace(boxes_task.setting, precision="bf16")
+    batch = next(task.batches(Split(0), "augmented"))
+    outputs = task.answered(student, batch)
+    task.loss(outputs, batch.targets).backward()
+    assert boxes_of(outputs).dtype == torch.float32
+    assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in student.parameters())
+
+
+def test_pictures_in_files_are_scored_in_their_own_pixels(small_voc: Path, monkeypatch: pytest.MonkeyPatch):
+    """A detector whose boxes are those of the enlarged, padded pictures has all of the map of the originals."""
+    card = replace(find_card("voc-boxes:fcos-small-fcos-tiny"), train=2, validation=1, test=2)
+    task = load_task(card, Setting(data_root=str(small_voc)))
+    assert isinstance(task, DetectionTask)
+    assert task.size("test", Split(0)) == 2
+    boxes = torch.cat([batch.targets for batch in task.part_batches("test", Split(0))])
+    assert bool((boxes[..., 5] == 1).any())
+
+    def found(*_: object) -> Found:
+        counted = (boxes[..., 5] == 1).float()
+        return Found(boxes[..., :4] * counted.unsqueeze(2), counted, boxes[..., 4].long(), counted.sum(dim=1).long())
+
+    monkeypatch.setattr("kdarena.tracks.detection.task.decoded", found)
+    metrics = task.evaluate(task.new_network("fcos-tiny"), "test", Split(0))
+    assert metrics["map"] == pytest.approx(100)
+    batch = next(task.batches(Split(0), "augmented"))
+    assert math.isfinite(float(task.loss(task.answered(task.new_network("fcos-small"), batch), batch.targets).detach()))
