@@ -26,6 +26,7 @@ SWEEP = (
         "text",
         "columns",
         "task_from",
+        "teacher_logits",
         "teacher",
         "student",
         "taps",

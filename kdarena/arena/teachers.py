@@ -61,7 +61,7 @@ class Teachers:
             return adopt_checkpoint(Path(str(request.teacher_checkpoint)), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
         if request.teacher_checkpoint is not None:
             raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
-        return adopt_whole(card, folder, request.data_root)
+        return adopt_whole(card, folder, request.data_root, request.protocol)
 
     def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
         """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
@@ -257,8 +257,10 @@ def adopt_checkpoint(
     return _kept(network, folder)
 
 
-def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
-    """Take a teacher that comes with its weights, as :func:`adopt_checkpoint` does."""
+def adopt_whole(card: TaskCard, folder: Path, data_root: str | None, protocol: str = "validated") -> str:
+    """Take a teacher that comes with its weights, or is known by its logits alone, as :func:`adopt_checkpoint` does."""
+    if card.teacher_logits is not None:
+        return _kept(_known_logits(card, data_root, protocol), folder)
     from kdarena.tracks import load_task
     from kdarena.tracks.values import Setting
 
@@ -266,6 +268,18 @@ def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
         return _kept(load_task(card, Setting(data_root=data_root)).new_network(card.teacher), folder)
     except ValueError as error:
         raise UserError(f"--teacher {card.teacher}: {error}") from None
+
+
+def _known_logits(card: TaskCard, data_root: str | None, protocol: str) -> nn.Module:
+    from kdarena.tracks.teacher_logits import network_of
+
+    try:
+        network = network_of(card, data_root)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if protocol == "published" and not network.knows("test"):
+        raise UserError(f"--teacher-logits {card.teacher_logits}: --protocol published scores a teacher on test; give its logits of the test samples too")
+    return network
 
 
 def _kept(network: nn.Module, folder: Path) -> str:

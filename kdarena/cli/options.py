@@ -117,6 +117,10 @@ REQUEST: Mapping[str, Any] = {
     "teacher_weights": Annotated[
         str | None, typer.Option("--teacher-weights", metavar="ema|NAME", help="Which of several weights in that file; default: those that were trained.")
     ],
+    "teacher_logits": Annotated[
+        str | None,
+        typer.Option("--teacher-logits", metavar="FILE", help="Your own reference teacher by its logits alone, as .npz or .safetensors; names one task."),
+    ],
     "recipe": _choice(
         "--recipe",
         ("paper", "modern"),
@@ -170,7 +174,9 @@ REQUEST: Mapping[str, Any] = {
 """The options of a request, by the names of its fields."""
 
 
-NOT_EMPTY = frozenset(("teacher_checkpoint", "teacher_weights", "images", "unlabelled", "text", "columns", "task_from", "teacher", "student", "taps"))
+NOT_EMPTY = frozenset(
+    ("teacher_checkpoint", "teacher_weights", "teacher_logits", "images", "unlabelled", "text", "columns", "task_from", "teacher", "student", "taps")
+)
 """Options whose empty value means nothing."""
 
 PREFER = _choice("--prefer", ("accuracy", "latency", "params"), "What decides between the students of several tasks.")

@@ -44,6 +44,7 @@ class Request:
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         teacher_weights: which of several weights in its file: ``ema``, a key or a prefix; None: those that were trained.
+        teacher_logits: file of the logits by which alone the reference teacher of the only task is known; the task is in ``own``.
         recipe: ``paper``: tasks are trained by their own recipes; otherwise by that of this name, under which they are other tasks.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
@@ -81,6 +82,7 @@ class Request:
     data_root: str | None = None
     teacher_checkpoint: str | None = None
     teacher_weights: str | None = None
+    teacher_logits: str | None = None
     recipe: RecipeName = "paper"
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
