@@ -57,11 +57,12 @@ class Teachers:
     def _adopted(self, card: TaskCard) -> str:
         """The digest of a given teacher's weights."""
         request, folder = self.request, self.recorder.teachers
-        if card.teacher_trainable:
-            return adopt_checkpoint(Path(str(request.teacher_checkpoint)), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
-        if request.teacher_checkpoint is not None:
-            raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
-        return adopt_whole(card, folder, request.data_root, request.protocol)
+        given = request.given_teacher(card)
+        if given is None or given.checkpoint is None:
+            return adopt_whole(card, folder, request.data_root, request.protocol)
+        if not card.teacher_trainable:
+            raise UserError(f"--teacher-checkpoint {given.checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
+        return adopt_checkpoint(Path(given.checkpoint), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
 
     def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
         """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
@@ -130,7 +131,7 @@ class Teachers:
         """What a teacher cost, in a unit; raises ``UserError`` where that is unknown."""
         result = self.results[weights]
         if not result.steps:
-            raise UserError("--charge-teacher: the cost of a teacher given by --teacher-checkpoint is unknown; let the arena train it")
+            raise UserError("--charge-teacher: the cost of a teacher that is given is unknown; let the arena train it")
         return {"flop": result.flops, "epochs": result.committed, "s": result.spent_s}[unit]
 
     def _spec(self, teacher: TeacherSpec, conditions: Conditions, teachers: int) -> RunSpec:

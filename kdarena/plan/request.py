@@ -25,6 +25,17 @@ RUNG = "rung:"
 
 
 @dataclass(frozen=True)
+class GivenTeacher:
+    """A reference teacher that is not trained.
+
+    Attributes:
+        checkpoint: the file of its weights; None: they, or its logits, come with the task.
+    """
+
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """What the user asked for, checked; everything that a plan depends on but the methods.
 
@@ -108,9 +119,16 @@ class Request:
     own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
 
+    def given_teacher(self, card: TaskCard) -> GivenTeacher | None:
+        """A task's reference teacher where it is the user's own and is not trained; a stated budget trains further one that could be."""
+        if self.teacher_checkpoint is not None:
+            return GivenTeacher(self.teacher_checkpoint)
+        comes_trained = card.given_teacher is not None and self.teacher_budget is None
+        return GivenTeacher() if comes_trained or not card.teacher_trainable else None
+
     def gives_teacher(self, card: TaskCard) -> bool:
         """Whether a task's reference teacher is the user's own and is not trained."""
-        return self.teacher_checkpoint is not None or not card.teacher_trainable
+        return self.given_teacher(card) is not None
 
     @property
     def tunes(self) -> bool:
