@@ -16,7 +16,7 @@ from kdarena.files import PARTIAL
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.plugin import STUDENT
 from kdarena.plan.allocation import DEFAULT_TOTAL, to_unit
-from kdarena.plan.budget import MINIMUM_STEPS, TOO_SMALL
+from kdarena.plan.budget import MINIMUM_STEPS
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, teachers_of
@@ -113,8 +113,7 @@ class Teachers:
         assert isinstance(result, RunResult)
         name = f"the teacher {trained_as(teacher, conditions).architecture} of {spec.task}"
         if result.status not in COMPLETE or result.weights is None:
-            error = str(result.error).replace(TOO_SMALL, "raise --teacher-budget")  # a teacher's steps are not bought from a run's budget
-            raise UserError(f"{name} could not be {'scored' if spec.purpose == 'given' else 'trained'}: {result.status}: {error}")
+            raise UserError(f"{name} could not be {'scored' if spec.purpose == 'given' else 'trained'}: {result.status}: {result.error}")
         digests[teacher] = result.weights
         self.results[result.weights] = result
         doubt = doubt_about(result, conditions)
@@ -251,7 +250,7 @@ def adopt_checkpoint(
     try:
         network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
         if str(path) != card.given_teacher:  # which has its weights already
-            for note in load_into(network, path, which):
+            for note in load_into(network, path, which, card.teacher):
                 say(f"--teacher-checkpoint: {note}")
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {str(error).removeprefix(f'{path}: ')}") from None

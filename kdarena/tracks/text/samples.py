@@ -102,9 +102,9 @@ def files_of(place: Path) -> dict[Part, list[Path]]:
         return files_of(place / "data")
     if "train" not in found or len(found) < 2:
         lacks = "train" if "train" not in found else "test"
-        listed = ", ".join(path.name for path in here[:5]) or "no file of text"
+        listed = f"only {', '.join(path.name for path in here[:5])}" if here else "no file of texts"
         raise ValueError(
-            f"{place}: no {lacks}.tsv (or {', '.join(SUFFIXES[1:])}) in it, but {listed}: name the files train, validation and test, or give --text one file"
+            f"{place}: lacks {lacks}.tsv (or {', '.join(SUFFIXES[1:])}); it has {listed}: name the files train, validation and test, or give --text one file"
         )
     return found
 
