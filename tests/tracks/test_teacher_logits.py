@@ -10,6 +10,7 @@ from PIL import Image
 from kdarena.api.own import own_tasks
 from kdarena.api.session import choose_tasks
 from kdarena.arena.teachers import Teachers
+from kdarena.arena.untrained import _untrained_teachers
 from kdarena.errors import NotApplicable, UserError
 from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.declaration import REFERENCE
@@ -109,6 +110,14 @@ def test_other_logits_are_other_data_and_the_file_is_checked_before_anything_is_
     assert card.digest(None) != before
     with pytest.raises(UserError, match="has 7 rows, and the data have 800 training samples"):
         choose_tasks("digits", None, [task])
+
+
+def test_what_depends_on_shapes_alone_needs_no_file(given, tmp_path):
+    card = the_card(given)
+    given.unlink()
+    (key,) = _untrained_teachers([REFERENCE], card, tmp_path / "untrained", None, False).values()
+    teacher = Workspace(tmp_path / "untrained", tmp_path).teacher(load_task(card, Setting()), REFERENCE, key)
+    assert teacher.train_logits.shape == (800, 10)
 
 
 @pytest.mark.parametrize(
