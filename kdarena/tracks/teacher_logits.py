@@ -38,10 +38,10 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
     if problem is not None:
         raise ValueError(f"--teacher-logits {path}: task {base.name} {problem}")
     teacher = f"logits.{_plain(path.stem)}.{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
-    pair = f"{label(base.teacher)}-{label(base.student)}"
+    data = base.data_set if base.name.startswith(base.data_set) else base.name
     return replace(
         base,
-        name=f"{base.name.removesuffix(pair).rstrip(':')}:{teacher}-{_plain(label(base.student))}",
+        name=f"{data}:{teacher}-{_plain(label(base.student))}",
         teacher=teacher,
         teacher_logits=str(path),
         teacher_trainable=False,

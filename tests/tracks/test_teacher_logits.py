@@ -1,5 +1,6 @@
 """Tasks whose teacher is known by its logits alone."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -166,6 +167,7 @@ def test_rows_of_a_file_of_texts_are_known_by_their_numbers(tmp_path):
     np.savez(tmp_path / "t.npz", ids=np.arange(60), logits=[[0, 5] if label else [5, 0] for _, label in rows])
     (task,) = own_tasks({"tasks": "all", "text": str(tmp_path / "films.tsv"), "teacher_logits": str(tmp_path / "t.npz")})
     card = task.card()
+    assert re.fullmatch(r"films:logits\.t\.[0-9a-f]{6}-bert-2-128", card.name)
     network, loaded = network_of(card, None), load_task(card, Setting())
     for part in ("train", "test"):
         assert loaded.evaluate(network, part, Split(0))["accuracy"] == 100
