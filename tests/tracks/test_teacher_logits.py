@@ -13,10 +13,12 @@ from kdarena.api.session import choose_tasks
 from kdarena.arena.teachers import Teachers
 from kdarena.arena.untrained import _untrained_teachers
 from kdarena.errors import NotApplicable, UserError
+from kdarena.execute.filled import Notes
 from kdarena.execute.workspace import Workspace, new_run
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.discovery import discover
 from kdarena.method.plugin import STUDENT
+from kdarena.method.step import Step
 from kdarena.plan.entrants import entrants_of
 from kdarena.plan.request import Request
 from kdarena.plan.spec import Budget, RunSpec
@@ -71,6 +73,17 @@ def test_a_batchs_logits_are_those_of_its_samples_whatever_the_augmentation(give
         logits = run.answers[id(run.teachers[0])](batch, lambda: pytest.fail("the teacher was called")).logits
         assert torch.equal(logits.argmax(dim=1)[rows[batch.index] > 0], batch.targets[rows[batch.index] > 0])
         assert torch.equal(logits.max(dim=1).values.long(), rows[batch.index])
+
+
+def test_a_step_reads_them_as_any_teachers_also_while_it_is_profiled(given, tmp_path):
+    run, task, _, _ = run_of(the_card(given), tmp_path)
+    (run.teacher,) = run.teachers
+    notes, step, batch = Notes(run), Step(run, "train"), next(run.batches("augmented"))
+    step.renew(batch, 0.0, 0.0)
+    assert torch.equal(step.teacher.logits.max(dim=1).values.long(), task.training_rows(run.split)[batch.index])
+    assert notes.read == ((),)  # nothing is to be stored: it is a table already
+    with pytest.raises(NotApplicable):
+        step.forward(run.teacher, batch.inputs + 1)
 
 
 def test_a_run_sees_no_logits_of_validation_and_test(given, tmp_path):
