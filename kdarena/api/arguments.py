@@ -26,6 +26,7 @@ SWEEP = (
         "text",
         "columns",
         "task_from",
+        "teacher_logits",
         "teacher",
         "student",
         "taps",
@@ -35,6 +36,11 @@ SWEEP = (
 """Fields of a request that a sweep has."""
 RECOMMEND = (*(name for name in SWEEP if name != "metrics"), "scope", "total", "teacher_checkpoint", "teacher_weights")
 """Those that a recommendation has."""
+COST = (
+    *("plugin_paths", "device", "precision", "data_root", "images", "unlabelled", "skip_unreadable", "image_size", "class_weights"),
+    *("text", "columns", "task_from", "teacher", "student", "taps"),
+)
+"""Those that the measurement of step costs has."""
 EXPORT_FORMATS = ("torch.export", "onnx", "timm", "hf")
 """What the folder of an exported student is for: torch alone, onnxruntime, or a library whose network it is."""
 LARGEST_FACTOR = 1000
@@ -109,6 +115,17 @@ def absolute(text: str) -> str:
     return str(Path(text).resolve())
 
 
+def data_root(text: str) -> str:
+    """The absolute path of the folder of the data sets.
+
+    Raises:
+        UserError: it is a file.
+    """
+    if Path(text).is_file():
+        raise UserError(f"--data-root {text}: is a file; name the folder that the data sets are in")
+    return absolute(text)
+
+
 def typed_from(given: Mapping[str, Any]) -> dict[str, Any]:
     """Python values as they would have been typed; what is None is left out.
 
@@ -172,7 +189,7 @@ _READ: Mapping[str, Callable[[Any, str], Any]] = {
     "total": _seconds,
     "ladder": lambda value, option: ladder(",".join(map(str, [value] if isinstance(value, (int, float)) else value))) if value else Ladder(),
     "side_by_side": lambda value, option: side_by_side(str(value)),
-    "data_root": lambda value, option: absolute(str(value)),
+    "data_root": lambda value, option: data_root(str(value)),
     "out": lambda value, option: Path(value),
 }
 """Fields whose values are read otherwise than their type says."""

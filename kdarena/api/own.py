@@ -24,11 +24,34 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 
 def own_tasks(typed: Typed) -> tuple[OwnTask, ...]:
-    """The tasks that were brought; with ``--teacher`` or ``--student`` alone, the tasks that were named, with these networks.
+    """The tasks that were brought; with ``--teacher``, ``--student`` or ``--teacher-logits`` alone, the tasks that were named, with these networks.
 
     Raises:
         UserError: the options exclude each other, or name networks for no task.
     """
+    if "teacher_logits" not in typed:
+        return _brought(typed)
+    return (_with_logits(typed),)
+
+
+def _with_logits(typed: Typed) -> OwnTask:
+    """The only task, with a teacher that is known by its logits."""
+    option = f"--teacher-logits {typed['teacher_logits']}"
+    other = next((name for name in ("teacher", "teacher_checkpoint", "teacher_budget") if name in typed), None)
+    if other is not None and not ("text" in typed and other == "teacher"):  # whose tokens the student reads
+        raise UserError(f"{option}: is the teacher, and --{other.replace('_', '-')} says another; leave one of them out")
+    brought = _brought(typed)
+    known = {task.settings.get("task") for task in brought}
+    tasks = [*brought, *(OwnTask("logits", {"task": name}) for name in names(typed["tasks"]) if name != "all" and name not in known)]
+    if len(tasks) != 1:
+        raise UserError(f"{option}: holds the logits of the samples of one task; name one by --tasks, as --tasks digits")
+    settings = {name: value for name, value in tasks[0].settings.items() if name == "task"}
+    of = {} if tasks[0].kind == "logits" else {"of": tasks[0].plain()}
+    return OwnTask("logits", {**settings, **of, "teacher_logits": _absolute(typed["teacher_logits"])})
+
+
+def _brought(typed: Typed) -> tuple[OwnTask, ...]:
+    """The tasks that were brought, with the networks that were named."""
     if "columns" in typed and "text" not in typed:
         raise UserError("--columns names the columns of --text, which is not given")
     brought = [kind for kind, options in SETTINGS.items() if kind != "pair" and options[0] in typed]

@@ -123,6 +123,7 @@ def run(
     data_root: str | Path | None = None,
     teacher_checkpoint: str | Path | None = None,
     teacher_weights: str | None = None,
+    teacher_logits: str | Path | None = None,
     recipe: str = "paper",
     plugin_paths: str | Path | Sequence[str | Path] = (),
     charge_teacher: bool = False,
@@ -159,6 +160,7 @@ def run(
         ladder: multiples of the budget that methods are trained with, too, as ``(0.25, 0.5, 2)``.
         side_by_side: how many runs train side by side on one device, or ``"auto"``.
         teacher_checkpoint: your own teacher's file, or a folder of transformers; teacher_weights: which of several weights in it, as ``"ema"``.
+        teacher_logits: your own teacher's logits on the samples of the only task, as ``.npz`` or ``.safetensors``.
         images, text, task_from: a task of your own: a folder of pictures, a file of sentences, ``"MODULE:FUNCTION"``.
         unlabelled, skip_unreadable, image_size, class_weights: of ``images``.
         columns: of ``text``: ``"TEXT,LABEL"`` or ``"FIRST,SECOND,LABEL"``, by name or by number from 1.

@@ -99,17 +99,9 @@ def request_from(typed: Typed, plugins: Sequence[Plugin], cards: Sequence[TaskCa
         "params": parse_params(typed.get("params", ()), plugins),
         "metrics": tuple(sorted(typed.get("metrics", ()))),
     }
-    request = Request(**{**typed, **_given_teacher(typed, cards), **resolved, **further})
+    request = Request(**{**typed, **resolved, **further})
     _check(request, cards)
     return request
-
-
-def _given_teacher(typed: Typed, cards: Sequence[TaskCard]) -> dict[str, Any]:
-    """The teacher that comes with the only task, unless another is given or it is to be trained further."""
-    given = [card.given_teacher for card in cards]
-    if len(given) != 1 or given[0] is None or "teacher_checkpoint" in typed or "teacher_budget" in typed:
-        return {}
-    return {"teacher_checkpoint": given[0]}
 
 
 def _check(request: Request, cards: Sequence[TaskCard]) -> None:

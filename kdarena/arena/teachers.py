@@ -16,7 +16,7 @@ from kdarena.files import PARTIAL
 from kdarena.method.declaration import REFERENCE, TeacherSpec
 from kdarena.method.plugin import STUDENT
 from kdarena.plan.allocation import DEFAULT_TOTAL, to_unit
-from kdarena.plan.budget import MINIMUM_STEPS, TOO_SMALL
+from kdarena.plan.budget import MINIMUM_STEPS
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.cost import CostProfile
 from kdarena.plan.entrants import Entrant, teachers_of
@@ -57,11 +57,12 @@ class Teachers:
     def _adopted(self, card: TaskCard) -> str:
         """The digest of a given teacher's weights."""
         request, folder = self.request, self.recorder.teachers
-        if card.teacher_trainable:
-            return adopt_checkpoint(Path(str(request.teacher_checkpoint)), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
-        if request.teacher_checkpoint is not None:
-            raise UserError(f"--teacher-checkpoint {request.teacher_checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
-        return adopt_whole(card, folder, request.data_root)
+        given = request.given_teacher(card)
+        if given is None or given.checkpoint is None:
+            return adopt_whole(card, folder, request.data_root, request.protocol)
+        if not card.teacher_trainable:
+            raise UserError(f"--teacher-checkpoint {given.checkpoint}: the teacher {card.teacher} has its weights; leave the option out")
+        return adopt_checkpoint(Path(given.checkpoint), card, folder, request.data_root, request.teacher_weights, self.recorder.display.say)
 
     def train(self, tasks: Sequence[tuple[Sequence[Entrant], Conditions]]) -> list[dict[TeacherSpec, str]]:
         """Train what is not there yet, and score what the user gave, on several tasks at once, so that no worker waits for the other's teacher.
@@ -112,8 +113,7 @@ class Teachers:
         assert isinstance(result, RunResult)
         name = f"the teacher {trained_as(teacher, conditions).architecture} of {spec.task}"
         if result.status not in COMPLETE or result.weights is None:
-            error = str(result.error).replace(TOO_SMALL, "raise --teacher-budget")  # a teacher's steps are not bought from a run's budget
-            raise UserError(f"{name} could not be {'scored' if spec.purpose == 'given' else 'trained'}: {result.status}: {error}")
+            raise UserError(f"{name} could not be {'scored' if spec.purpose == 'given' else 'trained'}: {result.status}: {result.error}")
         digests[teacher] = result.weights
         self.results[result.weights] = result
         doubt = doubt_about(result, conditions)
@@ -130,7 +130,7 @@ class Teachers:
         """What a teacher cost, in a unit; raises ``UserError`` where that is unknown."""
         result = self.results[weights]
         if not result.steps:
-            raise UserError("--charge-teacher: the cost of a teacher given by --teacher-checkpoint is unknown; let the arena train it")
+            raise UserError("--charge-teacher: the cost of a teacher that is given is unknown; let the arena train it")
         return {"flop": result.flops, "epochs": result.committed, "s": result.spent_s}[unit]
 
     def _spec(self, teacher: TeacherSpec, conditions: Conditions, teachers: int) -> RunSpec:
@@ -250,15 +250,17 @@ def adopt_checkpoint(
     try:
         network = load_task(card, Setting(data_root=data_root)).new_network(card.teacher)
         if str(path) != card.given_teacher:  # which has its weights already
-            for note in load_into(network, path, which):
+            for note in load_into(network, path, which, card.teacher):
                 say(f"--teacher-checkpoint: {note}")
     except ValueError as error:
         raise UserError(f"--teacher-checkpoint {path}: {str(error).removeprefix(f'{path}: ')}") from None
     return _kept(network, folder)
 
 
-def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
-    """Take a teacher that comes with its weights, as :func:`adopt_checkpoint` does."""
+def adopt_whole(card: TaskCard, folder: Path, data_root: str | None, protocol: str = "validated") -> str:
+    """Take a teacher that comes with its weights, or is known by its logits alone, as :func:`adopt_checkpoint` does."""
+    if card.teacher_logits is not None:
+        return _kept(_known_logits(card, data_root, protocol), folder)
     from kdarena.tracks import load_task
     from kdarena.tracks.values import Setting
 
@@ -266,6 +268,18 @@ def adopt_whole(card: TaskCard, folder: Path, data_root: str | None) -> str:
         return _kept(load_task(card, Setting(data_root=data_root)).new_network(card.teacher), folder)
     except ValueError as error:
         raise UserError(f"--teacher {card.teacher}: {error}") from None
+
+
+def _known_logits(card: TaskCard, data_root: str | None, protocol: str) -> nn.Module:
+    from kdarena.tracks.teacher_logits import network_of
+
+    try:
+        network = network_of(card, data_root)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if protocol == "published" and not network.knows("test"):
+        raise UserError(f"--teacher-logits {card.teacher_logits}: --protocol published scores a teacher on test; give its logits of the test samples too")
+    return network
 
 
 def _kept(network: nn.Module, folder: Path) -> str:

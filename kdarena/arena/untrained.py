@@ -90,6 +90,7 @@ def _of_trainings(trainings: Sequence[TeacherSpec], conditions: Conditions, time
 def _untrained_teachers(specs: Sequence[TeacherSpec], card: TaskCard, folder: Path, data_root: str | None, made_up: bool) -> dict[TeacherSpec, str]:
     """Checkpoints of teachers as they are initialised; returns their digests, which name them."""
     from kdarena.tracks.checkpoints import save
+    from kdarena.tracks.teacher_logits import unknown_logits
     from kdarena.tracks.values import Setting
 
     task = card.load(card, Setting(data_root=data_root, made_up=made_up))
@@ -97,6 +98,8 @@ def _untrained_teachers(specs: Sequence[TeacherSpec], card: TaskCard, folder: Pa
     keys = {}
     for spec in specs:
         unnamed = folder / "unnamed"
-        keys[spec] = save(task.new_network(card.architecture(spec.architecture), dropout=spec.dropout), unnamed)
+        known = card.teacher_logits is not None and card.architecture(spec.architecture) == card.teacher
+        network = unknown_logits(task) if known else task.new_network(card.architecture(spec.architecture), dropout=spec.dropout)
+        keys[spec] = save(network, unnamed)
         unnamed.rename(folder / f"{keys[spec]}.safetensors")
     return keys

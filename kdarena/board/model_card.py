@@ -156,7 +156,9 @@ def write_card(card: ModelCard, file: Path) -> list[Path]:
 def markdown(card: ModelCard) -> str:
     """A card for people; text of plugins is no markup."""
     setting = ", ".join(f"{name}={value}" for name, value in sorted({**card.params, **card.recipe}.items())) or "the method's defaults"
-    interval = f", 95 % interval {card.low:.2f} to {card.high:.2f}," if card.low is not None and card.high is not None else ""
+    interval = ""
+    if card.low is not None and card.high is not None:  # a metric in percent has no values outside, whatever its t interval says
+        interval = f", 95 % interval {max(card.low, min(0.0, card.mean)):.2f} to {min(card.high, 100.0):.2f},"
     own = f"; this student's own {card.own:.2f}" if card.own is not None else ""
     latency = f", {card.latency_ms:.3g} ms a sample on the device it was trained on" if card.latency_ms is not None else ""
     facts = {

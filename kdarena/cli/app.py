@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdarena.api.arguments import EXPORT_FORMATS, RECOMMEND, SWEEP
+from kdarena.api.arguments import COST, EXPORT_FORMATS, RECOMMEND, SWEEP
 from kdarena.cli.data_command import data_app
 from kdarena.cli.options import OUT, PREFER, DataRoot, DryRun, Json, Out, PluginPaths, Typed, Wide, request_options
 from kdarena.cli.record_command import record_app
@@ -120,7 +120,7 @@ def leaderboard(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the beginning of one.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id or key, or the beginning of one.")],
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR|FILE.safetensors", help="A folder, for all that the student needs elsewhere, or a file, for its weights.")
     ],
@@ -194,10 +194,10 @@ def new(
 
 
 @plugins_app.command()
-@request_options(only=("plugin_paths", "device", "precision", "data_root"))
+@request_options(only=COST)
 def cost(
     typed: Typed,
-    task: Annotated[str, typer.Option("--task", help="On which task.")] = "digits",
+    task: Annotated[str | None, typer.Option("--task", help="On which task; default: the one that you bring, or digits.")] = None,
     json: Json = False,
 ) -> None:
     """Measure each method's step cost, in steps of the plain student."""

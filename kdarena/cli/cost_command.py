@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from kdarena.api.own import own_tasks
 from kdarena.board.screen import Column, numbers
 from kdarena.cli.options import Typed
 from kdarena.cli.output import print_json, print_table, texts
+from kdarena.errors import UserError
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import STUDENT
 from kdarena.plan.conditions import Conditions, conditions_of
@@ -20,11 +22,19 @@ from kdarena.plan.request import Request
 from kdarena.tracks import check_data, find_card
 from kdarena.tracks.card import TaskCard
 
+DEFAULT = "digits"
+"""The task on which costs are measured where none is named or brought."""
+BRINGS = frozenset(("images", "text", "task_from"))
+"""Options that bring a task."""
 
-def cost(task: str, as_json: bool, typed: Typed) -> None:
+
+def cost(task: str | None, as_json: bool, typed: Typed) -> None:
     """Print each method's step cost on a task. Costs do not depend on weights, so the teachers are untrained ones."""
-    request = Request(**typed)
-    card = find_card(task, request.data_root)
+    own = own_tasks({**typed, "tasks": task if task is not None else "all" if typed.keys() & BRINGS else DEFAULT})
+    if len(own) > 1:
+        raise UserError("plugins cost measures on one task; bring one, or name one by --task")
+    request = Request(**typed, own=own)
+    card = own[0].card() if own else find_card(task or DEFAULT, request.data_root)
     for warning in check_data(card, request.data_root):
         print(f"task {card.name}: {warning}", file=sys.stderr)
     conditions = _in_faster_precision(request, card)

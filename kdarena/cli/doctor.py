@@ -76,7 +76,9 @@ def _packages() -> list[dict[str, Any]]:
 
         import_torchvision()
     except Exception as error:
-        rows.append(_finding("torchvision import", f"{type(error).__name__}: {error}", "missing", "pip install -c constraints.txt torchvision"))
+        problem = f"can't be imported: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+        rows = [row for row in rows if row["what"] != "torchvision"]
+        rows.append(_finding("torchvision", problem, "missing", "pip install -c constraints.txt --force-reinstall torchvision"))
     return rows
 
 

@@ -46,12 +46,16 @@ def describe(request: Request, chosen: Sequence[Plugin], cards: Sequence[TaskCar
 
 def _check_teacher(request: Request, card: TaskCard) -> None:
     """Read the weights of the user's own teacher, as the command itself does first: a plan that it refuses is none."""
-    if request.teacher_checkpoint is None or not card.teacher_trainable:
+    given = request.given_teacher(card)
+    if given is None or not card.teacher_trainable:  # one that can't be trained was read with the task
         return
-    from kdarena.arena.teachers import adopt_checkpoint
+    from kdarena.arena.teachers import adopt_checkpoint, adopt_whole
 
     with TemporaryDirectory() as folder:
-        adopt_checkpoint(Path(request.teacher_checkpoint), card, Path(folder), request.data_root, request.teacher_weights, lambda line: print(paragraph(line)))
+        if given.checkpoint is None:
+            adopt_whole(card, Path(folder), request.data_root)
+            return
+        adopt_checkpoint(Path(given.checkpoint), card, Path(folder), request.data_root, request.teacher_weights, lambda line: print(paragraph(line)))
 
 
 def _methods(entrants: Sequence[Entrant]) -> list[str]:

@@ -16,6 +16,8 @@ from kdarena.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdarena.tracks.card import TaskCard
+
 
 FORMATS = ("table", "md", "csv", "json", "latex", "html")
 
@@ -26,7 +28,7 @@ def tasks(as_json: bool, data_root: str | None, pairs: bool = False) -> None:
     from kdarena.tracks.downloads import command_in
 
     rows: list[dict[str, Any]] = []
-    for card in cards():
+    for card in (*cards(), *_of_plugins()):
         missing = card.missing(data_root)
         rows.append(
             {
@@ -57,6 +59,21 @@ def tasks(as_json: bool, data_root: str | None, pairs: bool = False) -> None:
         print(
             paragraph("kdarena tasks --pairs lists the pairs of teacher and student; --data-root DIR says where the data are (fetched: data, or --root DIR).")
         )
+
+
+def _of_plugins() -> list[TaskCard]:
+    """The tasks that plugins bring (hook ``tasks``); one that gives no card is named on standard error."""
+    from kdarena.method.discovery import listing
+    from kdarena.tracks.own import OwnTask
+
+    brought = [task for known in listing(()) if known.finding is not None for task in known.finding.tasks]
+    found = []
+    for name, function in brought:
+        try:
+            found.append(OwnTask("function", {"task_from": function, "task": name}).card())
+        except UserError as error:
+            print(f"task {name} is broken: {error}", file=sys.stderr)
+    return found
 
 
 def _data_set_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:

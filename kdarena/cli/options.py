@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from kdarena.api.arguments import Typed, absolute, amount, choice, count, ladder, names, side_by_side
+from kdarena.api.arguments import Typed, amount, choice, count, data_root, ladder, names, side_by_side
 from kdarena.errors import UserError
 from kdarena.plan.amounts import Amount, parse_duration
 from kdarena.plan.request import Request
@@ -61,7 +61,7 @@ def _data_root(text: str) -> str:
     """The folder's absolute path; that of nothing would be the current folder's."""
     if not text.strip():
         raise UserError("--data-root is empty: give it a value, or leave it out")
-    return absolute(text)
+    return data_root(text)
 
 
 DataRoot = Annotated[str | None, typer.Option("--data-root", parser=_data_root, metavar="DIR", help="Folder of the data sets, in their usual layouts.")]
@@ -85,8 +85,8 @@ REQUEST: Mapping[str, Any] = {
     "teacher_budget": _amount(
         "--teacher-budget", "Budget of each teacher's training; default: the task's recipe, on tasks that are not embedded at most four budgets of a run."
     ),
-    "seeds": Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="Number of final runs of each setting; default 5.")],
-    "workers": Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Runs at the same time; default: one a core or GPU.")],
+    "seeds": _count("--seeds", "N", "Number of final runs of each setting; default 5."),
+    "workers": _count("--workers", "N", "Runs at the same time; default: one a core or GPU."),
     "side_by_side": Annotated[
         int | None,
         typer.Option(
@@ -116,6 +116,10 @@ REQUEST: Mapping[str, Any] = {
     ],
     "teacher_weights": Annotated[
         str | None, typer.Option("--teacher-weights", metavar="ema|NAME", help="Which of several weights in that file; default: those that were trained.")
+    ],
+    "teacher_logits": Annotated[
+        str | None,
+        typer.Option("--teacher-logits", metavar="FILE", help="Your own reference teacher by its logits alone, as .npz or .safetensors; names one task."),
     ],
     "recipe": _choice(
         "--recipe",
@@ -170,7 +174,9 @@ REQUEST: Mapping[str, Any] = {
 """The options of a request, by the names of its fields."""
 
 
-NOT_EMPTY = frozenset(("teacher_checkpoint", "teacher_weights", "images", "unlabelled", "text", "columns", "task_from", "teacher", "student", "taps"))
+NOT_EMPTY = frozenset(
+    ("teacher_checkpoint", "teacher_weights", "teacher_logits", "images", "unlabelled", "text", "columns", "task_from", "teacher", "student", "taps")
+)
 """Options whose empty value means nothing."""
 
 PREFER = _choice("--prefer", ("accuracy", "latency", "params"), "What decides between the students of several tasks.")

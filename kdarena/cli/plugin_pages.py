@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdarena.board.screen import Column, clean, screen_width, wrapped
-from kdarena.cli.output import print_json, print_table, texts
+from kdarena.cli.output import paragraph, print_json, print_table, texts
 from kdarena.method.declaration import Method
 from kdarena.method.discovery import discover, select
 from kdarena.method.plugin import Plugin
@@ -103,6 +103,10 @@ def _teachers(method: Method) -> str:
     return f"{len(teachers)} of the task's pool ({', '.join(dict.fromkeys(teacher.architecture for teacher in teachers))} networks)"
 
 
+LEGEND = "own: its paper's track; extended: its equations hold there too; no: they don't (not applicable). With --json the reasons are given."
+"""Of the table of methods and tracks."""
+
+
 def matrix(as_json: bool, paths: Sequence[str]) -> None:
     """Method by track; of the tracks that have a task."""
     from kdarena.tracks import TRACKS
@@ -115,6 +119,7 @@ def matrix(as_json: bool, paths: Sequence[str]) -> None:
         print_json(rows)
     else:
         print_table(_matrix_columns(rows, TRACKS))
+        print(paragraph(LEGEND))
 
 
 def _matrix_columns(rows: Sequence[dict[str, Any]], tracks: Sequence[str]) -> list[Column]:

@@ -37,7 +37,7 @@ from kdarena.method.contract import Phase
 from kdarena.method.declaration import REFERENCE
 from kdarena.method.plugin import STUDENT
 from kdarena.method.run import Run, TeacherChanged
-from kdarena.plan.budget import MINIMUM_STEPS, UNDERSPEND, commit, spend
+from kdarena.plan.budget import MINIMUM_STEPS, TEACHER_TOO_SMALL, TOO_SMALL, UNDERSPEND, commit, spend
 from kdarena.plan.cost import CostProfile, ProfileSpec
 from kdarena.plan.spec import FILLED_S, RunResult, RunSpec, Status, of_method
 from kdarena.seeds import derive
@@ -96,7 +96,8 @@ class _Execution:
     def blocks(self) -> Blocks:
         """Build, then the training block by block, then evaluation."""
         spec, task = self.spec, self.task
-        steps = commit(spec.costs, spec.budget.amount, least=1 if spec.purpose == "control" else MINIMUM_STEPS)
+        advice = TEACHER_TOO_SMALL if spec.purpose == "teacher" else TOO_SMALL
+        steps = commit(spec.costs, spec.budget.amount, 1 if spec.purpose == "control" else MINIMUM_STEPS, unit=spec.budget.unit, advice=advice)
         self.plain = plain_build(spec, task, self.workspace)
         seed_everything(spec.seed)
         self.hooks, run = new_run(self.plugin, task, self.workspace, spec)

@@ -12,6 +12,7 @@ from kdarena.execute.workspace import Workspace
 from kdarena.method.run import Run
 from kdarena.plan.cost import ProfileSpec
 from kdarena.plan.spec import FILLING, PhaseRecord, RunSpec
+from kdarena.tracks.known_logits import KnownLogits
 from kdarena.tracks.reading import Layout, noted
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Outputs
@@ -71,10 +72,12 @@ class Notes:
     """
 
     def __init__(self, run: Run):
-        """From now on, the teachers of the run's pool are looked at."""
+        """From now on, the teachers of the run's pool are looked at; not those that are tables already."""
         self._looking = True
         self._names: tuple[set[str], ...] = tuple(set() for _ in run.teachers)
         for teacher, names in zip(run.teachers, self._names, strict=True):
+            if isinstance(teacher, KnownLogits):
+                continue
             run.answers[id(teacher)] = self._noting(names)
 
     def look(self, looking: bool) -> None:

@@ -11,15 +11,16 @@ from kdarena.execute.payment import REPORT
 from kdarena.method.run import Run
 from kdarena.plan.spec import RunSpec
 from kdarena.tracks.evaluation import Measured
+from kdarena.tracks.known_logits import KnownLogits
 from kdarena.tracks.label_order import order_note
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Part, Split
 
 
 def scores(spec: RunSpec, task: Task, network: nn.Module, split: Split, reference: nn.Module | None, *, teacher_inputs: bool) -> Measured:
-    """Validation where there is one; test once, at the last step, and never for a trial. The samples are those of test."""
+    """Validation where there is one; test once, at the last step, and never for a trial, nor for a teacher whose logits on it are not known. The samples are those of test."""
     parts: list[Part] = ["validation"] if spec.protocol == "validated" else []
-    parts += ["test"] if spec.purpose != "tune" else []
+    parts += ["test"] if spec.purpose != "tune" and not (isinstance(network, KnownLogits) and not network.knows("test")) else []
     measured = {part: task.measured(network, part, split, reference, teacher_inputs=teacher_inputs) for part in parts}
     metrics = {f"{part}/{name}": value for part, on_part in measured.items() for name, value in on_part.metrics.items()}
     return Measured(metrics, measured["test"].samples if "test" in measured else None)
@@ -60,7 +61,7 @@ def order_of_classes(task: Task, network: nn.Module, part: Part, split: Split) -
     """What the user should know of the order of a given teacher's classes on a part, see :func:`kdarena.tracks.label_order.order_note`."""
     if not task.card.one_row_a_sample or task.card.output != "classes":
         return None
-    logits = task.outputs_of(network, task.part_batches(part, split), teacher_inputs=True).logits
+    logits = task.part_outputs(network, part, split, teacher_inputs=True).logits
     return order_note(logits.argmax(dim=1).numpy(), task.part_targets(part, split).numpy(), task.classes)
 
 

@@ -33,6 +33,7 @@ from kdarena.plan.spec import RunSpec
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.checkpoints import load_into
 from kdarena.tracks.compiled import Compiled
+from kdarena.tracks.known_logits import KnownLogits
 from kdarena.tracks.lock import training_view
 from kdarena.tracks.own import OwnTask
 from kdarena.tracks.task import Task
@@ -185,6 +186,8 @@ class Workspace:
             what = "was changed after it was recorded" if path.is_file() else "is missing"
             raise UserError(f"{path}: the teacher {what}; the same command makes it again")
         named = task.card.architecture(spec.architecture)
+        if task.card.teacher_logits is not None and named == task.card.teacher:
+            return KnownLogits.of_file(path).to(task.device).eval()
         with torch.random.fork_rng(devices=[]):
             network = task.new_network(named, dropout=spec.dropout)
         load_into(network, path)
@@ -212,8 +215,10 @@ def new_run(plugin: Plugin, task: Task, workspace: Workspace, spec: RunSpec | Pr
     """
     assert plugin.method is not None
     params = make_params(plugin.method.Params, spec.params)
-    teachers = [workspace.teacher(task, teacher, key) for teacher, key in spec.teachers]
-    view = training_view(task, Split(spec.seed, spec.protocol), auxiliary=plugin.method.auxiliary)
+    split = Split(spec.seed, spec.protocol)
+    every = (workspace.teacher(task, teacher, key) for teacher, key in spec.teachers)
+    teachers = [teacher.trained_on(task.training_rows(split)) if isinstance(teacher, KnownLogits) else teacher for teacher in every]
+    view = training_view(task, split, auxiliary=plugin.method.auxiliary)
     if spec.compiled:
         view.call = Compiled(task.card.recipe.batch_size)
     run = _run(view, plugin.method, params, workspace.reference(task, spec.start) if isinstance(spec, RunSpec) and spec.start else None, spec, teachers)

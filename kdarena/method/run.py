@@ -16,11 +16,16 @@ from kdarena.method.declaration import NO_TEACHER, Method, TeacherSpec
 from kdarena.method.learner import Learner
 from kdarena.params import Params
 from kdarena.seeds import derive
+from kdarena.tracks.known_logits import KnownLogits
 from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Outputs, Protocol, Split
 
 Answer = Callable[[Batch, Callable[[], Outputs]], Outputs]
 """Gives a network's outputs on a batch, which the second argument computes where they have to be."""
+
+
+def _known(teacher: KnownLogits) -> Answer:
+    return lambda batch, compute: teacher.answer(batch)
 
 
 class TeacherChanged(Exception):
@@ -67,7 +72,7 @@ class Run:
         self.generator = torch.Generator(task.device).manual_seed(derive(seed, "method"))
         self._frozen: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
         self.teachers = tuple(self.freeze(teacher) for teacher in teachers)
-        self.answers: dict[int, Answer] = {}
+        self.answers: dict[int, Answer] = {id(teacher): _known(teacher) for teacher in self.teachers if isinstance(teacher, KnownLogits)}
 
     @property
     def seed(self) -> int:

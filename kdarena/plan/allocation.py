@@ -115,7 +115,7 @@ def check_budget(entrants: Sequence[Entrant], costs: Costs, allocation: Allocati
         if name not in costs:
             continue
         try:
-            commit(costs[name], allocation.amount)
+            commit(costs[name], allocation.amount, unit=allocation.unit)
         except BudgetTooSmall as error:
             if named or name == Student.method.name:
                 raise BudgetTooSmall(f"{name}: {error}") from None

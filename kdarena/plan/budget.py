@@ -14,17 +14,22 @@ MINIMUM_STEPS = 50
 TOO_SMALL = "raise --budget or leave the method out"
 """What to do about a method that is refused."""
 
+TEACHER_TOO_SMALL = "raise --teacher-budget"
+"""What to do about a teacher that is: its steps are not bought from a run's budget."""
+
 UNDERSPEND = 0.03
 """Part of a budget that may stay unspent before a run is flagged as ``underspent``."""
 
 
-def commit(costs: Sequence[PhaseCost], amount: float, least: int = MINIMUM_STEPS) -> tuple[int, ...]:
+def commit(costs: Sequence[PhaseCost], amount: float, least: int = MINIMUM_STEPS, *, unit: str = "", advice: str = TOO_SMALL) -> tuple[int, ...]:
     """Steps of each phase: fixed ones first, then what is left by shares, rounded in the last phase that takes a share.
 
     Args:
         costs: of the phases, in the unit of ``amount``.
         amount: of the budget, or of what is left of it.
         least: the least number of steps; a control, which is not judged, may have fewer than a method.
+        unit: of the amount, for the message.
+        advice: what to do where it is too small.
 
     Raises:
         BudgetTooSmall: the fixed phases alone exceed the amount, or fewer than ``least`` steps come out.
@@ -37,9 +42,13 @@ def commit(costs: Sequence[PhaseCost], amount: float, least: int = MINIMUM_STEPS
     steps = share_out(costs, amount)
     total = sum(steps)
     needed = minimum_amount(costs, least)
+
+    def in_unit(value: float) -> str:
+        return f"{value:.4g} {unit}".strip()
+
     if total < least or amount < fixed_amount(costs):
         raise BudgetTooSmall(
-            f"the budget allows {max(total, 0)} steps, {least} are the least (it needs {needed:.4g} for them, the budget is {amount:.4g}); {TOO_SMALL}"
+            f"the budget allows {max(total, 0)} steps, {least} are the least (it needs {in_unit(needed)} for them, the budget is {in_unit(amount)}); {advice}"
         )
     return steps
 

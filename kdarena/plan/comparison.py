@@ -32,7 +32,7 @@ def request_digest(request: Request, conditions: Conditions, entrants: Sequence[
             ],
             "views": [conditions.views, request.teacher_outputs],
             # not its path: its weights are in the keys of what is trained with it
-            "teacher": [request.teacher_checkpoint is not None, request.charge_teacher],
+            "teacher": [request.gives_teacher(conditions.card), request.charge_teacher],
         }
     )
 

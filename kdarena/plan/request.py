@@ -25,6 +25,17 @@ RUNG = "rung:"
 
 
 @dataclass(frozen=True)
+class GivenTeacher:
+    """A reference teacher that is not trained.
+
+    Attributes:
+        checkpoint: the file of its weights; None: they, or its logits, come with the task.
+    """
+
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """What the user asked for, checked; everything that a plan depends on but the methods.
 
@@ -44,6 +55,7 @@ class Request:
         params: by method, the values that its parameters and the common hyper-parameters of the recipe are fixed to.
         teacher_checkpoint: the user's own reference teacher.
         teacher_weights: which of several weights in its file: ``ema``, a key or a prefix; None: those that were trained.
+        teacher_logits: file of the logits by which alone the reference teacher of the only task is known; the task is in ``own``.
         recipe: ``paper``: tasks are trained by their own recipes; otherwise by that of this name, under which they are other tasks.
         charge_teacher: whether what teachers cost is taken from each method's budget.
         metrics: groups of further metrics of the final runs.
@@ -81,6 +93,7 @@ class Request:
     data_root: str | None = None
     teacher_checkpoint: str | None = None
     teacher_weights: str | None = None
+    teacher_logits: str | None = None
     recipe: RecipeName = "paper"
     plugin_paths: tuple[str, ...] = ()
     charge_teacher: bool = False
@@ -106,9 +119,16 @@ class Request:
     own: tuple[OwnTask, ...] = ()
     out: Path = Path("kdarena-out")
 
+    def given_teacher(self, card: TaskCard) -> GivenTeacher | None:
+        """A task's reference teacher where it is the user's own and is not trained; a stated budget trains further one that could be."""
+        if self.teacher_checkpoint is not None:
+            return GivenTeacher(self.teacher_checkpoint)
+        comes_trained = card.given_teacher is not None and self.teacher_budget is None
+        return GivenTeacher() if comes_trained or not card.teacher_trainable else None
+
     def gives_teacher(self, card: TaskCard) -> bool:
         """Whether a task's reference teacher is the user's own and is not trained."""
-        return self.teacher_checkpoint is not None or not card.teacher_trainable
+        return self.given_teacher(card) is not None
 
     @property
     def tunes(self) -> bool:

@@ -157,7 +157,7 @@ class Record:
         return "repeat the command that made it: it trains that run again"
 
     def find(self, run_id_or_prefix: str) -> RecordedRun:
-        """The one run whose id begins so.
+        """The one run whose id begins so, or whose key does.
 
         Raises:
             UserError: there is none, or more than one, or its file can't be read.
@@ -167,6 +167,10 @@ class Record:
         if len(matching) > 1 and wanted not in matching:
             shown = ", ".join(run_id[: len(wanted) + 6] for run_id in matching[:3])
             raise UserError(f"{wanted!r} is the beginning of {len(matching)} runs ({shown} …); give more of its id")
+        if not matching and wanted:
+            matching = list(dict.fromkeys(run.run_id for run in self.runs() if run.spec.key.startswith(wanted)))
+            if len(matching) > 1:
+                raise UserError(f"{wanted!r} is the beginning of the keys of {len(matching)} runs; give the id of one, or more of its key: kdarena runs --json")
         run = self._load(matching[0] if len(matching) == 1 else wanted)
         return replace(run, result=replace(run.result, curves={}))
 

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -62,6 +63,7 @@ def main(request: Mapping[str, Any]) -> None:
     """In the process: check, and answer one line a finding, and a last one; what a plugin prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    warnings.filterwarnings("ignore", module=r"torch(\.|$)")  # of the library's own about itself, not of the plugin
     from kdarena.method.check import plugins_of
     from kdarena.method.origin import load
     from kdarena.testing.check import findings

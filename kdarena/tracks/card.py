@@ -30,6 +30,10 @@ Offer = Literal[
 """What a task can offer to a method, which says by ``Method.requires`` what it needs."""
 
 
+SampleIds = tuple[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]]]
+"""Of each sample of the train half, then of the test half, the names that it has: several where files have the same content."""
+
+
 @dataclass(frozen=True)
 class TaskCard:
     """A task: a track, a data set, a pair of architectures, metrics.
@@ -61,12 +65,15 @@ class TaskCard:
         decodes: whether its networks are decoders (:meth:`Task.decoder_inputs`).
         start: ``"teacher"`` where every student starts from the reference teacher's weights.
         given_teacher: folder of its reference teacher where that comes trained for the task: its ``new_network(teacher)`` has the weights.
+        teacher_logits: file of the logits by which alone its reference teacher is known.
         made_up: whether it can be loaded over made-up data (:attr:`kdarena.tracks.values.Setting.made_up`).
         augmentations: that a training sample can have; 1: it has none; None: more than can be numbered (:data:`kdarena.tracks.views.MOST_VIEWS`).
         missing: given the data root (or None), what is missing and how to get it, or None where the task is available.
         digest: given the data root, 16 hexadecimal digits of the data, part of every run's key.
         check: given the data root, looks at all data of the task before anything is planned: lines that a user has to know; raises
             ``ValueError`` in one line that names file and row where the data are wrong.
+        sample_ids: given the data root, the names of each sample, of the train half and of the test half, where samples have names of their own; None: they
+            are known by their rows.
         load: builds the :class:`kdarena.Task` on a device; a card does not know that class, so :func:`kdarena.tracks.load_task` gives the type.
     """
 
@@ -102,9 +109,11 @@ class TaskCard:
     decodes: bool = False
     start: Literal["teacher"] | None = None
     given_teacher: str | None = None
+    teacher_logits: str | None = None
     made_up: bool = False
     augmentations: int | None = None
     check: Callable[[str | None], Sequence[str]] = field(default=lambda data_root: (), compare=False)
+    sample_ids: Callable[[str | None], SampleIds] | None = field(default=None, compare=False)
 
     @property
     def offers(self) -> frozenset[Offer]:

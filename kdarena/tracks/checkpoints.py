@@ -27,7 +27,7 @@ def save(network: nn.Module, path: str | Path) -> str:
         return digest_of(partial)
 
 
-def load_into(network: nn.Module, path: str | Path, which: str | None = None) -> tuple[str, ...]:
+def load_into(network: nn.Module, path: str | Path, which: str | None = None, called: str | None = None) -> tuple[str, ...]:
     """Fill a network with the weights of a file, all of them or none.
 
     Reads safetensors and what ``torch.save`` writes, whatever the name of the file, and folders of transformers: a state dict by itself or under the keys
@@ -36,6 +36,7 @@ def load_into(network: nn.Module, path: str | Path, which: str | None = None) ->
 
     Args:
         which: of several weights in a file: ``ema``, a key or a prefix; None: those that were trained, not an average of them.
+        called: the name under which the user asked for the network, for messages.
 
     Returns:
         what a user has to know, one line each: which of several weights were used, and what was left out.
@@ -55,7 +56,7 @@ def load_into(network: nn.Module, path: str | Path, which: str | None = None) ->
     if not fits:
         nearest = min(asked, key=lambda candidate: sum(1 for _ in differences(candidate, network)))
         whose = f"of {nearest.name}: " if len(every) > 1 else ""
-        raise ValueError(f"{path}: {whose}{misfit(nearest, network)}")
+        raise ValueError(f"{path}: {whose}{misfit(nearest, network, called)}")
     chosen = fits[0]
     network.load_state_dict(weights[chosen.name] or {})
     return tuple(_notes(path, chosen, every))

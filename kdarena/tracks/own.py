@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "pair": "kdarena.tracks.classification.pairs",
         "text": "kdarena.tracks.text.files",
         "function": "kdarena.tracks.from_function",
+        "logits": "kdarena.tracks.teacher_logits",
     }
 )
 """The kinds of tasks that a user can bring, each with the module whose ``own_card(settings)`` makes the card of one."""

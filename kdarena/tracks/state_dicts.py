@@ -117,7 +117,7 @@ def differences(candidate: Candidate, network: nn.Module) -> Iterator[str]:
             yield f"tensor {name!r} is unknown to the network"
 
 
-def misfit(candidate: Candidate, network: nn.Module) -> str:
+def misfit(candidate: Candidate, network: nn.Module, called: str | None = None) -> str:
     """The first differences in one line, and what they mean."""
     every = list(differences(candidate, network))
     said = "; ".join(every[:MOST_DIFFERENCES])
@@ -125,7 +125,7 @@ def misfit(candidate: Candidate, network: nn.Module) -> str:
     heads = _head_sizes(candidate, network)
     if heads is not None:
         return f"{said}{more}: only the head differs; it is made for {heads[0]} classes, and the task has {heads[1]}: train it on the task's classes first"
-    return f"{said}{more}; is it a checkpoint of {type(network).__name__}?"
+    return f"{said}{more}; is it a checkpoint of {called or type(network).__name__}?"
 
 
 def _head_sizes(candidate: Candidate, network: nn.Module) -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from kdarena.tracks.card import TaskCard
 from kdarena.tracks.compiled import Call, plain_call
 from kdarena.tracks.deployed import Deployed, of_inputs
 from kdarena.tracks.evaluation import Evaluation, Measured, Scores, counted_rows, detection, joined
+from kdarena.tracks.known_logits import KnownLogits
 from kdarena.tracks.measure import count_operations, median_ms
 from kdarena.tracks.mixing import Mixing
 from kdarena.tracks.modes import evaluating, probing
@@ -269,6 +270,8 @@ class Task(abc.ABC):
 
     def shapes(self, network: nn.Module) -> Shapes:
         """Shapes of a network's outputs for one sample; changes neither its buffers nor any generator."""
+        if isinstance(network, KnownLogits):
+            return Shapes((network.classes,), {}, None)
         with probing(network, self.device):
             outputs = self.answered(network, self.one_batch())
         features = {name: tuple(feature.shape[1:]) for name, feature in outputs.features.items()}
@@ -348,7 +351,7 @@ class Task(abc.ABC):
 
     def measured(self, network: nn.Module, part: Part, split: Split, reference: nn.Module | None = None, *, teacher_inputs: bool = False) -> Measured:
         """As :meth:`evaluate`, together with what the ranked metric is made of, sample by sample."""
-        logits, targets = self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs).logits, self.part_targets(part, split)
+        logits, targets = self.part_outputs(network, part, split, teacher_inputs=teacher_inputs).logits, self.part_targets(part, split)
         metrics = self.metrics(logits, targets, self.reference_logits(reference, part, split))
         return Measured(metrics, classified(self.card.metric, logits.argmax(dim=1), targets, self.classes))
 
@@ -362,18 +365,25 @@ class Task(abc.ABC):
             answers = (self.answered(network, batch, teacher_inputs=teacher_inputs) for batch in batches)
             return joined(counted_rows(outputs, self.exit_rows(outputs)) for outputs in answers)
 
+    def part_outputs(self, network: nn.Module, part: Part, split: Split, *, teacher_inputs: bool = False) -> Outputs:
+        """The rows of a network over a part, as :meth:`outputs_of`; of a teacher that is known by its logits, those."""
+        if isinstance(network, KnownLogits):
+            return network.on(part, self.parts.rows(part, split))
+        return self.outputs_of(network, self.part_batches(part, split), teacher_inputs=teacher_inputs)
+
     def reference_logits(self, reference: nn.Module | None, part: Part, split: Split) -> Tensor | None:
-        """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see; kept for as long as the module lives, so it may not change."""
-        if reference is None:
+        """A reference teacher's logits of a part's rows [P, C] on the CPU, on what teachers see, or None where they are not known; kept for as long as the
+        module lives, so it may not change."""
+        if reference is None or (isinstance(reference, KnownLogits) and not reference.knows(part)):
             return None
         kept, key = self._reference_logits.setdefault(reference, {}), self.parts.key(part, split)
         if key not in kept:
-            kept[key] = self.outputs_of(reference, self.part_batches(part, split), teacher_inputs=True).logits
+            kept[key] = self.part_outputs(reference, part, split, teacher_inputs=True).logits
         return kept[key]
 
     def evaluation(self, part: Part, split: Split) -> Evaluation:
         """A part for a method's own report."""
-        return Evaluation(lambda: self.part_targets(part, split), lambda network: self.outputs_of(network, self.part_batches(part, split)), self.operations)
+        return Evaluation(lambda: self.part_targets(part, split), lambda network: self.part_outputs(network, part, split), self.operations)
 
     def detection(self, network: nn.Module, part: Part, split: Split, scores: Scores | None = None) -> dict[str, float]:
         """How well uncertainty, by softmax's scores and others, separates errors from hits on a part, ``prr/SCORE``, and the task's outliers from the part."""

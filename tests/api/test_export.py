@@ -148,6 +148,12 @@ def test_an_onnx_student_gives_the_same_scores(recorded, record, tmp_path):
     (given,) = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"images": pixels.numpy()})
     assert np.abs(given - scores.numpy()).max() < 1e-4
     assert json.loads((folder / "config.json").read_text())["opset"]
+    code = "import numpy, load; p, n = load.answer(images=numpy.load('in.npy')); numpy.savez('out.npz', p=p, n=n)"
+    np.save(folder / "in.npy", pixels.numpy())
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    with np.load(folder / "out.npz") as answer:
+        assert (answer["n"] == scores.argmax(dim=1).numpy()).all()
+        assert np.abs(answer["p"] - scores.softmax(dim=1).max(dim=1).values.numpy()).max() < 1e-4
 
 
 def test_a_text_student_is_loaded_by_its_library(recorded, record, tmp_path):

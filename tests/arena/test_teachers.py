@@ -11,7 +11,6 @@ from kdarena.arena.teachers import Teachers, adopt_checkpoint, doubt_about, said
 from kdarena.errors import UserError
 from kdarena.files import digest_of
 from kdarena.method.declaration import REFERENCE, TeacherSpec
-from kdarena.plan.budget import TOO_SMALL
 from kdarena.plan.conditions import Conditions
 from kdarena.plan.machine import Machine
 from kdarena.plan.request import Request
@@ -137,8 +136,8 @@ def test_what_a_killed_command_left_of_a_given_teacher_is_removed_by_the_next_th
     assert list((tmp_path / "out" / "teachers").iterdir()) == []
 
 
-def test_a_teacher_that_gets_too_few_steps_is_told_of_its_own_budget():
-    spec, result = SimpleNamespace(task="toy", purpose="teacher"), RunResult("key", "error", error=f"18 steps, 50 are the least; {TOO_SMALL}")
+def test_a_teacher_that_could_not_be_trained_ends_the_command_with_the_reason():
+    spec, result = SimpleNamespace(task="toy", purpose="teacher"), RunResult("key", "error", error="18 steps, 50 are the least; raise --teacher-budget")
     teachers = Teachers.__new__(Teachers)
     work = teachers._train(REFERENCE, spec, DIGITS, {})
     next(work)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -70,3 +71,8 @@ def test_the_weights_load_with_safetensors_and_torch_alone(tmp_path):
     code = f"import sys; sys.modules['kdarena'] = None\n{alone}\nprint(sorted((name, tuple(tensor.shape)) for name, tensor in weights.items()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[('bias', (3,)), ('weight', (3, 2))]"
+
+
+def test_the_interval_that_a_card_prints_stays_within_what_the_metric_can_be(card):
+    wide = dataclasses.replace(card, mean=98.0, low=-3.5, high=104.2)
+    assert "95 % interval 0.00 to 100.00," in markdown(wide)

@@ -123,6 +123,14 @@ ODD = [
     DIGITS + "--param ''",
     DIGITS + "--param kd.T=ü",
     DIGITS + "--side-by-side -1",
+    DIGITS + "--seeds 0",
+    DIGITS + "--workers ü",
+    # a teacher by its logits
+    DIGITS + "--teacher-logits ''",
+    DIGITS + "--teacher-logits nowhere.npz",
+    DIGITS + "--teacher-logits reviews.csv",
+    DIGITS + "--teacher-logits pictures",
+    "--tasks scenes --teacher-logits reviews.csv",
 ]
 
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from kdarena.errors import BudgetTooSmall, UserError
 from kdarena.plan.amounts import Amount, parse_amount
-from kdarena.plan.budget import MINIMUM_STEPS, commit, minimum_amount, share_out, spend
+from kdarena.plan.budget import MINIMUM_STEPS, TEACHER_TOO_SMALL, commit, minimum_amount, share_out, spend
 from kdarena.plan.spec import PhaseCost
 
 
@@ -99,3 +99,8 @@ def test_a_single_phase_of_at_least_fifty_steps_spends_its_budget_within_one_per
     total = 50 * price + extra
     steps = commit([cost("train", price)], total)
     assert spend([cost("train", price)], steps) == pytest.approx(total, rel=0.01)
+
+
+def test_a_budget_that_is_too_small_says_its_unit_and_what_to_raise():
+    with pytest.raises(BudgetTooSmall, match=r"it needs 100 epochs for them, the budget is 6 epochs\); raise --teacher-budget$"):
+        commit([cost("train", 2.0)], 6.0, unit="epochs", advice=TEACHER_TOO_SMALL)

@@ -142,6 +142,11 @@ def test_a_run_is_found_by_the_beginning_of_its_id(record, synthetic):
     assert record.find(run_id[:8]).run_id == run_id
 
 
+def test_a_run_is_found_by_its_key_too(record, synthetic):
+    run_id = log(record, synthetic)
+    assert record.find(record.runs()[0].spec.key[:10]).run_id == run_id
+
+
 @pytest.mark.parametrize("wanted", ["nope", "", "../../etc/passwd", "*"])
 def test_an_unknown_run_is_named(record, synthetic, wanted):
     log(record, synthetic)

@@ -25,3 +25,27 @@ def test_a_method_that_ends_its_process_is_named(last, name):
     finding = last(name)
     assert (finding.check, finding.status) == ("process", "failed")
     assert ENDS[name] in finding.text
+
+
+WARNS = """
+import warnings
+from kdarena import Method, hookimpl
+from kdarena.method.student import Student
+
+warnings.warn_explicit("about torch itself", UserWarning, "torch/fake.py", 1, module="torch.fake")
+warnings.warn_explicit("about the plugin", UserWarning, "warns.py", 1, module="warns")
+
+
+class Warns(Student):
+    method = Method("warns", "a student", Student.method.paper)
+
+
+variants = (Warns,)
+"""
+
+
+def test_warnings_of_torch_itself_are_not_printed_and_those_of_a_plugin_are(tmp_path, capfd):
+    (tmp_path / "warns.py").write_text(WARNS)
+    next(checked(Origin("warns", str(tmp_path / "warns.py"), True, "warns.py"), "warns"), None)
+    said = capfd.readouterr().err
+    assert "about the plugin" in said and "about torch itself" not in said

@@ -254,3 +254,9 @@ def test_a_folder_without_weights_and_a_file_that_is_not_there_are_named(tmp_pat
         load_into(network(0), tmp_path)
     with pytest.raises(ValueError, match="no such file"):
         load_into(network(0), tmp_path / "absent")
+
+
+def test_what_does_not_fit_names_the_network_as_the_user_asked_for_it(tmp_path: Path):
+    torch.save({"encoder.0.weight": torch.zeros(2, 2)}, tmp_path / "teacher.pth")
+    with pytest.raises(ValueError, match=r"is it a checkpoint of timm:resnet18\?$"):
+        load_into(network(0), tmp_path / "teacher.pth", called="timm:resnet18")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdarena.tracks.card import TaskCard
+from kdarena.tracks.card import SampleIds, TaskCard
 from kdarena.tracks.classification.cards import CIFAR_RECIPE, METRIC_GROUPS, SMALL_LR, SMALL_LR_RECIPE, TRACK
 from kdarena.tracks.classification.data import DataSet
 from kdarena.tracks.classification.listing import shown
@@ -69,11 +69,24 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         digest=lambda data_root: _digest(surveyed(said)),
         check=lambda data_root: check(surveyed(said)),
         load=functools.partial(_load, said),
+        sample_ids=lambda data_root: _paths(surveyed(said)),
         pixels=True,
         auxiliary=AUXILIARY if found.unlabelled else None,
         metric_groups=METRIC_GROUPS if found.size <= ROBUST_UP_TO else tuple(group for group in METRIC_GROUPS if group != "robustness"),
         **offers_of_networks(found.of_teacher, found.of_student),
     )
+
+
+def _paths(found: Survey) -> SampleIds:
+    """The paths of each picture below the folder, with slashes: of the train half and of the test half."""
+    number = {name: place for place, name in enumerate(found.division.classes)}
+    paths: dict[Sample, list[str]] = {}
+    for file in found.listing.files:
+        verdict = found.decoded.verdicts[file.path]
+        if verdict.problem is None:
+            paths.setdefault(Sample(number[file.label], verdict.digest), []).append(file.path)
+    train, test = ([tuple(paths[sample]) for sample in part] for part in (found.division.train, found.division.test))
+    return train, test
 
 
 def _digest(found: Survey) -> str:

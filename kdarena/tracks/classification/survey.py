@@ -220,6 +220,15 @@ def _named(problems: Sequence[Problem], place: Path) -> str:
     return few
 
 
+def _count_of(found: Survey) -> str:
+    """How much can't be used: files, and classes without a picture, which are no files."""
+    classes = len(found.division.problems)
+    files = len(found.problems) - classes
+    said = [f"{files:,} of {_files(found.files)}"] if files else []
+    said += [f"{classes} {'classes' if classes > 1 else 'class'}"] if classes else []
+    return f"{' and '.join(said)} can't be used"
+
+
 def check(found: Survey) -> list[str]:
     """What a user has to know, one line each.
 
@@ -228,7 +237,7 @@ def check(found: Survey) -> list[str]:
     """
     where, problems, division = shown(found.said.folder), found.problems, found.division
     both = where if found.said.unlabelled is None else f"{where} and {shown(found.said.unlabelled)}"
-    count, named = f"{len(problems):,} of {_files(found.files)} can't be used", _named(problems, found.decoded.place.with_name(PROBLEMS))
+    count, named = _count_of(found), _named(problems, found.decoded.place.with_name(PROBLEMS))
     if problems and not found.said.skip_unreadable:
         raise ValueError(f"{both}: {count}: {named}; put them right or remove them, or go on without them by --skip-unreadable")
     skipped = [f"{both}: {count} and are left out: {named}"] if problems else []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdarena.tracks.card import TaskCard
+from kdarena.tracks.card import SampleIds, TaskCard
 from kdarena.tracks.recipe import Recipe
 from kdarena.tracks.rows import check_labels
 from kdarena.tracks.text import checkpoint, data
@@ -77,12 +77,19 @@ def own_card(settings: Mapping[str, Any]) -> TaskCard:
         digest=digest,
         check=check,
         load=load,
+        sample_ids=None if own.places is None else lambda data_root: _row_numbers(_own(place, typed)),
         attentions=layers_of(student),
         given_teacher=str(checkpoint.place_of(teacher)) if checkpoint.is_folder(teacher) and checkpoint.fine_tuned(teacher) else None,
         teacher_dropout=True,
         augmentations=1,
         metric_groups=METRIC_GROUPS,
     )
+
+
+def _row_numbers(own: OwnTexts) -> SampleIds:
+    """The rows of a single file that its train half and its test half are, from 0, without its header."""
+    train, test = ([(str(row),) for row in rows] for rows in own.places or ((), ()))
+    return train, test
 
 
 def _for_few_rows(recipe: Recipe, rows: int) -> Recipe:

@@ -67,6 +67,7 @@ class OwnTexts:
         labels: names of the classes, in their order.
         notes: what the user has to know, one line each.
         digest: 16 hexadecimal digits of texts, labels and parts.
+        places: of a single file, the rows of it that are train, then those that are test, from 0, without its header; else None.
     """
 
     train: Samples
@@ -76,6 +77,7 @@ class OwnTexts:
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     digest: str
+    places: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
 
 def files_of(place: Path) -> dict[Part, list[Path]]:
@@ -100,9 +102,9 @@ def files_of(place: Path) -> dict[Part, list[Path]]:
         return files_of(place / "data")
     if "train" not in found or len(found) < 2:
         lacks = "train" if "train" not in found else "test"
-        listed = ", ".join(path.name for path in here[:5]) or "no file of text"
+        listed = f"only {', '.join(path.name for path in here[:5])}" if here else "no file of texts"
         raise ValueError(
-            f"{place}: no {lacks}.tsv (or {', '.join(SUFFIXES[1:])}) in it, but {listed}: name the files train, validation and test, or give --text one file"
+            f"{place}: lacks {lacks}.tsv (or {', '.join(SUFFIXES[1:])}); it has {listed}: name the files train, validation and test, or give --text one file"
         )
     return found
 
@@ -191,9 +193,10 @@ def read_own(place: Path, typed: str | None) -> OwnTexts:
     if len({samples.second is None for samples in parts.values()}) > 1:
         raise ValueError(f"{place}: some files have one column of text, others two: name them by --columns")
     _leave_out_hidden(place, parts, notes)
-    labels = _classes(place, parts)
+    labels, places = _classes(place, parts), None
     if len(parts) == 1:
-        train, test = _cut(parts["train"])
+        places = _cut(parts["train"])
+        train, test = map(parts["train"].where, places)
         if not len(train) or not len(test):
             raise ValueError(f"{place}: {len(parts['train'])} rows are too few to keep some for a test: add rows, or give a folder with train and test files")
         parts = {"train": train, "test": test}
@@ -204,7 +207,7 @@ def read_own(place: Path, typed: str | None) -> OwnTexts:
     train = parts["train"].joined(parts["validation"]) if fixed else parts["train"]
     validation = len(parts["validation"]) if fixed else max(1, min(len(parts["test"]), 5_000, len(train) // 5))
     notes += _doubts(place, parts)
-    return OwnTexts(train, parts["test"], validation, fixed, labels, tuple(notes), _digest(parts))
+    return OwnTexts(train, parts["test"], validation, fixed, labels, tuple(notes), _digest(parts), places)
 
 
 def _leave_out_hidden(place: Path, parts: dict[Part, Samples], notes: list[str]) -> None:
@@ -229,10 +232,11 @@ def _classes(place: Path, parts: dict[Part, Samples]) -> tuple[str, ...]:
     return tuple(sorted(counts))
 
 
-def _cut(samples: Samples) -> tuple[Samples, Samples]:
-    """Train and test: a row is in test where the hash of its text says so, so that equal texts are in one part."""
+def _cut(samples: Samples) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Places of train and of test: a row is in test where the hash of its text says so, so that equal texts are in one part."""
     tested = [_fraction(row) < TEST_SHARE for row in samples.rows()]
-    return tuple(samples.where([place for place, is_test in enumerate(tested) if is_test == wanted]) for wanted in (False, True))  # type: ignore[return-value]
+    train, test = (tuple(place for place, is_test in enumerate(tested) if is_test == wanted) for wanted in (False, True))
+    return train, test
 
 
 def _fraction(row: tuple[str, ...]) -> float:

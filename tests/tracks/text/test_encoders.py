@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from kdarena.api.session import request_from
-from kdarena.arena.teachers import adopt_checkpoint
+from kdarena.arena.teachers import adopt_whole
 from kdarena.plan.amounts import parse_amount
+from kdarena.plan.request import Request
 from kdarena.tracks import check_data, load_task
 from kdarena.tracks.capture import Capture, overheard
 from kdarena.tracks.text import checkpoint, files
@@ -245,9 +245,9 @@ def test_a_fine_tuned_teacher_is_given_and_another_is_trained(tmp_path: Path):
     text.write_text("text,label\n" + "".join(f"the film {number},{LABELS[number % 2]}\n" for number in range(60)))
     tuned, plain = write_folder(tmp_path / "tuned", "roberta", {0: "bad", 1: "good"}), write_folder(tmp_path / "plain", "roberta")
     cards = [files.own_card({"text": str(text), "teacher": f"hf:{folder}"}) for folder in (tuned, plain)]
-    assert [request_from({"budget": None}, [], cards[:1], total=60).teacher_checkpoint, cards[1].given_teacher] == [str(tuned), None]
-    assert request_from({"teacher_budget": parse_amount("3epochs", "")}, [], cards[:1], total=60).teacher_checkpoint is None
-    weights = adopt_checkpoint(tuned, cards[0], tmp_path / "teachers", None)
+    assert [Request().gives_teacher(card) for card in cards] == [True, False]
+    assert not Request(teacher_budget=parse_amount("3epochs", "")).gives_teacher(cards[0])
+    weights = adopt_whole(cards[0], tmp_path / "teachers", None)
     expected = load_task(cards[0], Setting()).new_network(cards[0].teacher).state_dict()
     adopted = load_file(tmp_path / "teachers" / f"{weights}.safetensors")
     assert all(torch.equal(adopted[name], tensor) for name, tensor in expected.items())

@@ -265,9 +265,9 @@ def test_without_labelled_test_rows_the_validation_file_is_the_test(tmp_path: Pa
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        ((), "no train.tsv"),
-        (("test.csv",), "no train.tsv"),
-        (("train.csv",), "no test.tsv"),
+        ((), "lacks train.tsv .*; it has no file of texts: name the files"),
+        (("test.csv",), "lacks train.tsv .*; it has only test.csv: name the files"),
+        (("train.csv",), "lacks test.tsv .*; it has only train.csv: name the files"),
         (("train.csv", "train.tsv", "test.csv"), "train.csv, train.tsv may all be the train part"),
     ],
 )
