@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.recorded import RecordedRun
 from kdarena.record.runs import Record
 
+gc.disable()  # until all tests are collected
+
 torch.set_num_threads(1)  # as a worker trains; with more, tests that run side by side wait for each other's threads
 
 OWN_CACHE = "KDARENA_TESTS_CACHE"
@@ -30,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if OWN_CACHE not in os.environ:
         os.environ[OWN_CACHE] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="kdarena-tests-")
         config.add_cleanup(_remove_cache)
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has loaded stays: the collector of reference cycles, which would walk over it again and again, leaves it out."""
+    gc.freeze()
+    gc.enable()
 
 
 def _remove_cache() -> None:

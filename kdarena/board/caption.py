@@ -77,12 +77,13 @@ def _made(board_rows: Sequence[Row], wide: bool) -> str:
     first, seeds = board_rows[0], board_seeds(board_rows)
     captured = ", each step captured once and replayed" if first["capture"] else ""
     training = "" if first["protocol"] == "validated" else ", trained on all of train and settings not chosen on validation"
-    threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
+    count = first["threads"]  # 0: a GPU computes, and torch has its own number
+    threads = f", {count} thread{'s' if count != 1 else ''}" if count else ""
     code = f", code {clean(first['code'])[:8]}" if first["code"] else ", by an older kdarena"
     made = platform(first) if wide else f"{_device(first)}{code}"
     compiled = ", compiled" if first["compiled"] else ""
     views = f", {first['views']} fixed views of each training sample" if first["views"] else ""
-    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}{compiled}, {threads}{captured}{views}{training}."
+    return f"{seeds} seed{'s' if seeds != 1 else ''} on {made}, {first['precision']}{compiled}{threads}{captured}{views}{training}."
 
 
 def _reading(board_rows: Sequence[Row], wide: bool) -> Iterator[str]:

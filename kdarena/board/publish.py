@@ -79,7 +79,9 @@ def _environment(board: list[dict[str, Any]], environments: Mapping[str, Mapping
 
 def _plain_name(row: Row) -> str:
     """Task, budget and machine."""
-    parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}".replace("+", ""), row["device"], row["precision"], f"{row['threads']}t"]
+    parts = [safe_name(row["task"]), f"{row['budget']:.4g}{row['unit']}".replace("+", ""), row["device"], row["precision"]]
+    if row["threads"]:
+        parts.append(f"{row['threads']}t")
     if row["protocol"] != "validated":
         parts.append(row["protocol"])
     if row["capture"]:

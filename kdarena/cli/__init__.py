@@ -11,12 +11,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from kdarena.collector import collect_seldom
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of writing. Our own files are named by theirs (:mod:`kdarena.files`), so that one without a name is of standard output."""
 
 
 def main() -> None:
     """Entry point: one line and status 2 for what can't be carried out."""
+    collect_seldom()
     if not sys.stdout.isatty():
         os.environ.setdefault("NO_COLOR", "1")
     for stream in (sys.stdout, sys.stderr):

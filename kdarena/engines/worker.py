@@ -8,6 +8,7 @@ and all that it has started.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdarena.collector import leave_out_all
 from kdarena.engines.descendants import kill_descendants
 
 USED_BY_PLUGINS = ("kdarena.losses", "kdarena.schedules")
@@ -42,6 +44,7 @@ class Answers:
 
 def main(settings: Mapping[str, Any]) -> None:
     """Serve jobs until standard input closes; the settings are those of :class:`kdarena.engines.local.LocalEngine`."""
+    gc.disable()  # until a task is loaded
     answers = Answers(os.dup(1))
     os.dup2(2, 1)
     jobs: queue.Queue[list[dict[str, Any]]] = queue.Queue()
@@ -68,6 +71,10 @@ def main(settings: Mapping[str, Any]) -> None:
         """What the row of the method's run says of the code that it has loaded."""
         return code.notes(method, workspace.plugin_files)
 
+    def loaded() -> None:
+        leave_out_all()
+        state.take()  # loading a task imports libraries, and what those change is no plugin's doing
+
     def turned(method: str) -> list[str]:
         notes(method)  # now, while it is known whose code it is
         return state.changes()
@@ -81,7 +88,7 @@ def main(settings: Mapping[str, Any]) -> None:
         made_up=settings["made_up"],
         device=settings["device"],
         report=lambda key, progress: answers.send({"progress": progress, "key": key}),
-        loaded=state.take,  # loading a task imports libraries, and what those change is no plugin's doing
+        loaded=loaded,
         replaced=state.replaced,
         turned=turned,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
 
+from kdarena.collector import uncollected
 from kdarena.errors import described
 
 Replay = Callable[[], None]
@@ -69,7 +69,8 @@ class CudaCapture:
             for generator in drawn:
                 graph.register_generator_state(generator)
             # thread_local: what a thread that prepares batches asks of the device at the same time does no harm
-            with _uncollected(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            # uncollected: the collector might free an older graph, and so ask something of the device that a capture forbids
+            with uncollected(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 step()
         except Exception as error:
             # a capture that fails may leave its stream the current one, and generators that take it to be still under way
@@ -81,18 +82,6 @@ class CudaCapture:
             raise NotCaptured(described(error)) from None
         graph.replay()
         return graph.replay
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's collector, which might free an older graph, and so ask something of the device that a capture forbids."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def capture_on(device: torch.device) -> Capture | None:

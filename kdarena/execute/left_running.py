@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from kdarena.tracks.ahead import THREAD
 
@@ -13,6 +14,10 @@ PATIENCE = 0.1
 """Seconds in which a thread that is about to end may do so."""
 LOADER = "_pin_memory_loop"
 """Part of the name of a thread of torch's data loader."""
+COMPILER = "torch._inductor."
+"""Begins the name of each module of torch's compiler, whose threads and processes wait for the next network that is compiled."""
+COMPILING = str(Path("torch", "_inductor", "compile_worker"))
+"""In the command line of each of its processes."""
 
 
 class LeftRunning:
@@ -50,11 +55,14 @@ def new_threads(known: frozenset[threading.Thread]) -> list[threading.Thread]:
 
 def _is_of_torch(thread: threading.Thread) -> bool:
     # a thread that torch started itself, as for a backward pass, is a dummy
-    return thread.name == THREAD or LOADER in thread.name or isinstance(thread, threading._DummyThread)
+    if thread.name == THREAD or LOADER in thread.name or isinstance(thread, threading._DummyThread):
+        return True
+    target = getattr(thread, "_target", None)  # gone where the thread has ended
+    return (getattr(target, "__module__", None) or "").startswith(COMPILER)
 
 
 def running_children() -> list[str]:
-    """The processes that this one, or one of its children, started and that are still at work, a few words each."""
+    """The processes that this one, or one of its children, started and that are still at work, other than torch's compiler's; a few words each."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:  # the usual answer, at a thousandth of the price of a list of all processes
@@ -64,8 +72,8 @@ def running_children() -> list[str]:
     running = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if child.status() != psutil.STATUS_ZOMBIE:
+            if child.status() != psutil.STATUS_ZOMBIE and not any(COMPILING in part for part in child.cmdline()):
                 running.append(f"process {child.pid} ({child.name()})")
-        except psutil.NoSuchProcess:
+        except psutil.NoSuchProcess:  # a zombie too, where its command line is asked for
             continue
     return running

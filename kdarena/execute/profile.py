@@ -17,9 +17,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from random import Random
 
+from kdarena.collector import uncollected
 from kdarena.execute.hooks import Hooks
 from kdarena.execute.train import begin_phase
 from kdarena.execute.updates import BoundUpdate, Stepper
@@ -151,22 +153,28 @@ class _Block:
         return self.phase.steps is not None and self._stepper.count >= self.phase.steps
 
     def _take(self) -> None:
-        with self.hooks.guard("loss" if self.phase.process is None else "process"):
-            self._stepper.take(next(self._batches), *next(self._progress))
+        self._stepper.take(next(self._batches), *next(self._progress))
         self._stepper.terms.clear()
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        """Around several steps, as in a run: what a guard takes is no step's."""
+        return self.hooks.guard("loss" if self.phase.process is None else "process")
 
     def count_operations(self) -> int:
         """Floating-point operations of one step, the second one (the first may build caches)."""
-        self._take()
+        with self._guarded():
+            self._take()
         if self._used_up:
             self._begin()
-        return count_operations(self._take)
+        with self._guarded():
+            return count_operations(self._take)
 
     def settle(self, steps: int) -> None:
         """Take steps before any is timed, in which a device may capture them; none where the phase would have to begin anew for it."""
-        for _ in range(steps):
-            if not self._used_up:
-                self._take()
+        with self._guarded():
+            for _ in range(steps):
+                if not self._used_up:
+                    self._take()
 
     def take_for(self, seconds: float) -> None:
         """Set the number of steps to what takes so long, but to no more than a phase with fixed steps has: to begin it may take longer than its steps."""
@@ -174,7 +182,11 @@ class _Block:
         self.steps = max(1, min(round(seconds / self.seconds()), most))
 
     def seconds(self) -> float:
-        """Mean device seconds of one step over a block; what begins a phase is no step."""
+        """Mean device seconds of one step over a block; what begins a phase is no step, and no part of it is what Python's collector takes."""
+        with self._guarded(), uncollected():
+            return self._seconds()
+
+    def _seconds(self) -> float:
         dropped = DROPPED_STEPS if self.steps > DROPPED_STEPS else 1
         seconds = 0.0
         self._look(True)
@@ -205,6 +217,9 @@ class _FillingBlock(_Block):
     def _take(self) -> None:
         self._fill()
 
+    def _guarded(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
 
 def _measure(
     block: _Block, reference: _Block, rule: ProfileRule, alive: Callable[[], None], now: Callable[[], float] = time.monotonic
@@ -214,7 +229,6 @@ def _measure(
     Args:
         now: a clock, by which the measurement of a phase ends.
     """
-    begun = now()
     for measured in (block, reference):
         if measured.ready:  # the student's blocks are as long for every phase
             continue
@@ -223,6 +237,7 @@ def _measure(
         for length in (rule.block_seconds / 4, rule.block_seconds):
             measured.take_for(length)
             alive()
+    begun = now()
     ratios: list[float] = []
     student: list[float] = []
     while rule.wants_group(ratios, now() - begun):

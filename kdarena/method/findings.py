@@ -39,7 +39,10 @@ BELIEVED = 600.0
 An exception is not kept: it may lie with the machine, and asking again costs only the start of a process.
 """
 
-START = "import json, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; from kdarena.method.probe import main; main(request)"
+START = (
+    "import gc, json, sys; gc.disable(); request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; "
+    "from kdarena.method.probe import main; main(request)"
+)
 """What the process runs; it finds modules where this one does."""
 
 

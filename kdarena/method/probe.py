@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import kdarena
+from kdarena.collector import leave_out_all
 from kdarena.method.check import plugins_of
 from kdarena.method.further import OBSERVERS, further_of, tasks_of
 from kdarena.method.modules import ELSEWHERE, HARNESS, Modules
@@ -43,6 +44,7 @@ def main(request: Mapping[str, Any]) -> None:
         getattr(kdarena, name)
     for name in ("losses", "schedules"):
         importlib.import_module(f"{HARNESS}.{name}")
+    leave_out_all()
     answers.write(json.dumps({"ready": True}) + "\n")
     for values in request["origins"]:
         origin = Origin(**values)

@@ -24,7 +24,7 @@ class ProfileRule:
         block_seconds: device time of a block of steps, of which there is at least one.
         enough_groups: groups of a phase and part from which on their error is believed.
         most_groups: of a phase and part.
-        phase_seconds: after which a phase and part gets no further group, once it has the two that an error needs.
+        phase_seconds: of its groups, after which a phase and part gets no further one, once it has the two that an error needs.
         groups_error: standard error of a cost, as a part of it, at which a phase and part gets no further group.
         fewest_parts, most_parts: always the fewest; more while the error is above :data:`LARGEST_ERROR`.
         settling_steps: steps that are taken before a phase is timed, in which a device that captures steps does so.
@@ -76,7 +76,7 @@ class ProfileRule:
 
 RULES: Mapping[str, ProfileRule] = {
     "cpu": ProfileRule(0.06, FEWEST_GROUPS, FEWEST_GROUPS, math.inf, 0.0, fewest_parts=2, most_parts=8),
-    "cuda": ProfileRule(0.03, 4, 50, 1.5, 0.01, fewest_parts=1, most_parts=3, settling_steps=12),
+    "cuda": ProfileRule(0.03, 4, 50, 3.0, 0.01, fewest_parts=1, most_parts=3, settling_steps=12),
 }
 """On a CPU what a neighbour on the other hyperthread does to a step lasts for seconds, so that a cost needs several parts with other methods in between.
 A GPU belongs to one job, and the time between two of its events is exact: groups that agree are enough."""

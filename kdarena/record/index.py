@@ -9,15 +9,15 @@ and a file without a line is read and added.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdarena.collector import uncollected
 from kdarena.errors import Notice
 from kdarena.files import write_atomically
 from kdarena.record.checked import checksum
@@ -80,7 +80,7 @@ def read(directory: Path, *, complete: bool = True) -> tuple[list[RecordedRun], 
     Args:
         complete: whether to complete the index on the way; otherwise nothing is written.
     """
-    with _without_collection():
+    with uncollected():  # there are no circles here, and it would walk all values read again and again
         return _read(directory, complete)
 
 
@@ -118,18 +118,6 @@ def _read(directory: Path, complete: bool) -> tuple[list[RecordedRun], list[Unre
     elif added:
         _append(directory, added)
     return runs, unreadable
-
-
-@contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """Without the collector of reference cycles, of which there are none here: it would walk all values read again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _stamps(directory: Path) -> dict[str, tuple[int, int]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from kdarena.collector import leave_out_all
 from kdarena.method.origin import Origin
 from kdarena.testing.finding import Finding
 
@@ -21,7 +22,8 @@ SILENCE = 180.0
 """Seconds without a finding after which a check is ended."""
 
 START = (
-    "import json, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; from kdarena.testing.check_process import main; main(request)"
+    "import gc, json, sys; gc.disable(); request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; "
+    "from kdarena.testing.check_process import main; main(request)"
 )
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -68,6 +70,7 @@ def main(request: Mapping[str, Any]) -> None:
     from kdarena.method.origin import load
     from kdarena.testing.check import findings
 
+    leave_out_all()
     plugins = plugins_of(load(Origin(**request["origin"])), Origin(**request["origin"]))
     (plugin,) = [plugin for plugin in plugins if plugin.name == request["method"]]
     for finding in findings(plugin.implementation):

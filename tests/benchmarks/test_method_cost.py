@@ -13,21 +13,25 @@ from kdarena.method.discovery import discover
 from kdarena.testing.run import make_run, take_steps
 from kdarena.tracks.measure import count_operations
 
-BATCH = 16
+BATCH = 4 if tools.SHORT else 16
 SMALL = {"quest": {"words": 256, "images": 64, "iterations": 5}, "crd": {}}
 """Parameters of what is fitted before training, so that a benchmark of a step need not fit for long."""
 CALLS = {"afd": {"critic": 3}, "afd-large": {"critic": 3}, "afd-cycle": {"critic": 3}, "ksanc": {"critic": 3}}
 """Calls of a helper in one step where the equations need more than one: a critic sees real, fake, and the student's turn."""
 BACKWARDS = {"afd": 2, "afd-large": 2, "afd-cycle": 2}
 """Backward passes through student and peers, where two optimisers take separate gradients of the same forward pass."""
-METHODS = sorted(one.name for one in discover() if one.method is not None and one.method.covers("classification"))
+METHODS = {one.name: one for one in discover() if one.method is not None and one.method.covers("classification")}
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tools.cifar_task("resnet32x4-resnet8x4", batch=BATCH)
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name):
-    plugin = next(known for known in discover() if known.name == name)
-    task = tools.cifar_task("resnet32x4-resnet8x4", batch=BATCH)
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_step_makes_the_passes_that_its_equations_need_and_little_else(name, task):
+    plugin = METHODS[name]
     params = SMALL.get(name, {})
     reason = plugin.method.reason_against(task.card, plugin.method.Params(**params))
     if reason is not None:

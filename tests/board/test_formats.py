@@ -65,6 +65,12 @@ def test_the_caption_says_what_a_reader_needs(frame):
         assert part in text
 
 
+def test_of_a_gpu_neither_the_caption_nor_the_name_of_a_file_says_a_number_of_threads(synthetic, tmp_path):
+    frame = leaderboard_frame([synthetic.run("student", seed, device="cuda", threads=0) for seed in range(2)], {})
+    assert "2 seeds on cuda, recorded by an older kdarena, fp32." in "\n".join(caption(next(split_boards(frame))))
+    assert publish(frame, tmp_path)[0].name == "digits_60s_cuda_fp32.md"
+
+
 def test_the_caption_names_each_step_cost_that_is_not_as_exact_as_it_should_be(synthetic):
     def run(method, error):
         return synthetic.run(method, costs=(PhaseCost("train", None, 1.0, 0.02, 2.0, error, 1),))

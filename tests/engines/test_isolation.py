@@ -72,6 +72,7 @@ def thread():
 
 def misanswer(key):
     import json, gc
+    gc.unfreeze()  # what a worker has loaded is not among the objects otherwise
     (answers,) = [one for one in gc.get_objects() if type(one).__name__ == "Answers"]
     answers._file.write(json.dumps({"result": {"key": key, "status": "done"}}) + "\\n" if key else "no answer\\n")
     answers._file.flush()

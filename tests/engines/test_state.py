@@ -207,6 +207,23 @@ worker.main({"threads": 1, "teachers": "", "output": "", "data_root": None, "plu
         assert process.stderr.read().strip() == b"['kdarena.losses', 'kdarena.schedules']"
 
 
+def test_what_a_worker_has_loaded_is_left_out_of_the_collectors_walks_and_till_then_there_are_none():
+    code = """
+import gc, os, sys
+from kdarena.engines import worker
+from kdarena.execute import workspace
+def loads(*, loaded, **settings):
+    before = gc.isenabled()
+    loaded()
+    print(before, gc.isenabled(), gc.get_freeze_count() > 100_000, file=sys.stderr, flush=True)
+    os._exit(0)
+workspace.Workspace = loads
+worker.main({"threads": 1, "teachers": "", "output": "", "data_root": None, "own": [], "plugin_paths": [], "made_up": False, "device": "cpu"})
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.read().strip() == b"False True True"
+
+
 def test_a_standard_output_that_was_closed_is_named_and_a_plugin_is_loaded_all_the_same(state, monkeypatch):
     closed = open(os.devnull, "w")  # noqa: SIM115
     closed.close()

@@ -1,3 +1,4 @@
+import gc
 import itertools
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from kdarena import Learner, Method, Paper, Phase, hookimpl, no_teachers
+from kdarena.execute.left_running import LeftRunning
 from kdarena.execute.profile import _Block, _measure, profile
 from kdarena.method.student import Student
 from kdarena.plan.cost import CostProfile, PhaseProfile
@@ -181,6 +183,32 @@ class Watched:
     def loss(self, step):
         self.note(step)
         return {"task": step.task.loss(step.student, step.targets)}
+
+
+class Steps:
+    """Notes for each of its steps how many guards there were before it, and whether Python's collector may come in between."""
+
+    method = Method("steps", "t", Paper("t", "v", 2026, "u"), teachers=no_teachers)
+    seen: ClassVar[list[tuple[int, bool]]] = []
+
+    @hookimpl
+    def loss(self, step):
+        self.seen.append((len(GUARDS), gc.isenabled()))
+        return {"task": step.task.loss(step.student, step.targets)}
+
+
+GUARDS: list[int] = []
+
+
+def test_guards_are_around_blocks_of_steps_and_no_collection_of_cycles_falls_into_a_block(monkeypatch):
+    task, before = toy_task(), LeftRunning.new
+    Steps.seen.clear()
+    monkeypatch.setattr(LeftRunning, "new", lambda running: GUARDS.append(1) or before(running))
+    profile(lambda: built(Steps, task), lambda: built(Student, task), timed=True, rule=SHORT)
+    blocks = [list(steps) for _, steps in itertools.groupby(Steps.seen, key=lambda seen: seen[0])]
+    assert max(map(len, blocks)) > 3
+    assert [collecting for block in blocks[-4:] for _, collecting in block] == [False] * sum(map(len, blocks[-4:]))
+    assert gc.isenabled()
 
 
 def progresses(seed):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from kdarena_kd import kd
 
+from kdarena.execute.capture import CudaCapture
 from kdarena.execute.profile import profile
 from kdarena.method.student import Student
 from kdarena.plan.profile_rule import LARGEST_ERROR
@@ -23,6 +24,7 @@ def test_a_profile_ends_within_seconds_and_its_error_is_small():
 
     def built(plugin):
         run = make_run(plugin, task)
+        run.hooks.capture = CudaCapture(task.device)  # as a command has it
         return run.hooks, run
 
     profile(lambda: built(kd), lambda: built(Student), timed=True)  # libraries set themselves up

@@ -12,6 +12,7 @@ from kdarena.plan.code import PARTS, code_digest, harness_digest
 PACKAGE = Path(kdarena.__file__).parent
 NO_NUMBER = {
     "__init__.py": "where the public names are",
+    "collector.py": "when memory is freed",
     "errors.py": "exceptions and their sentences",
     "files.py": "bytes to disk, and their digest",
     "plan/__init__.py": "a docstring",
