@@ -56,7 +56,7 @@ class AT:
         "at",
         "attention transfer: normalised maps of squared activations at each stage",
         Paper("Paying More Attention to Attention", "ICLR", 2017, "https://arxiv.org/abs/1612.03928"),
-        extended={"detection": "the maps are the backbone's and those of the feature pyramid"},
+        extended={"detection": "the maps are those of the feature pyramid"},
         Params=ATParams,
         requires=("feature maps",),
     )

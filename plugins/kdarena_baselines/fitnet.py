@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from kdarena import Choice, Float, Int, Learner, Method, NotApplicable, Paper, Params, Run, Step, Task, Terms, hookimpl
-from kdarena_baselines.stages import MOST, pairs
+from kdarena_baselines.stages import LEVEL, MOST, pairs
 
 PAPER = Paper("FitNets: Hints for Thin Deep Nets", "ICLR", 2015, "https://arxiv.org/abs/1412.6550")
 
@@ -26,8 +26,12 @@ class FitNetParams(Params):
     reduction: str = Choice("mean", ("mean", "half-sum"), source="code", help="mean over all entries (code), or half the sum of a sample's (paper)")
 
 
-def new_regressor(guided: tuple[int, ...], hint: tuple[int, ...]) -> nn.Sequential:
-    """r for maps of these shapes (C, H, W): a convolution (stride 2 to half the grid, transposed to twice, else unpadded), batch norm, ReLU."""
+def new_regressor(guided: tuple[int, ...], hint: tuple[int, ...], signed: bool = False) -> nn.Sequential:
+    """r for maps of these shapes (C, H, W): a convolution (stride 2 to half the grid, transposed to twice, else unpadded), batch norm, ReLU.
+
+    Args:
+        signed: the hint has no ReLU behind it; then r has none.
+    """
     (channels, *grid), (hint_channels, *hint_grid) = guided, hint
     if grid == [2 * side for side in hint_grid]:
         layer: nn.Module = nn.Conv2d(channels, hint_channels, 3, stride=2, padding=1)
@@ -39,7 +43,7 @@ def new_regressor(guided: tuple[int, ...], hint: tuple[int, ...]) -> nn.Sequenti
         raise NotApplicable(
             f"no regressor from the student's grid {grid} to the hint's {hint_grid}: the hint's may be equal, smaller, or exactly twice as large"
         )
-    return nn.Sequential(layer, nn.BatchNorm2d(hint_channels), nn.ReLU())
+    return nn.Sequential(layer, nn.BatchNorm2d(hint_channels), *(() if signed else (nn.ReLU(),)))
 
 
 class FitNet:
@@ -50,7 +54,7 @@ class FitNet:
         "fitnet",
         "hint regression of one middle feature map",
         PAPER,
-        extended={"detection": "the maps are the backbone's and those of the feature pyramid"},
+        extended={"detection": "the maps are those of the feature pyramid, and the regressor has no ReLU, since they have none"},
         Params=FitNetParams,
         requires=("feature maps",),
     )
@@ -63,7 +67,7 @@ class FitNet:
         if self.params.stage > (count := len(pairs(ours, theirs))):
             raise NotApplicable(f"stage={self.params.stage}, but only {count} stages of student and teacher belong together")
         self.guided, self.hint = pairs(ours, theirs)[self.params.stage - 1]
-        self.regressor = new_regressor(ours[self.guided], theirs[self.hint]).to(task.device)
+        self.regressor = new_regressor(ours[self.guided], theirs[self.hint], signed=LEVEL.fullmatch(self.hint) is not None).to(task.device)
         return Learner(student, {"regressor": self.regressor})
 
     @hookimpl

@@ -42,9 +42,10 @@ def whole(maps: Sequence[Tensor]) -> Tensor:
     """Q of score maps [B, C, h_k, w_k], fine to coarse: all at the size of the first, one behind the other [B, Σ C, h_1, w_1]."""
     first, *coarser = maps
     size = (first.shape[2], first.shape[3])
-    return torch.cat([first, *(scaled(level, size) for level in coarser)], dim=1) if coarser else first
+    # each place repeated over its area: on a GPU the gradient of a bilinear map depends on the order of additions, that of this one does not
+    return torch.cat([first, *(functional.interpolate(level, size) for level in coarser)], dim=1) if coarser else first
 
 
 def scaled(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture or a map [B, C, H, W] scaled to h × w, corners on corners."""
+    """I [B, 3, H, W] scaled to the score map's h × w, corners on corners."""
     return functional.interpolate(image, size, mode="bilinear", align_corners=True)

@@ -7,8 +7,9 @@ Q: score map [B, C, H', W'], q_i: distribution over classes of its pixel i [C]; 
 pooled [C']; R': its n nodes; N(i): the α nodes nearest to i on the grid, i itself among them; I: the image, scaled to the score map
 [B, 3, H', W']; D: the critic [B], high for the teacher's; s student, t teacher; ℓ_mc: the task's loss. All means also over the batch.
 
-Of a detector: q_i is the Bernoulli distribution of one class at one place of the pyramid's score maps (its scores are sigmoids); ℓ_pa is the
-mean over the pyramid's maps; Q is the score maps of all levels scaled to the finest and concatenated, so that one critic sees all of them.
+Of a detector (all of it ours): q_i is the Bernoulli distribution of one class at one place of the pyramid's score maps, whose scores are sigmoids;
+the mean over i has the weights w_i, the teacher's largest score at the place; ℓ_pa is the mean over the pyramid's maps; Q is the score maps of all
+levels at the size of the finest, one behind the other, so that one critic sees all of them.
 
     ℓ_pi = mean over pixels of −Σ_c q_ic^t ln q_ic^s  (KL(q_i^t ‖ q_i^s) and the teacher's entropy)
     a_ij = f_iᵀ f_j / (‖f_i‖ ‖f_j‖);  ℓ_pa = 1 / (n α) Σ_{i∈R'} Σ_{j∈N(i)} (a_ij^s − a_ij^t)²
@@ -27,6 +28,7 @@ student, each against the other as it was before the step. Where the task predic
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,13 @@ class PixelParams(Params):
         10.0, 0.5, 100.0, least=0, log=True, source="recalled", help="weight of l_pi, a mean over the batch (the code's 10, of a sum over 8 images, is 80)"
     )
     target: str = Choice("teacher", ("teacher", "student"), source="code", help="first argument of KL: the teacher's q (code), or the student's as printed")
+    places: str = Choice(
+        "weighted",
+        ("weighted", "all"),
+        source="ours",
+        tune=False,
+        help="of a detector: a place counts by the teacher's largest score there, or all count alike",
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,9 @@ class PairParams(PixelParams):
         0, 0, 256, least=0, cost=True, tune=False, source="recalled", help="connections of a node: to itself and the nearest on the grid; 0: to all"
     )
     norm: str = Choice("cosine", ("cosine", "detached"), source="paper", help="gradient through the norms of f, or not (code)")
+    levels: str = Choice(
+        "all", ("all", "finest"), source="ours", cost=True, tune=False, help="of a detector: levels of the pyramid that are compared, and that the critic sees"
+    )
 
     def conflict(self) -> str | None:
         """``alpha=1`` connects a node to itself alone, whose similarity is always 1."""
@@ -169,7 +181,7 @@ class PixelWise:
         terms = {"mc": step.task.loss(step.student, step.targets)}
         if step.task.card.output == "classes":
             (q_s, _), (q_t, mask) = step.task.rows(step.student), step.task.rows(step.teacher)
-            terms["pi"] = self.params.lambda_pi * pixel_wise(q_s, q_t, self.params.target, mask)
+            terms["pi"] = self.params.lambda_pi * pixel_wise(q_s, q_t, self.params.target, mask if self.params.places == "weighted" else None)
         return terms
 
 
@@ -204,7 +216,7 @@ class PixelPairWise(PixelWise):
             features = task.forward(teacher, _crop(run)).features
         sizes = {name: (features[name].shape[2], features[name].shape[3]) for name in compared(features)}
         # a map of one node says nothing
-        self.compared = [name for name, size in sizes.items() if grid(size, self.params.patch) != (1, 1)]
+        self.compared = self.levels([name for name, size in sizes.items() if grid(size, self.params.patch) != (1, 1)])
         if not self.compared:
             height, width = max(sizes.values())
             raise NotApplicable(f"patch={self.params.patch} makes one node of a map of {height} x {width}; take a smaller patch")
@@ -215,6 +227,10 @@ class PixelPairWise(PixelWise):
         """ℓ_mc, ℓ_pi and ℓ_pa."""
         l_pa = torch.stack([self._l_pa(step.student.features[ours], step.teacher.features[theirs]) for ours, theirs in self._pairs(step)]).mean()
         return {**super().loss(step), "pa": self.params.lambda_pa * l_pa}
+
+    def levels(self, maps: list[Any]) -> list[Any]:
+        """Of maps, fine to coarse, those that are looked at."""
+        return maps[:1] if self.params.levels == "finest" else maps
 
     def _pairs(self, step: Step) -> list[tuple[str, str]]:
         """Names of the maps of student and teacher that are compared."""
@@ -261,7 +277,7 @@ class Structured(PixelPairWise):
         learner: Learner = super().build_student(task, teacher, run)
         image = _crop(run)
         with torch.no_grad():
-            channels, height, width = whole(task.score_maps(task.forward(teacher, image))).shape[1:]
+            channels, height, width = whole(self.levels(task.score_maps(task.forward(teacher, image)))).shape[1:]
         if self.params.condition:
             channels += image.shape[1]
         self.critic = Critic(channels, (height, width), fitted_width(self.params.width, (height, width))).to(task.device)
@@ -302,7 +318,7 @@ class Structured(PixelPairWise):
         return {"ho": self.params.lambda_d * l_ho(d_s, d_t), "gp": self.params.lambda_d * self.params.lambda_gp * penalty}
 
     def _scores(self, step: Step, outputs: Outputs) -> Tensor:
-        return seen_scores(whole(step.task.score_maps(outputs)), self.params.scores)
+        return seen_scores(whole(self.levels(step.task.score_maps(outputs))), self.params.scores)
 
     def _image(self, step: Step, q: Tensor) -> tuple[Tensor, ...]:
         """I at the size of Q, or nothing where the critic is unconditional."""

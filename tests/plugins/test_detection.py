@@ -5,17 +5,18 @@ import math
 import pytest
 import torch
 from kdarena_baselines import dist
+from kdarena_baselines.at import AT
+from kdarena_baselines.fitnet import FitNet
 from kdarena_kd import variants as distillation
 from kdarena_noisy import soft_randomization
 from kdarena_structured import variants as structured
 from kdarena_structured.pair_wise import nodes, pair_wise
 from torch.distributions import Bernoulli, kl_divergence
-from torch.nn.functional import interpolate
 
 from kdarena.params import make_params
 from kdarena.testing.run import make_run, new_step, take_steps
 from kdarena.tracks import find_card
-from kdarena.tracks.values import Setting
+from kdarena.tracks.values import Outputs, Setting, Split
 
 KD, ENSEMBLE, DML = distillation
 PI, PI_PA, STRUCTURED = structured
@@ -65,6 +66,35 @@ def test_pixel_wise_distillation_is_the_binary_cross_entropy_of_each_class(task)
     assert terms["pi"].item() == pytest.approx(run.params.lambda_pi * expected.item(), rel=1e-4)
 
 
+def test_all_places_count_alike_where_that_is_asked_for(task):
+    run = make_run(PI, task, {"places": "all"})
+    sharpened(run.teacher)
+    step = new_step(run)
+    z_t = step.teacher.logits.double()
+    expected = weighted_binary_kl(z_t, step.student.logits, 1.0, torch.ones_like(z_t[:, 0])) + Bernoulli(logits=z_t).entropy().mean()
+    assert run.loss(step)["pi"].item() == pytest.approx(run.params.lambda_pi * expected.item(), rel=1e-4)
+
+
+def test_the_finest_level_alone_is_compared_where_that_is_asked_for(task):
+    run = make_run(STRUCTURED, task, {"levels": "finest"})
+    step = new_step(run)
+    step.update = "student"
+    finest = pair_wise(*(nodes(outputs.features[task.pyramid.names[0]], 2, "avg") for outputs in (step.student, step.teacher))).item()
+    assert run.loss(step)["pa"].item() == pytest.approx(run.params.lambda_pa * finest, rel=1e-5)
+    assert run.learner.helpers["critic"].layers[0].num_features == task.classes + 3
+
+
+def test_every_level_has_places_that_belong_to_boxes(task):
+    batches = task.batches(Split(0), "augmented")
+    places = [rows * columns for rows, columns in task.pyramid.grids((64, 64))]
+    found = torch.zeros(len(places))
+    for _ in range(16):
+        batch = next(batches)
+        assigned = task.assigned(Outputs(torch.empty(len(batch.inputs), 1, sum(places))), batch.targets)
+        found += torch.stack([level.sum() for level in assigned.positive.split(places, dim=1)])
+    assert (found / found.sum()).min() > 0.02
+
+
 def test_pair_wise_distillation_is_the_mean_over_the_levels_of_the_pyramid(task):
     run = make_run(PI_PA, task)
     step = new_step(run)
@@ -88,8 +118,9 @@ def test_the_critic_sees_the_scores_of_all_levels_and_the_image_at_the_size_of_t
     assert image.shape[2:] == (rows, columns)
     first = task.score_maps(step.student)[0]
     assert torch.equal(scores[:, : task.classes], first)
-    coarsest = interpolate(task.score_maps(step.student)[-1], (rows, columns), mode="bilinear", align_corners=True)
-    torch.testing.assert_close(scores[:, -task.classes :], coarsest)
+    coarsest = task.score_maps(step.student)[-1]
+    times = rows // coarsest.shape[2]
+    assert torch.equal(scores[:, -task.classes :], coarsest.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3))
 
 
 @pytest.mark.parametrize("plugin", [KD, ENSEMBLE, DML, soft_randomization, PI, PI_PA, STRUCTURED], ids=lambda plugin: plugin.method.name)
@@ -107,3 +138,16 @@ def test_a_critic_of_softmax_scores_is_refused_since_a_detector_has_no_softmax(t
 
 def test_a_method_whose_equations_do_not_hold_says_why(task):
     assert "sigmoids" in dist.method.reason_against(task.card, make_params(dist.method.Params, {}))
+
+
+def test_feature_methods_take_the_levels_of_the_pyramid(task):
+    fitnet, at = make_run(FitNet, task), make_run(AT, task)
+    assert (fitnet.instance.guided, fitnet.instance.hint) == ("p3", "p3")
+    assert at.instance.pairs == [(name, name) for name in task.pyramid.names]
+
+
+def test_the_regressor_of_a_map_without_relu_reaches_negative_values(task):
+    run = make_run(FitNet, task)
+    step = new_step(run)
+    assert step.teacher.features["p3"].min() < 0
+    assert step.apply(run.learner.helpers["regressor"], step.student.features["p3"]).min() < 0

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REACH = 8
-"""The sides of a box are at most so many strides from a place of its level (Tian et al. 2019, section 3.2: 64 pixels at stride 8 and so on)."""
-
 
 @dataclass(frozen=True)
 class Pyramid:
@@ -15,15 +12,17 @@ class Pyramid:
     Attributes:
         strides: pixels between two places of each level.
         offset: the first place's distance from the image's edge in strides: 1/2 in the paper, 0 in torchvision's weights.
+        reach: the sides of a box are at most so many strides from a place of its level: 8 in the paper (section 3.2: 64 pixels at stride 8 and so on).
     """
 
     strides: tuple[int, ...]
     offset: float = 0.5
+    reach: float = 8
 
     @property
     def bounds(self) -> tuple[float, ...]:
         """Largest distance from a place to a side of its box in pixels of each level but the last, which takes any, and smallest of the next level."""
-        return tuple(float(REACH * stride) for stride in self.strides[:-1])
+        return tuple(float(self.reach * stride) for stride in self.strides[:-1])
 
     @property
     def names(self) -> tuple[str, ...]:

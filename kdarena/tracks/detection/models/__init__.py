@@ -40,7 +40,7 @@ class Architecture:
 
 PAPER = Pyramid((8, 16, 32, 64, 128), offset=0)
 """Levels of the paper, at the places of torchvision's weights."""
-SMALL = Pyramid((4, 8, 16))
+SMALL = Pyramid((4, 8, 16), reach=3)
 """Levels for images of some 50 pixels."""
 
 
