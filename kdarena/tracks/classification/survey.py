@@ -169,7 +169,9 @@ def _size(said: FolderSettings, pair: tuple[str, str], listing: Listing) -> int:
         (side,) = sides
         missing = [role for role, name in _roles(said) if name is None]
         if missing and side > LARGEST_LISTED:
-            raise ValueError(f"{next(iter(meant))} is meant for pictures of {side} pixels, and the default {missing[0]} is not: name one by --{missing[0]}, or give --image-size")
+            raise ValueError(
+                f"{next(iter(meant))} is meant for pictures of {side} pixels, and the default {missing[0]} is not: name one by --{missing[0]}, or give --image-size"
+            )
         return side
     return SMALL if (usual_side(listing.root, listing.files) or SMALL) <= SMALL_UP_TO else LARGER
 
