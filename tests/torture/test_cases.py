@@ -524,7 +524,7 @@ def test_a_total_that_is_too_short_names_the_total_that_is_needed_and_trains_not
     started = time.monotonic()
     done = kdarena("run", "--tasks", "all", "--plugins", "all", "--total", "30s", "--workers", 1, "--out", tmp_path / "out", check=False, timeout=120)
     assert (done.returncode, "--total" in done.stderr) == (2, True)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 90  # of measuring six tasks on one worker
 
 
 def test_a_budget_of_ages_says_how_long_it_takes_and_trains_nothing(tmp_path):
