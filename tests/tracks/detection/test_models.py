@@ -113,3 +113,15 @@ def test_a_pair_that_looks_at_different_places_is_refused_in_one_line():
 def test_an_unknown_architecture_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown architecture 'yolo'; known: fcos-tiny, fcos-small"):
         create("yolo", 3)
+
+
+@pytest.mark.parametrize("name", ["fcos-tiny", "fcos-mobilenetv3"])
+def test_boxes_are_calculated_in_fp32_from_the_towers_answer_under_autocast(name: str):
+    network = create(name, 3).eval()
+    regressor = network.get_submodule("detector.regressor")
+    seen: list[torch.dtype] = []
+    regressor.register_forward_hook(lambda module, inputs, output: seen.extend((inputs[0].dtype, output.dtype)))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        scores, boxes = network(torch.randn(1, 3, 64, 64))
+    assert set(seen) == {torch.float32} and boxes.dtype == torch.float32
+    assert scores.dtype == torch.bfloat16

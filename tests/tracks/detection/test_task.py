@@ -159,6 +159,7 @@ def test_a_report_sees_the_rows_of_a_part_with_their_labels(boxes_task: Detectio
 
 def test_nothing_of_test_is_left_in_a_task_without_test(boxes_task: DetectionTask, student: torch.nn.Module):
     bare = boxes_task.without_test()
+    assert bare.overlap is None
     assert len(bare.data.test) == 0
     with pytest.raises(KeyError):
         bare.batch("test", torch.arange(2), torch.arange(2), None)
