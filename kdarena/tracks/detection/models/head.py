@@ -20,11 +20,9 @@ LARGEST = 6.0
 def in_fp32(layer: nn.Module, inputs: Tensor) -> Tensor:
     """What a layer answers in fp32, also where autocast has others calculate in 16 bits."""
     if not torch.is_autocast_enabled(inputs.device.type):
-        answer: Tensor = layer(inputs)
-        return answer
+        return layer(inputs)  # type: ignore[no-any-return]
     with torch.autocast(inputs.device.type, enabled=False):
-        answer = layer(inputs.float())
-    return answer
+        return layer(inputs.float())  # type: ignore[no-any-return]
 
 
 class FeaturePyramid(nn.Module):
