@@ -203,7 +203,6 @@ GUARDS: list[int] = []
 def test_guards_are_around_blocks_of_steps_and_no_collection_of_cycles_falls_into_a_block(monkeypatch):
     task, before = toy_task(), LeftRunning.new
     Steps.seen.clear()
-    gc.enable()  # a command in this process may have left the collector off
     monkeypatch.setattr(LeftRunning, "new", lambda running: GUARDS.append(1) or before(running))
     profile(lambda: built(Steps, task), lambda: built(Student, task), timed=True, rule=SHORT)
     blocks = [list(steps) for _, steps in itertools.groupby(Steps.seen, key=lambda seen: seen[0])]
