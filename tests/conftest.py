@@ -21,8 +21,6 @@ from kdarena.record.mlflow import MlflowCopy
 from kdarena.record.recorded import RecordedRun
 from kdarena.record.runs import Record
 
-gc.disable()  # until all tests are collected
-
 torch.set_num_threads(1)  # as a worker trains; with more, tests that run side by side wait for each other's threads
 
 OWN_CACHE = "KDARENA_TESTS_CACHE"
@@ -30,6 +28,7 @@ OWN_CACHE = "KDARENA_TESTS_CACHE"
 
 def pytest_configure(config: pytest.Config) -> None:
     """What is found out about plugins is kept in a folder of this session, which its workers share, not in the user's own."""
+    gc.disable()  # until all tests are collected; not where this module is imported, which a test does too
     if OWN_CACHE not in os.environ:
         os.environ[OWN_CACHE] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="kdarena-tests-")
         config.add_cleanup(_remove_cache)

@@ -29,7 +29,7 @@ def typed(command: list[str]) -> dict[str, str]:
 
 
 def test_the_networks_of_the_page_make_cards_with_the_names_that_it_shows(folder):
-    names = [card.name for command in COMMANDS for card in (task.card() for task in own_tasks(typed(command)))]
+    names = [task.card().name for command in COMMANDS if "--student" in command for task in own_tasks(typed(command))]
     assert names[0] in PAGE
     assert names[1].startswith("digits:nets.small.")
 

@@ -103,7 +103,12 @@ def _teachers(method: Method) -> str:
     return f"{len(teachers)} of the task's pool ({', '.join(dict.fromkeys(teacher.architecture for teacher in teachers))} networks)"
 
 
-LEGEND = "own: its paper's track; extended: its equations hold there too; no: they don't (not applicable). With --json the reasons are given."
+LEGEND = (
+    "own: its paper's track;",
+    "extended: its equations hold there too;",
+    "no: they don't (not applicable).",
+    "With --json the reasons are given.",
+)
 """Of the table of methods and tracks."""
 
 
@@ -119,7 +124,8 @@ def matrix(as_json: bool, paths: Sequence[str]) -> None:
         print_json(rows)
     else:
         print_table(_matrix_columns(rows, TRACKS))
-        print(paragraph(LEGEND))
+        for line in LEGEND:
+            print(paragraph(line))
 
 
 def _matrix_columns(rows: Sequence[dict[str, Any]], tracks: Sequence[str]) -> list[Column]:

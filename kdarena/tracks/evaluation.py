@@ -33,12 +33,12 @@ def counted_rows(outputs: Outputs, rows: Sequence[tuple[Tensor, Tensor | None]])
     """Logits, exits and embedding of the rows that count, on the CPU: samples, pixels or tokens [P, C].
 
     Args:
-        rows: logits and mask of the last exit, then of the earlier ones (:meth:`kdarena.Task.exit_rows`).
+        rows: logits and mask of the last exit, then of the earlier ones (:meth:`kdarena.Task.exit_rows`). Where masks are weights in floating point, every row counts.
     """
     (logits, mask), *earlier = rows
 
     def counted(exit_logits: Tensor) -> Tensor:
-        return (exit_logits if mask is None else exit_logits[mask > 0]).cpu()
+        return (exit_logits[mask] if mask is not None and mask.dtype == torch.bool else exit_logits).cpu()
 
     embedding = outputs.embedding
     return Outputs(

@@ -8,7 +8,7 @@ from kdarena_baselines import dist
 from kdarena_baselines.at import AT
 from kdarena_baselines.fitnet import FitNet
 from kdarena_kd import variants as distillation
-from kdarena_noisy import soft_randomization
+from kdarena_noisy import fickle, soft_randomization
 from kdarena_structured import variants as structured
 from kdarena_structured.pair_wise import nodes, pair_wise
 from torch.distributions import Bernoulli, kl_divergence
@@ -123,7 +123,7 @@ def test_the_critic_sees_the_scores_of_all_levels_and_the_image_at_the_size_of_t
     assert torch.equal(scores[:, -task.classes :], coarsest.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3))
 
 
-@pytest.mark.parametrize("plugin", [KD, ENSEMBLE, DML, soft_randomization, PI, PI_PA, STRUCTURED], ids=lambda plugin: plugin.method.name)
+@pytest.mark.parametrize("plugin", [KD, ENSEMBLE, DML, soft_randomization, fickle, FitNet, AT, PI, PI_PA, STRUCTURED], ids=lambda plugin: plugin.method.name)
 def test_methods_train_there(plugin, task):
     run = make_run(plugin, task)
     history = take_steps(run, 2)

@@ -13,14 +13,14 @@ from kdarena.tracks.segmentation.data import Augmentation as Cropping
 __all__ = ["DRAWS", "apply", "draw"]
 
 LEAST_LEFT = 0.25
-"""A box of which less than this share of its area is left in the image is no box any more."""
+"""A box of which less than this share of its area is left in the image is a crowd region: what is seen of it is neither an object nor background."""
 
 
 def apply(how: Augmentation, images: Tensor, boxes: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Normalised images [N, 3, H, W] and boxes [N, M, 6] to parts of them of ``how.size``.
 
     Scale, shift and flip are those of :func:`kdarena.tracks.segmentation.augment.affine`. Images are sampled bilinearly, zero beyond the edges. Boxes
-    are cut at the edges. One of which less than a quarter of its area is left becomes a line of zeros, a crowd region when nothing of it is left.
+    are cut at the edges. One of which less than a quarter of its area is left becomes a crowd region; one of which nothing is left, a line of zeros.
 
     Args:
         drawn: uniform numbers [N, 4] on the CPU.
@@ -44,6 +44,5 @@ def _moved(boxes: Tensor, maps: Tensor, before: tuple[int, int], after: tuple[in
         cut.append((first.clamp(0, side), last.clamp(0, side)))
     (x1, x2), (y1, y2) = cut
     left, area = (x2 - x1) * (y2 - y1), whole[0] * whole[1]
-    flag = boxes[..., 5]
-    stays = ((flag == COUNTED) & (left >= LEAST_LEFT * area) & (left > 0)) | ((flag == CROWD) & (left > 0))
-    return torch.stack([x1, y1, x2, y2, boxes[..., 4], flag], dim=2) * stays.unsqueeze(2)
+    flag = boxes[..., 5].masked_fill((boxes[..., 5] == COUNTED) & (left < LEAST_LEFT * area), CROWD)
+    return torch.stack([x1, y1, x2, y2, boxes[..., 4], flag], dim=2) * ((flag > 0) & (left > 0)).unsqueeze(2)

@@ -15,7 +15,10 @@ from kdarena.tracks.detection.targets import Places
 
 @dataclass(frozen=True)
 class Decoding:
-    """How detections are chosen; the numbers are those of the paper's code.
+    """How detections are chosen. The numbers are those of the paper's code, what they are of is ours.
+
+    There candidates are those of each level, and the threshold is of the class's score alone; here both are of all levels, and of the score that
+    detections are ranked by, :func:`scores_of_classes`.
 
     Attributes:
         threshold: scores of detections are above it.

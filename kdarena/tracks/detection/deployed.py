@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdarena.tracks.deployed import Deployed, FromPixels, images_of
 from kdarena.tracks.detection.decode import Decoding, corners, scores_of_classes
 from kdarena.tracks.detection.targets import Places
+from kdarena.tracks.segmentation.files import FILLING
 
 if TYPE_CHECKING:
     from kdarena.tracks.detection.data import BoxSet
@@ -39,7 +40,7 @@ def deployed(network: nn.Module, data: BoxSet, places: Places) -> Deployed:
         places: of such images, on the CPU.
     """
     (height, width), channels = data.test.size, len(data.mean)
-    preparation = {"size": [height, width], "channels": channels, "peak": 255.0, "mean": list(data.mean), "std": list(data.std)}
+    preparation = {"size": [height, width], "channels": channels, "peak": 255.0, "mean": list(data.mean), "std": list(data.std), "filling": list(FILLING)}
     config = {"preparation": preparation, "labels": list(data.classes), "decoding": dataclasses.asdict(Decoding())}
     program = FromImages(network, data, places).eval()
     return Deployed(program, images_of((channels, height, width)), {"images": {0: "batch"}}, config, "boxes", onnx_loader="boxes_onnx")

@@ -233,7 +233,7 @@ def checked(data: BoxSet) -> tuple[str, ...]:
 
 def digest_of(root: Path, annotations: Iterable[Path], pictures: Iterable[Path]) -> str:
     """16 hexadecimal digits over the names and the bytes of annotations, and the names and sizes of pictures; raises ``ValueError`` in one line."""
-    hashed = hashlib.sha256()
+    hashed, path = hashlib.sha256(), root
     try:
         for path in annotations:
             hashed.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())

@@ -50,6 +50,7 @@ def read_instances(listing: Path, folder: Path) -> Instances:
     pictures = {each: _picture(f"{listing}: image {each!r}", image, folder) for each, image in _by_id(listing, "image", images).items()}
     if not pictures:
         raise ValueError(f"{listing}: it lists no images; restore it")
+    _check_files(listing, pictures)
     classes = {each: number for number, each in enumerate(ids)}
     boxes: dict[Id, list[tuple[float, ...]]] = {each: [] for each in pictures}
     without_area = []
@@ -121,6 +122,15 @@ def _picture(where: str, image: Mapping[str, Any], folder: Path) -> Picture:
             raise ValueError(f"{where}: height and width have to be pixels, these are {_shown(height)} and {_shown(width)}; correct them")
     assert isinstance(height, int) and isinstance(width, int)
     return Picture(folder / path, height, width, f"{where}")
+
+
+def _check_files(listing: Path, pictures: Mapping[Id, Picture]) -> None:
+    """Raises ``ValueError`` where two images are one file."""
+    known: dict[Path, Id] = {}
+    for each, picture in pictures.items():
+        if picture.path in known:
+            raise ValueError(f"{listing}: images {known[picture.path]!r} and {each!r} have one file_name, {picture.path.name!r}; make them one image")
+        known[picture.path] = each
 
 
 def _box(where: str, annotation: Mapping[str, Any], classes: Mapping[Id, int]) -> Box:

@@ -18,7 +18,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: float
     """Which boxes of each image are kept: from the highest score down, each that overlaps no kept one of its class by more than the threshold.
 
     By torchvision's operator where its compiled operators are there for the device, and in torch alone where they are not; both keep the same
-    boxes. Of equal scores the earlier box goes first.
+    boxes, but for those that overlap by the threshold to within rounding. Of equal scores the earlier box goes first.
 
     Args:
         boxes: [N, K, 4].
@@ -46,8 +46,9 @@ def has_operator(device: str) -> bool:
 
 def _by_torchvision(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
     suppress = import_torchvision().ops.nms
-    # boxes of different classes are put so far apart that none overlaps another's
-    apart = classes.to(boxes.dtype).unsqueeze(-1) * (boxes.amax() - boxes.amin() + 1)
+    # boxes of different classes are put so far apart that none overlaps another's; in double precision, so that overlaps stay what they are
+    boxes, scores = boxes.double(), scores.double()
+    apart = classes.double().unsqueeze(-1) * (boxes.amax() - boxes.amin() + 1)
     keep = torch.zeros_like(scores, dtype=torch.bool)
     for image, moved in enumerate(boxes + apart):
         keep[image, suppress(moved, scores[image], threshold)] = True

@@ -33,8 +33,8 @@ from kdarena.tracks.task import Task
 from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
 from kdarena.tracks.views import Views, fixed_or
 
-EVALUATED_PIXELS = 2**18
-"""Pixels that are evaluated at once."""
+EVALUATED_PIXELS, EVALUATED_ON_CUDA = 2**18, 2**21
+"""Pixels that are evaluated at once: a GPU waits for its next command where they are few."""
 KEPT_SCORES = 2**29
 """Bytes of a reference teacher's scores that are kept; of larger parts they are computed anew."""
 NO_LABEL = -100
@@ -57,7 +57,8 @@ class DetectionTask(Task):
         self.data = data
         self.pyramid = pyramid_of(card.teacher, card.student)
         height, width = data.test.size
-        self.evaluation_batch = max(1, EVALUATED_PIXELS // (height * width))
+        pixels = EVALUATED_ON_CUDA if self.device.type == "cuda" else EVALUATED_PIXELS
+        self.evaluation_batch = max(1, pixels // (height * width))
         self._streamed = not (fits(data.train) and fits(data.test))
         kind = Decoded if self._streamed else Resident
         self._sources: dict[Half, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
@@ -112,7 +113,7 @@ class DetectionTask(Task):
     @functools.cached_property
     def overlap(self) -> int | None:
         """See :meth:`Task.overlap`."""
-        return self.data.test.overlap(self.data.train)
+        return self.data.test.overlap(self.data.train) if len(self.data.test) else None
 
     @property
     def pixel_std(self) -> Tensor:

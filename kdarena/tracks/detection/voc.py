@@ -24,6 +24,8 @@ SIZE = (512, 512)
 """Rows and columns to which pictures are brought; none is larger than 500 x 500."""
 SCALE = (0.8, 1.25)
 """The standard scale jitter (Ghiasi et al. 2021, arXiv 2012.07177)."""
+DIGITS = 9
+"""Of a number of pixels, at most."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -113,8 +115,8 @@ def _root(annotated: Path) -> ElementTree.Element:
 
 def _pixels(annotated: Path, root: ElementTree.Element, side: str) -> int:
     text = (root.findtext(f"size/{side}") or "").strip()
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"{annotated}: its size has the {side} {text!r}, not a number of pixels; correct it")
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text) > 0):
+        raise ValueError(f"{annotated}: its size has the {side} {text[:40]!r}, not a number of pixels; correct it")
     return int(text)
 
 

@@ -1,7 +1,8 @@
 """The student of this folder, with torch alone. ``python load.py`` asks it about the example that lies here.
 
 From Python: ``import load; load.detect(images)``, images [B, 3, H, W] of fp32 with pixels from 0 to 1, in the size that ``config.json`` says: scale a
-picture so that it fits, and pad it with zeros at the right and the bottom.
+picture so that it fits, and fill it up at the right and the bottom with the colour that ``config.json`` says (``preparation.filling``, bytes from 0 to
+255: divide them by 255). ``detect`` then takes the size of each scaled picture too, to which boxes are cut.
 """
 
 import hashlib
@@ -20,14 +21,18 @@ HOW = CONFIG["decoding"]
 
 
 @torch.no_grad()
-def detect(images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-    """What is in each image: boxes [K, 4] in its pixels (left, top, right, bottom), scores [K], and numbers of classes [K], whose names are in ``CONFIG["labels"]``."""
-    return [chosen(places[:, :4], places[:, 4:]) for places in student(images)]
+def detect(images: torch.Tensor, sizes: list[tuple[int, int]] | None = None) -> list[dict[str, torch.Tensor]]:
+    """What is in each image: boxes [K, 4] in its pixels (left, top, right, bottom), scores [K], and numbers of classes [K], whose names are in ``CONFIG["labels"]``.
+
+    ``sizes`` are rows and columns of each picture in its image, without what fills it up; without them a picture fills its image.
+    """
+    said = student(images)
+    sizes = [tuple(CONFIG["preparation"]["size"])] * len(said) if sizes is None else sizes
+    return [chosen(places[:, :4], places[:, 4:], *size) for places, size in zip(said, sizes, strict=True)]
 
 
-def chosen(boxes: torch.Tensor, scores: torch.Tensor) -> dict[str, torch.Tensor]:
+def chosen(boxes: torch.Tensor, scores: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
     """The detections among the boxes [P, 4] and the scores [P, C] of all places of an image: of boxes of a class that overlap, the one with the highest score."""
-    height, width = CONFIG["preparation"]["size"]
     best, at = scores.T.flatten().topk(min(HOW["candidates"], len(scores)))
     best, at = best[best > HOW["threshold"]], at[best > HOW["threshold"]]
     classes, sides = at // len(scores), boxes[at % len(scores)].clamp(min=0).minimum(torch.tensor([width, height, width, height]))

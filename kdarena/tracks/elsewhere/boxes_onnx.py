@@ -1,7 +1,8 @@
 """The student of this folder, with onnxruntime and numpy. ``python load.py`` asks it about the example that lies here.
 
 From Python: ``import load; load.detect(images)``, images [B, 3, H, W] of float32 with pixels from 0 to 1, in the size that ``config.json`` says: scale a
-picture so that it fits, and pad it with zeros at the right and the bottom.
+picture so that it fits, and fill it up at the right and the bottom with the colour that ``config.json`` says (``preparation.filling``, bytes from 0 to
+255: divide them by 255). ``detect`` then takes the size of each scaled picture too, to which boxes are cut.
 """
 
 import hashlib
@@ -26,14 +27,18 @@ def places(images: np.ndarray) -> np.ndarray:
     return found
 
 
-def detect(images: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """What is in each image: boxes [K, 4] in its pixels (left, top, right, bottom), scores [K], and numbers of classes [K], whose names are in ``CONFIG["labels"]``."""
-    return [chosen(image[:, :4], image[:, 4:]) for image in places(images)]
+def detect(images: np.ndarray, sizes: list[tuple[int, int]] | None = None) -> list[dict[str, np.ndarray]]:
+    """What is in each image: boxes [K, 4] in its pixels (left, top, right, bottom), scores [K], and numbers of classes [K], whose names are in ``CONFIG["labels"]``.
+
+    ``sizes`` are rows and columns of each picture in its image, without what fills it up; without them a picture fills its image.
+    """
+    said = places(images)
+    sizes = [tuple(CONFIG["preparation"]["size"])] * len(said) if sizes is None else sizes
+    return [chosen(image[:, :4], image[:, 4:], *size) for image, size in zip(said, sizes, strict=True)]
 
 
-def chosen(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+def chosen(boxes: np.ndarray, scores: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:
     """The detections among the boxes [P, 4] and the scores [P, C] of all places of an image: of boxes of a class that overlap, the one with the highest score."""
-    height, width = CONFIG["preparation"]["size"]
     at = (-scores.T.ravel()).argsort(kind="stable")[: min(HOW["candidates"], len(scores))]
     at = at[scores.T.ravel()[at] > HOW["threshold"]]
     best, classes = scores.T.ravel()[at], at // len(scores)

@@ -36,7 +36,7 @@ def test_a_box_follows_the_pixels_that_it_was_drawn_around(
     moved, [[box, padding]] = augment.apply(how, image, boxes, torch.tensor([drawn]))
     assert moved.shape == (1, 3, 32, 48) and not padding.any()
     rows, columns = torch.nonzero(moved[0, 0] > 0.5, as_tuple=True)
-    if box[5]:
+    if box[5] == 1:
         assert box[4] == 3
         if len(rows):
             x1, y1, x2, y2 = box[:4].tolist()
@@ -62,13 +62,11 @@ def test_a_flip_mirrors_a_box():
 
 
 @pytest.mark.parametrize(("width", "stays"), [(15, False), (17, True)])
-def test_a_box_of_which_less_than_a_quarter_is_left_becomes_padding(width: int, stays: bool):
+def test_a_box_of_which_less_than_a_quarter_is_left_becomes_a_crowd_region(width: int, stays: bool):
     image, boxes = _drawn(0, 0, width, 10)
     how = Augmentation((HEIGHT, WIDTH), (1.0, 1.0), flip=False, margin=12)  # shifted by 12 pixels to the left
     _, after = augment.apply(how, image, boxes, torch.tensor([[0.5, 0.5, 1.0, 0.9]]))
-    assert bool(after[0, 0, 5]) is stays
-    if stays:
-        assert after[0, 0].tolist() == pytest.approx([0, 0, 5, 10, 3, 1], abs=1e-4)
+    assert after[0, 0].tolist() == pytest.approx([0, 0, width - 12, 10, 3, 1 if stays else 2], abs=1e-4)
 
 
 def test_what_is_left_of_a_crowd_region_stays_one_however_little_it_is():

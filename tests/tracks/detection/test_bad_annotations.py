@@ -49,6 +49,7 @@ IN_JSON: dict[str, tuple[Callable[[Content], object], str]] = {
     "an image without a name": (_image(file_name=""), "image 20 has no file_name"),
     "a name that leads out": (_image(file_name="../../val2017/005.png"), "image 20: its file_name '../../val2017/005.png' leads out of"),
     "a name from the root": (_image(file_name="/etc/passwd"), "image 20: its file_name '/etc/passwd' leads out of"),
+    "two images of one file": (_image(file_name="001.png"), "images 10 and 20 have one file_name, '001.png'"),
     "a height of 0": (_image(height=0), "image 20: height and width have to be pixels, these are 0 and 60"),
     "a width in halves": (_image(width=60.5), "image 20: height and width have to be pixels, these are 40 and 60.5"),
     "a category's id twice": (lambda content: content["categories"][1].update(id=3), "category 3: this id is there twice"),
@@ -116,6 +117,7 @@ IN_XML: dict[str, tuple[str, str]] = {
     "no box": (voc_xml("<object><name>dog</name></object>"), "object 1: its bndbox has no numbers"),
     "an unknown class": (voc_xml(voc_object("unicorn")), "object 1: its name 'unicorn' is no class of Pascal VOC"),
     "an odd difficult": (voc_xml(voc_object(further="<difficult>yes</difficult>")), "object 1: its difficult 'yes' is neither 0 nor 1"),
+    "a height of thousands of digits": (voc_xml("", height="9" * 5000), "its size has the height '9999"),  # type: ignore[arg-type]
     "no size": ("<annotation></annotation>", "its size has the height '', not a number of pixels"),
     "another size": (voc_xml(voc_object(), width=59), "this picture has 40 x 60 pixels, not 40 x 59 as its annotations say"),
     "XML that is cut off": (voc_xml(voc_object())[:-30], "it is no XML"),

@@ -79,6 +79,14 @@ def test_no_image_has_more_detections_than_are_allowed_and_padding_is_zero():
     assert float(found.boxes[1].abs().sum() + found.scores[1].sum()) == 0
 
 
+def test_of_more_than_100_detections_the_surest_are_left():
+    logits, boxes = torch.linspace(0, 3, len(PLACES.x)).view(1, 1, -1), torch.full((1, 5, len(PLACES.x)), 0.4)
+    found = decoded(logits, boxes, PLACES, WHOLE)  # boxes of neighbours have nothing in common
+    assert found.count.tolist() == [100] and found.boxes.shape == (1, 100, 4)
+    assert torch.equal(found.scores, found.scores.sort(descending=True).values)
+    assert float(found.scores[0, -1]) == float(scores_of_classes(logits, boxes[:, 4])[0, 0].topk(100).values[-1])
+
+
 def test_images_are_clipped_to_their_own_size_without_their_padding():
     logits, boxes = answer((40, 0, 3.0, [9, 9, 99, 99]))
     assert decoded(logits, boxes, PLACES, torch.tensor([[30.0, 50.0]])).boxes[0, 0, 2:].tolist() == [50, 30]

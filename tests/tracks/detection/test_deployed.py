@@ -64,7 +64,18 @@ def test_the_program_that_loads_it_finds_the_boxes_that_are_found_here(boxes_tas
         assert np.allclose(detections["scores"], found.scores[image, :count], atol=1e-4)
         assert np.allclose(detections["boxes"], found.boxes[image, :count], atol=2e-3)
         assert np.array_equal(detections["classes"], found.classes[image, :count])
+    _cut_to_the_picture(loaded["detect"], images if format == "torch.export" else images.numpy(), outputs, boxes_task)
     config = json.loads((tmp_path / "config.json").read_text("utf-8"))
     assert config["labels"] == list(boxes_task.data.classes)
     assert config["decoding"] == {"threshold": 0.05, "candidates": 1000, "overlap": 0.6, "most": 100}
     assert config["preparation"]["size"] == [64, 64]
+    assert config["preparation"]["filling"] == [124, 116, 104]  # as pictures in files are filled up, in bytes
+
+
+def _cut_to_the_picture(detect: Any, images: Any, outputs: Any, task: DetectionTask) -> None:
+    """A picture that isn't square fills a part of its image: its boxes end there, as they do here."""
+    found = decoded(outputs.logits, boxes_of(outputs), task.places((64, 64)), torch.tensor([[40.0, 64.0]] * 4))
+    for image, detections in enumerate(detect(images, [(40, 64)] * 4)):
+        count = int(found.count[image])
+        assert detections["boxes"][:, 3].max() <= 40
+        assert np.allclose(detections["boxes"], found.boxes[image, :count], atol=2e-3)

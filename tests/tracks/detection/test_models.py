@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from kdarena.tracks import find_card, load_task
 from kdarena.tracks.capture import Capture
 from kdarena.tracks.detection.cards import LISTED
 from kdarena.tracks.detection.models import ARCHITECTURES, create, find, pyramid_of
 from kdarena.tracks.detection.models.head import PRIOR, FeaturePyramid, Head
+from kdarena.tracks.values import Setting
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -38,10 +40,13 @@ def test_every_score_begins_at_the_prior(name: str):
 
 @pytest.mark.parametrize("name", ["fcos-tiny", "fcos-small"])
 def test_the_gradient_reaches_every_weight(name: str):
-    network = create(name, 3)
-    scores, boxes = network(torch.randn(2, 3, 64, 64))
-    (scores.sum() + boxes.sum()).backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    """Of the loss of a training batch of the embedded task."""
+    task = load_task(find_card("scenes-boxes"), Setting())
+    network = task.new_network(name)
+    rows = torch.arange(4)
+    batch = task.batch("train", rows, rows, None)
+    task.loss(task.answered(network, batch), batch.targets).backward()
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None or not bool(parameter.grad.any())] == []
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -113,3 +118,15 @@ def test_a_pair_that_looks_at_different_places_is_refused_in_one_line():
 def test_an_unknown_architecture_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown architecture 'yolo'; known: fcos-tiny, fcos-small"):
         create("yolo", 3)
+
+
+@pytest.mark.parametrize("name", ["fcos-tiny", "fcos-mobilenetv3"])
+def test_boxes_are_calculated_in_fp32_from_the_towers_answer_under_autocast(name: str):
+    network = create(name, 3).eval()
+    regressor = network.get_submodule("detector.regressor")
+    seen: list[torch.dtype] = []
+    regressor.register_forward_hook(lambda module, inputs, output: seen.extend((inputs[0].dtype, output.dtype)))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        scores, boxes = network(torch.randn(1, 3, 64, 64))
+    assert set(seen) == {torch.float32} and boxes.dtype == torch.float32
+    assert scores.dtype == torch.bfloat16

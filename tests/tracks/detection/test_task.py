@@ -14,7 +14,7 @@ from kdarena import losses
 from kdarena.tracks import find_card, load_task
 from kdarena.tracks.detection.decode import Found
 from kdarena.tracks.detection.task import DetectionTask, boxes_of
-from kdarena.tracks.evaluation import Evaluation
+from kdarena.tracks.evaluation import Evaluation, counted_rows
 from kdarena.tracks.modes import evaluating
 from kdarena.tracks.values import Outputs, Setting, Split
 
@@ -85,6 +85,19 @@ def test_a_kl_of_rows_is_the_binary_kl_of_each_class_of_each_place(boxes_task: D
     rows, other = (boxes_task.rows(Outputs(logits)) for logits in (own, theirs))
     assert rows[0].shape == (2 * PLACES * 10, 2)
     assert float(losses.kl(other[0], rows[0], 4.0)) == pytest.approx(16 * float(binary.mean()), rel=1e-3)
+
+
+def test_rows_and_score_maps_have_shapes_without_values(boxes_task: DetectionTask):
+    outputs = Outputs(torch.empty(2, 10, PLACES, device="meta"))
+    rows, weights = boxes_task.rows(outputs)
+    assert (rows.shape, weights.shape, rows.device.type) == ((2 * PLACES * 10, 2), (2 * PLACES * 10,), "meta")
+    assert [tuple(each.shape[2:]) for each in boxes_task.score_maps(outputs)] == [(16, 16), (8, 8), (4, 4)]
+
+
+def test_every_row_is_in_a_report_however_small_its_weight(boxes_task: DetectionTask):
+    outputs = Outputs(torch.full((1, 10, PLACES), -200.0))
+    assert not bool(boxes_task.rows(outputs)[1].any())  # too small for fp32
+    assert len(counted_rows(outputs, boxes_task.exit_rows(outputs)).logits) == 10 * PLACES
 
 
 def test_a_row_counts_by_the_largest_score_of_its_place(boxes_task: DetectionTask):
@@ -159,6 +172,7 @@ def test_a_report_sees_the_rows_of_a_part_with_their_labels(boxes_task: Detectio
 
 def test_nothing_of_test_is_left_in_a_task_without_test(boxes_task: DetectionTask, student: torch.nn.Module):
     bare = boxes_task.without_test()
+    assert bare.overlap is None
     assert len(bare.data.test) == 0
     with pytest.raises(KeyError):
         bare.batch("test", torch.arange(2), torch.arange(2), None)

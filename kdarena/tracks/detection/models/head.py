@@ -17,6 +17,14 @@ LARGEST = 6.0
 """Exponents of distances are at most so large: e⁶ is 400 strides."""
 
 
+def in_fp32(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """What a layer answers in fp32, also where autocast has others calculate in 16 bits."""
+    if not torch.is_autocast_enabled(inputs.device.type):
+        return layer(inputs)  # type: ignore[no-any-return]
+    with torch.autocast(inputs.device.type, enabled=False):
+        return layer(inputs.float())  # type: ignore[no-any-return]
+
+
 class FeaturePyramid(nn.Module):
     """A feature pyramid (Lin et al. 2017, arXiv 1612.03144): p_k = conv₃ₓ₃(m_k), m_k = conv₁ₓ₁(c_k) + upsampled(m_{k+1}).
 
@@ -91,8 +99,8 @@ class Head(nn.Module):
         scores, boxes = [], []
         for level, each in enumerate(maps):
             scores.append(self.classifier(self.dropout(self.class_tower(each))).flatten(2))
-            found = self.regressor(self.box_tower(each)).flatten(2)
-            # in fp32: a power of e has no room for its error in 8 bits of mantissa
-            distances = (self.scales[level] * found[:, :4].float()).clamp(max=LARGEST).exp()
-            boxes.append(torch.cat([distances, found[:, 4:].float()], dim=1))
+            # a power of e has no room for its error in 8 bits of mantissa
+            found = in_fp32(self.regressor, self.box_tower(each)).flatten(2)
+            distances = (self.scales[level] * found[:, :4]).clamp(max=LARGEST).exp()
+            boxes.append(torch.cat([distances, found[:, 4:]], dim=1))
         return torch.cat(scores, dim=2), torch.cat(boxes, dim=2)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdarena.tracks.detection.models.head import Head
+from kdarena.tracks.detection.models.head import Head, in_fp32
 from kdarena.tracks.segmentation.models.layers import Taps, dropout_before_classifier
 from kdarena.tracks.torchvision import import_torchvision
 
@@ -49,8 +49,8 @@ class FCOSResNet50(nn.Module):
         for each in maps:
             scores.append(classes.cls_logits(self.dropout(classes.conv(each))).flatten(2))  # type: ignore[operator]
             tower = regression.conv(each)  # type: ignore[operator]
-            distances = regression.bbox_reg(tower).relu()  # type: ignore[operator]
-            boxes.append(torch.cat([distances, regression.bbox_ctrness(tower)], dim=1).flatten(2))  # type: ignore[operator]
+            distances = in_fp32(regression.bbox_reg, tower).relu()  # type: ignore[arg-type]
+            boxes.append(torch.cat([distances, in_fp32(regression.bbox_ctrness, tower)], dim=1).flatten(2))  # type: ignore[arg-type]
         return torch.cat(scores, dim=2), torch.cat(boxes, dim=2)
 
 
