@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.deployed import Deployed
 from kdarena.tracks.detection import augment
@@ -28,10 +26,8 @@ from kdarena.tracks.detection.models import create, pyramid_of
 from kdarena.tracks.detection.targets import LEFT_OUT, Assigned, Places, assign
 from kdarena.tracks.evaluation import Measured
 from kdarena.tracks.modes import evaluating
-from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
-from kdarena.tracks.task import Task
-from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
-from kdarena.tracks.views import Views, fixed_or
+from kdarena.tracks.segmentation.pictures import PictureTask
+from kdarena.tracks.values import Batch, Outputs, Part, Setting, Split
 
 EVALUATED_PIXELS, EVALUATED_ON_CUDA = 2**18, 2**21
 """Pixels that are evaluated at once: a GPU waits for its next command where they are few."""
@@ -40,7 +36,7 @@ KEPT_SCORES = 2**29
 NO_LABEL = -100
 
 
-class DetectionTask(Task):
+class DetectionTask(PictureTask):
     """Data and networks of one data set and one pair of architectures on one device.
 
     Args:
@@ -52,20 +48,11 @@ class DetectionTask(Task):
         ValueError: in one line: teacher and student look at different places.
     """
 
+    data: BoxSet
+
     def __init__(self, card: TaskCard, setting: Setting, data: BoxSet):
-        super().__init__(card, setting, train=len(data.train), test=len(data.test), fixed_validation=data.fixed_validation)
-        self.data = data
+        super().__init__(card, setting, data, augment.draw, EVALUATED_ON_CUDA if setting.device.type == "cuda" else EVALUATED_PIXELS)
         self.pyramid = pyramid_of(card.teacher, card.student)
-        height, width = data.test.size
-        pixels = EVALUATED_ON_CUDA if self.device.type == "cuda" else EVALUATED_PIXELS
-        self.evaluation_batch = max(1, pixels // (height * width))
-        self._streamed = not (fits(data.train) and fits(data.test))
-        kind = Decoded if self._streamed else Resident
-        self._sources: dict[Half, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
-        self._mean, self._std = (torch.tensor(values, device=setting.device).view(-1, 1, 1) for values in (data.mean, data.std))
-        # bytes to inputs in one multiplication and one addition
-        self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
-        self._views = fixed_or(Views(augment.draw), augment.draw, len(data.train), setting.views)
         self._places = {self.pyramid.places(size): (size, Places.of(self.pyramid, size, setting.device)) for size in (data.augmentation.size, data.test.size)}
         self._reference_answers: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], list[Answer]]] = WeakKeyDictionary()
 
@@ -73,32 +60,13 @@ class DetectionTask(Task):
         """See :meth:`Task.without_test`."""
         bare, size = super().without_test(), self.data.test.size
         bare.data = replace(self.data, test=Arrays(np.empty((0, *size, 3), np.uint8), np.empty((0, self.data.most, 6), np.float32)))
-        bare._sources = {"train": self._sources["train"]}
         bare._reference_answers = WeakKeyDictionary()
         return bare
 
     # data
-    def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
-        """See :meth:`Task.batches`; files are decoded ahead."""
-        every = super().batches(split, data)
-        return ahead(every, PREFETCHED) if self._streamed else every
-
-    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :meth:`Task.batch`."""
-        drawn, view = (None, None) if random is None else self._views.drawn(rows, random)
-        return self._augmented(half, rows, positions, drawn, view if half == "train" else None)
-
-    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
-        """See :meth:`Task.seen`."""
-        return self._augmented("train", rows, rows, self._views.numbered(rows, numbers), None)
-
-    def _augmented(self, half: Half, rows: Tensor, positions: Tensor, drawn: Tensor | None, view: Tensor | None) -> Batch:
-        images, boxes = self._sources[half].take(rows)
-        inputs = torch.addcmul(self._shift, images.float(), self._factor)
-        if drawn is not None:
-            inputs, boxes = augment.apply(self.data.augmentation, inputs, boxes, drawn)
-        place = None if view is None else view.to(self.device)
-        return Batch(self._arranged(inputs), boxes, positions.to(self.device), view=place)
+    def augment(self, inputs: Tensor, targets: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`PictureTask.augment`."""
+        return augment.apply(self.data.augmentation, inputs, targets, drawn)
 
     def one_batch(self) -> Batch:
         """One image of the mean colour, in which nothing is."""
@@ -107,29 +75,10 @@ class DetectionTask(Task):
         boxes = torch.zeros(1, self.data.most, 6, device=self.device)
         return Batch(inputs, boxes, torch.zeros(1, dtype=torch.long, device=self.device))
 
-    def _arranged(self, inputs: Tensor) -> Tensor:
-        return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs.contiguous()
-
-    @functools.cached_property
-    def overlap(self) -> int | None:
-        """See :meth:`Task.overlap`."""
-        return self.data.test.overlap(self.data.train) if len(self.data.test) else None
-
-    @property
-    def pixel_std(self) -> Tensor:
-        """See :meth:`Task.pixel_std`."""
-        return self._std
-
     # networks
-    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
-        """See :meth:`Task.new_network`; raises ``ValueError`` for an unknown architecture.
-
-        It is initialised on the CPU, so that a seed gives the same network on every device.
-        """
-        network = create(architecture, self.classes, dropout).to(self.device)
-        if self.device.type == "cuda":
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+    def create(self, architecture: str, dropout: float) -> nn.Module:
+        """See :meth:`PictureTask.create`."""
+        return create(architecture, self.classes, dropout)
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :meth:`Task.answer`; a network answers with scores [B, C, P] and boxes [B, 5, P]."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import abc
-import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdarena.tracks.ahead import ahead
 from kdarena.tracks.card import TaskCard
 from kdarena.tracks.deployed import Deployed, FromPixels, images_of
 from kdarena.tracks.modes import evaluating
@@ -22,10 +20,8 @@ from kdarena.tracks.segmentation import augment
 from kdarena.tracks.segmentation.data import Arrays, DenseSet
 from kdarena.tracks.segmentation.models import create
 from kdarena.tracks.segmentation.models.resample import upsampled
-from kdarena.tracks.segmentation.sources import PREFETCHED, Decoded, Resident, Source, fits
-from kdarena.tracks.task import Task
-from kdarena.tracks.values import Batch, Half, Outputs, Part, Setting, Split
-from kdarena.tracks.views import Views, fixed_or
+from kdarena.tracks.segmentation.pictures import PictureTask
+from kdarena.tracks.values import Batch, Outputs, Part, Setting, Split
 
 AUXILIARY_WEIGHT = 0.4
 """Of the auxiliary head's loss (Zhao et al. 2017, arXiv 1612.01105)."""
@@ -35,7 +31,7 @@ KEPT_SCORES = 2**29
 """Bytes of a reference teacher's score maps that are kept; of larger parts they are computed anew."""
 
 
-class DenseTask(Task):
+class DenseTask(PictureTask):
     """Data and networks of one data set and one pair of architectures on one device; the loss and the metrics are a subclass's.
 
     Args:
@@ -44,57 +40,25 @@ class DenseTask(Task):
         data: both lists of samples.
     """
 
+    data: DenseSet
     unknown: float
     """The target of pixels that don't count."""
 
     def __init__(self, card: TaskCard, setting: Setting, data: DenseSet):
-        super().__init__(card, setting, train=len(data.train), test=len(data.test), fixed_validation=data.fixed_validation)
-        self.data = data
-        height, width = data.test.size
-        self.evaluation_batch = max(1, EVALUATED_PIXELS // (height * width))
-        self._streamed = not (fits(data.train) and fits(data.test))
-        kind = Decoded if self._streamed else Resident
-        self._sources: dict[Half, Source] = {"train": kind(data.train, setting.device), "test": kind(data.test, setting.device)}
-        self._mean, self._std = (torch.tensor(values, device=setting.device).view(-1, 1, 1) for values in (data.mean, data.std))
-        # bytes to inputs in one multiplication and one addition
-        self._factor, self._shift = 1 / (255 * self._std), -self._mean / self._std
-        self._views = fixed_or(Views(augment.draw), augment.draw, len(data.train), setting.views)
+        super().__init__(card, setting, data, augment.draw, EVALUATED_PIXELS)
         self._reference_maps: WeakKeyDictionary[nn.Module, dict[tuple[Part, Split | None], list[Tensor]]] = WeakKeyDictionary()
 
     def without_test(self) -> Self:
         """See :meth:`Task.without_test`."""
         bare, size = super().without_test(), self.data.test.size
         bare.data = replace(self.data, test=Arrays(np.empty((0, *size, 3), np.uint8), np.empty((0, *size), np.uint8)))
-        bare._sources = {"train": self._sources["train"]}
         bare._reference_maps = WeakKeyDictionary()
         return bare
 
     # data
-    def batches(self, split: Split, data: Literal["augmented", "plain"]) -> Iterator[Batch]:
-        """See :meth:`Task.batches`; files are decoded ahead."""
-        every = super().batches(split, data)
-        return ahead(every, PREFETCHED) if self._streamed else every
-
-    def batch(self, half: Half, rows: Tensor, positions: Tensor, random: torch.Generator | None) -> Batch:
-        """See :meth:`Task.batch`."""
-        drawn, view = (None, None) if random is None else self._views.drawn(rows, random)
-        return self._augmented(half, rows, positions, drawn, view if half == "train" else None)
-
-    def seen(self, rows: Tensor, numbers: Tensor) -> Batch:
-        """See :meth:`Task.seen`."""
-        return self._augmented("train", rows, rows, self._views.numbered(rows, numbers), None)
-
-    def _augmented(self, half: Half, rows: Tensor, positions: Tensor, drawn: Tensor | None, view: Tensor | None) -> Batch:
-        images, targets = self._sources[half].take(rows)
-        inputs = torch.addcmul(self._shift, images.float(), self._factor)
-        if drawn is not None:
-            inputs, targets = augment.apply(self.data.augmentation, inputs, targets, drawn, self.unknown)
-        place = None if view is None else view.to(self.device)
-        return Batch(self._arranged(inputs), self.as_targets(targets), positions.to(self.device), view=place)
-
-    def as_targets(self, stored: Tensor) -> Tensor:
-        """Targets in the type that losses take."""
-        return stored
+    def augment(self, inputs: Tensor, targets: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`PictureTask.augment`."""
+        return augment.apply(self.data.augmentation, inputs, targets, drawn, self.unknown)
 
     def one_batch(self) -> Batch:
         """One image of the mean colour, whose pixels don't count."""
@@ -103,29 +67,10 @@ class DenseTask(Task):
         targets = torch.full((1, height, width), self.unknown, device=self.device)
         return Batch(inputs, self.as_targets(targets), torch.zeros(1, dtype=torch.long, device=self.device))
 
-    def _arranged(self, inputs: Tensor) -> Tensor:
-        return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs.contiguous()
-
-    @functools.cached_property
-    def overlap(self) -> int | None:
-        """See :meth:`Task.overlap`."""
-        return self.data.test.overlap(self.data.train)
-
-    @property
-    def pixel_std(self) -> Tensor:
-        """See :meth:`Task.pixel_std`."""
-        return self._std
-
     # networks
-    def new_network(self, architecture: str, *, dropout: float = 0.0) -> nn.Module:
-        """See :meth:`Task.new_network`; raises ``ValueError`` for an unknown architecture.
-
-        It is initialised on the CPU, so that a seed gives the same network on every device.
-        """
-        network = create(architecture, self.classes, dropout).to(self.device)
-        if self.device.type == "cuda":
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+    def create(self, architecture: str, dropout: float) -> nn.Module:
+        """See :meth:`PictureTask.create`."""
+        return create(architecture, self.classes, dropout)
 
     def answer(self, network: nn.Module, inputs: Tensor, **arguments: Any) -> Outputs:
         """See :meth:`Task.answer`.
