@@ -58,4 +58,5 @@ if __name__ == "__main__":
     with torch.no_grad():
         difference = (student(*example["inputs"].values()) - example["scores"]).abs().max()
     print(f"the scores of the example differ by {difference:.1e} at most from those where it was exported")
-    print(detect(**example["inputs"]))
+    for number, found in enumerate(detect(**example["inputs"])):
+        print(f"image {number}: {len(found['scores'])} boxes, the first with the highest score:", {name: values[:1].tolist() for name, values in found.items()})

@@ -65,4 +65,5 @@ if __name__ == "__main__":
     example = np.load(FOLDER / "example.npz", allow_pickle=False)
     difference = abs(places(example["images"]) - example["scores"]).max()
     print(f"the scores of the example differ by {difference:.1e} at most from those where it was exported")
-    print(detect(example["images"]))
+    for number, found in enumerate(detect(example["images"])):
+        print(f"image {number}: {len(found['scores'])} boxes, the first with the highest score:", {name: values[:1].tolist() for name, values in found.items()})
