@@ -12,8 +12,7 @@ from pathlib import Path
 
 from kdarena.tracks.detection.data import Augmentation, BoxSet
 from kdarena.tracks.detection.files import Box, Part, Picture, box_set, checked, digest_of
-from kdarena.tracks.downloads import remedy
-from kdarena.tracks.segmentation.benchmarks import VOC_CLASSES, VOC_FOLDER
+from kdarena.tracks.segmentation.benchmarks import VOC_CLASSES, VOC_FOLDER, missing_of_voc
 from kdarena.tracks.segmentation.files import require
 
 PARTS = {"train": 5717, "val": 5823}
@@ -31,13 +30,7 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 def missing(data_root: str | None) -> str | None:
     """What of Pascal VOC is missing and how to get it, in one line; None where it is there."""
-    to_do = remedy("voc", data_root, f"give --data-root DIR with {VOC_FOLDER}")
-    if data_root is None:
-        return f"no data root for {VOC_FOLDER}: {to_do}"
-    folder = Path(data_root) / VOC_FOLDER
-    wanted = (folder / "JPEGImages", folder / "Annotations", *(folder / "ImageSets" / "Main" / f"{part}.txt" for part in PARTS))
-    absent = [path for path in wanted if not path.exists()]
-    return f"{absent[0]} is missing: {to_do}" if absent else None
+    return missing_of_voc(data_root, ("JPEGImages", "Annotations", *(f"ImageSets/Main/{part}.txt" for part in PARTS)))
 
 
 def listed(data_root: str | None) -> dict[str, tuple[tuple[Path, Path], ...]]:

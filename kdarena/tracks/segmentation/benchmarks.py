@@ -6,6 +6,7 @@ public: the official validation part is the test here, and each seed holds out o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdarena.tracks.downloads import remedy
@@ -37,13 +38,16 @@ CITYSCAPES_CLASSES = (
 
 
 def voc_missing(data_root: str | None) -> str | None:
-    """What of Pascal VOC is missing and how to get it, in one line; None where it is there."""
+    """What of Pascal VOC is missing for segmentation and how to get it, in one line; None where it is there."""
+    return missing_of_voc(data_root, ("JPEGImages", "SegmentationClass", *(f"ImageSets/Segmentation/{part}.txt" for part in VOC_PARTS)))
+
+
+def missing_of_voc(data_root: str | None, wanted: Sequence[str]) -> str | None:
+    """Which of the files and folders that are wanted of Pascal VOC is missing first and how to get it, in one line; None where all are there."""
     to_do = remedy("voc", data_root, f"give --data-root DIR with {VOC_FOLDER}")
     if data_root is None:
         return f"no data root for {VOC_FOLDER}: {to_do}"
-    folder = Path(data_root) / VOC_FOLDER
-    wanted = (folder / "JPEGImages", folder / "SegmentationClass", *(folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in VOC_PARTS))
-    absent = [path for path in wanted if not path.exists()]
+    absent = [path for path in (Path(data_root) / VOC_FOLDER / name for name in wanted) if not path.exists()]
     return f"{absent[0]} is missing: {to_do}" if absent else None
 
 
